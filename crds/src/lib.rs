@@ -1,0 +1,36 @@
+//! The API of `goforward.dev/v1alpha1`: the types [`Plugin`] and [`PluginSystem`],
+//! their documentation (which is what `kubectl explain` prints) and their
+//! validation rules (which the API server enforces).
+//!
+//! Owns what an object may look like. Refuses to own what follows from it: no
+//! Kubernetes client, no decision. The YAML in `crds/yaml` is generated from here.
+#![warn(missing_docs)]
+
+mod defaults;
+mod duration;
+mod plugin;
+mod rules;
+mod schema;
+mod status;
+mod system;
+
+pub use duration::{Duration, ParseDurationError};
+pub use plugin::{
+    ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
+    Protocol, Route, Sandbox,
+};
+pub use status::{
+    DependencyStatus, Health, HealthStatus, PluginState, PluginStatus, RouteSource, RouteStatus,
+};
+pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
+
+/// The API group of every type here.
+pub const GROUP: &str = "goforward.dev";
+/// Label on every object that belongs to a plugin; its value is the plugin's name.
+pub const PLUGIN_LABEL: &str = "goforward.dev/plugin";
+/// Finalizer by which the operator holds a plugin until nothing needs it any more.
+pub const FINALIZER: &str = "goforward.dev/dependents";
+/// Annotation that deletes a plugin although others still need it; its value is `"true"`.
+pub const FORCE_DELETE: &str = "goforward.dev/force-delete";
+/// The one name under which a [`PluginSystem`] is read.
+pub const SYSTEM_NAME: &str = "default";

@@ -1,0 +1,153 @@
+//! What is observed of a plugin. The operator writes everything but `routes`, `health` and
+//! the conditions `Registered` and `Healthy`, which the gateway writes: each by server-side
+//! apply under a field manager of its own.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is observed of a plugin.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginStatus {
+    /// How far the plugin has come in its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PluginState>,
+    /// The generation of the spec that the operator last decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The version that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The hash of the configuration that serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
+    /// How many pods there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How many of them are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// The label selector of the pods, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The plugins that this one needs, and how they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub dependencies: Vec<DependencyStatus>,
+    /// The routes of the plugin, those of the manifest and those it announced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["host".into(), "method".into(), "path".into()]))]
+    pub routes: Vec<RouteStatus>,
+    /// How the plugin fares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Ready is the summary; Reconciling and Stalled follow kstatus. The operator writes
+    /// Accepted, DependenciesReady, Available, Ready, Reconciling and Stalled; the gateway
+    /// writes Registered and Healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// How far a plugin has come in its life.
+#[derive(
+    Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord,
+)]
+pub enum PluginState {
+    /// No pods: not yet free to go, disabled, or going.
+    Unloaded,
+    /// A process is up.
+    Loaded,
+    /// Initialize has succeeded.
+    Initialized,
+    /// Ready: requests are answered.
+    Started,
+    /// Suspended, or scaled to zero.
+    Stopped,
+    /// It failed to come up, or to stay up.
+    Error,
+}
+
+/// How a dependency is.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DependencyStatus {
+    /// The name of the plugin that is needed.
+    pub name: String,
+    /// The range that its version must be in; absent where every version will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraint: Option<String>,
+    /// Whether the plugin can do without it.
+    #[serde(default)]
+    pub optional: bool,
+    /// Its version; absent where there is no such plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Its state; absent where there is no such plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PluginState>,
+    /// Whether it satisfies this plugin now.
+    pub ready: bool,
+    /// Why it does not; absent when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A route of a plugin and whether the gateway serves it.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// The host name; empty for every host.
+    #[serde(default)]
+    pub host: String,
+    /// The method, or `*`.
+    pub method: String,
+    /// The path pattern.
+    pub path: String,
+    /// Who named the route.
+    pub source: RouteSource,
+    /// Whether requests for it go to this plugin.
+    pub active: bool,
+    /// Why they do not; absent when they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Who named a route.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteSource {
+    /// The manifest (`spec.http.routes`).
+    Manifest,
+    /// The plugin itself, through Describe.
+    Plugin,
+}
+
+/// How a plugin fares, as it says itself.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// The verdict.
+    pub status: HealthStatus,
+    /// What the plugin says about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Facts for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+    /// When this was first found so.
+    pub timestamp: Time,
+}
+
+/// Whether a plugin is able to work.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthStatus {
+    /// Able to answer requests.
+    Healthy,
+    /// Not able to: the gateway answers 503 for it.
+    Unhealthy,
+    /// Nothing is known, for example because no pod is ready.
+    Unknown,
+}

@@ -1,0 +1,58 @@
+//! `PluginSystem`: what holds for all plugins of a namespace.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, rules};
+
+/// Settings for all plugins of a namespace. There is one, named `default`; without it
+/// everything has the default that the field names.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "goforward.dev",
+    version = "v1alpha1",
+    kind = "PluginSystem",
+    plural = "pluginsystems",
+    shortname = "plgsys",
+    category = "forward",
+    namespaced,
+    derive = "PartialEq",
+    printcolumn(name = "Rollouts", type_ = "integer", json_path = ".spec.maxConcurrentRollouts"),
+    printcolumn(name = "Timeout", type_ = "string", json_path = ".spec.timeout"),
+    printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hosts"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = rules::system_name()
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSystemSpec {
+    /// How many plugins may be on their way up at the same time. Absent: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_concurrent_rollouts: Option<i32>,
+    /// `sandbox.timeout` of plugins that do not set it. Absent: 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// `sandbox` of plugins that do not set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxDefaults>,
+    /// The host names of the application: routes of this namespace that name no host are
+    /// served under these. Absent: under every host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253)))]
+    pub hosts: Vec<String>,
+}
+
+/// `sandbox` of plugins that do not set it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxDefaults {
+    /// The memory of each pod. Absent: 256Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::quantity_is_positive())]
+    pub memory: Option<Quantity>,
+    /// The CPU that each pod may use at most. Absent: 500m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::quantity_is_positive())]
+    pub cpu: Option<Quantity>,
+}

@@ -1,0 +1,1 @@
+//! Decides, from plain data, what should happen to each plugin and why.

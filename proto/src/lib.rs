@@ -1,0 +1,23 @@
+//! The contract between a plugin and the gateway, as Rust types generated from
+//! `goforward/plugin/v1/plugin.proto`.
+//!
+//! Owns the wire format. Refuses to own what either side does with it.
+
+/// `goforward.plugin.v1`: Describe and Health.
+pub mod plugin {
+    /// Version 1.
+
+    pub mod v1 {
+        include!("generated/goforward.plugin.v1.rs");
+
+        /// What the kubelet asks the standard health service (`grpc.health.v1.Health`) about.
+        pub mod probe {
+            /// SERVING once Initialize has succeeded.
+            pub const INITIALIZED: &str = "initialized";
+            /// SERVING while the plugin is started and not draining.
+            pub const READY: &str = "";
+            /// SERVING while the process works at all.
+            pub const LIVENESS: &str = "liveness";
+        }
+    }
+}

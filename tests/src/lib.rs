@@ -1,0 +1,1 @@
+//! What needs a cluster: the harness and the tests on it.
