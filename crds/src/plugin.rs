@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use crate::{Duration, PluginStatus, defaults, rules, schema};
 
-/// A plugin: a container that adds routes to the application. The operator runs
-/// it once what it depends on has started; the gateway sends it its requests.
+/// What is wanted of a plugin.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "goforward.dev",
     version = "v1alpha1",
     kind = "Plugin",
+    doc = "A plugin: a container that adds routes to the application. The operator runs it once \
+           what it depends on has started; the gateway sends it its requests.",
     plural = "plugins",
     shortname = "plg",
     category = "forward",

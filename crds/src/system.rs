@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Duration, rules};
 
-/// Settings for all plugins of a namespace. There is one, named `default`; without it
-/// everything has the default that the field names.
+/// The settings. What is absent has the default that the field names.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "goforward.dev",
     version = "v1alpha1",
     kind = "PluginSystem",
+    doc = "Settings for all plugins of a namespace. There is one, named `default`; without it \
+           everything has the default that the field names.",
     plural = "pluginsystems",
     shortname = "plgsys",
     category = "forward",

@@ -1,4 +1,5 @@
-//! Files that are generated and committed: the CRDs' YAML and the contract's Rust code.
+//! Files that are generated and committed: the CRDs' YAML, in `crds/` and again in the chart
+//! (a chart can only read its own files), and the contract's Rust code.
 
 use std::{
     fs,
@@ -9,6 +10,9 @@ use anyhow::{Context, Result, bail};
 use forward_crds::{Plugin, PluginSystem};
 use kube::CustomResourceExt;
 use serde::Serialize;
+
+/// Where the CRDs' YAML goes.
+const CRD_FOLDERS: [&str; 2] = ["crds/yaml", "charts/goforward/files/crds"];
 
 /// Write the generated files: the CRDs' YAML and the contract's Rust code.
 #[derive(clap::Args)]
@@ -26,8 +30,11 @@ struct Generated {
 
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository's folder")?;
-    let files =
-        [crd("plugins", &Plugin::crd())?, crd("pluginsystems", &PluginSystem::crd())?, contract(root)?];
+    let mut files = vec![contract(root)?];
+    for folder in CRD_FOLDERS {
+        files.push(crd(folder, "plugins", &Plugin::crd())?);
+        files.push(crd(folder, "pluginsystems", &PluginSystem::crd())?);
+    }
     let stale: Vec<_> = files
         .iter()
         .filter(|file| fs::read_to_string(root.join(&file.path)).ok().as_ref() != Some(&file.content))
@@ -48,10 +55,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn crd(plural: &str, crd: &impl Serialize) -> Result<Generated> {
+fn crd(folder: &str, plural: &str, crd: &impl Serialize) -> Result<Generated> {
     let yaml = serde_saphyr::to_string(crd)?;
     Ok(Generated {
-        path: format!("crds/yaml/{}.{plural}.yaml", forward_crds::GROUP).into(),
+        path: format!("{folder}/{}.{plural}.yaml", forward_crds::GROUP).into(),
         content: format!("# Generated from crds/src by `cargo xtask codegen`.\n{yaml}"),
     })
 }
