@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod defaults;
+mod definition;
 mod duration;
 mod plugin;
 mod rules;
@@ -14,6 +15,7 @@ mod schema;
 mod status;
 mod system;
 
+pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
 pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,

@@ -7,9 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use forward_crds::{Plugin, PluginSystem};
-use kube::CustomResourceExt;
-use serde::Serialize;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 /// Where the CRDs' YAML goes.
 const CRD_FOLDERS: [&str; 2] = ["crds/yaml", "charts/goforward/files/crds"];
@@ -31,9 +29,10 @@ struct Generated {
 pub fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the repository's folder")?;
     let mut files = vec![contract(root)?];
-    for folder in CRD_FOLDERS {
-        files.push(crd(folder, "plugins", &Plugin::crd())?);
-        files.push(crd(folder, "pluginsystems", &PluginSystem::crd())?);
+    for definition in forward_crds::definitions() {
+        for folder in CRD_FOLDERS {
+            files.push(crd(folder, &definition)?);
+        }
     }
     let stale: Vec<_> = files
         .iter()
@@ -55,10 +54,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn crd(folder: &str, plural: &str, crd: &impl Serialize) -> Result<Generated> {
+fn crd(folder: &str, crd: &CustomResourceDefinition) -> Result<Generated> {
     let yaml = serde_saphyr::to_string(crd)?;
     Ok(Generated {
-        path: format!("{folder}/{}.{plural}.yaml", forward_crds::GROUP).into(),
+        path: format!("{folder}/{}.{}.yaml", crd.spec.group, crd.spec.names.plural).into(),
         content: format!("# Generated from crds/src by `cargo xtask codegen`.\n{yaml}"),
     })
 }
