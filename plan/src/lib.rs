@@ -1,1 +1,12 @@
 //! Decides, from plain data, what should happen to each plugin and why.
+//!
+//! Owns the graph of a namespace's plugins, the order in which they come up, over and down, and the
+//! reason for everything that does not happen yet. Refuses to own any I/O: no client, clock,
+//! environment or randomness, so that the same input gives the same decision wherever it is made.
+#![warn(missing_docs)]
+
+mod model;
+
+pub use model::{
+    DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
+};

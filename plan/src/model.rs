@@ -1,0 +1,199 @@
+//! What is observed of a plugin, as plain data. Owns the vocabulary between those who look at a
+//! cluster and those who decide; refuses to know where the facts come from.
+
+use std::fmt;
+
+use forward_crds::{Plugin, PluginSystem};
+use serde::{Deserialize, Serialize};
+
+/// How many plugins may be on their way up at once where no PluginSystem says so.
+pub const DEFAULT_CONCURRENT_ROLLOUTS: usize = 50;
+
+/// What runs of a plugin, as read from its Deployment and pods.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Observed {
+    /// The plugin's Deployment, where there is one.
+    pub workload: Option<Workload>,
+    /// Its pods, those of older templates too.
+    pub pods: Vec<Pod>,
+}
+
+/// What a plugin's Deployment says.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Workload {
+    /// What was last applied (see [`revision`]), from the annotation `goforward.dev/revision`.
+    pub revision: String,
+    /// The plugin's version in the newest template.
+    pub version: String,
+    /// The hash of the configuration in the newest template.
+    pub config_hash: String,
+    /// Pods wanted.
+    pub replicas: i32,
+    /// Pods there are, of any template.
+    pub total_replicas: i32,
+    /// Pods of the newest template.
+    pub updated_replicas: i32,
+    /// Ready pods, of any template.
+    pub ready_replicas: i32,
+    /// The Deployment controller has seen the newest spec, all pods are of its template and
+    /// available, and none of an older one is left.
+    pub rolled_out: bool,
+    /// The Deployment controller has given up waiting for progress.
+    pub progress_deadline_exceeded: bool,
+}
+
+/// One pod of a plugin.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Pod {
+    /// The pod's name.
+    pub name: String,
+    /// Whether it is of the newest template.
+    pub current: bool,
+    /// How far it has come.
+    pub phase: PodPhase,
+    /// What keeps it from becoming ready.
+    pub problem: Option<Problem>,
+    /// The plugin's version in it.
+    pub version: String,
+    /// The hash of the configuration in it.
+    pub config_hash: String,
+}
+
+/// How far a pod has come in its life.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodPhase {
+    /// No process is up.
+    #[default]
+    Pending,
+    /// A process is up.
+    Loaded,
+    /// Initialize has succeeded.
+    Initialized,
+    /// It answers requests.
+    Ready,
+    /// It is going.
+    Terminating,
+}
+
+/// What keeps a pod from becoming ready. `Display` says it in plain words.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum Problem {
+    /// The kubelet could not get the image.
+    ImageNotPulled {
+        /// The image.
+        image: String,
+        /// What the kubelet says.
+        message: String,
+    },
+    /// The process ended.
+    Exited {
+        /// Its exit code.
+        code: i32,
+        /// Its termination message; empty where it left none.
+        message: String,
+        /// How often it was started again.
+        restarts: i32,
+    },
+    /// The kernel ended the process because it used more memory than it may.
+    OutOfMemory {
+        /// The memory that it may use.
+        limit: String,
+        /// How often it was started again.
+        restarts: i32,
+    },
+    /// No node takes the pod.
+    Unschedulable {
+        /// What the scheduler says.
+        message: String,
+    },
+    /// The process is up and does not become ready.
+    NeverReady {
+        /// How long that was waited for.
+        after: String,
+    },
+    /// The kubelet could not make the container.
+    CreateFailed {
+        /// What the kubelet says.
+        message: String,
+    },
+}
+
+/// The settings of a namespace, with defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The generation of the PluginSystem; 0 where there is none.
+    pub generation: i64,
+    /// How many plugins may be on their way up at once.
+    pub max_concurrent_rollouts: usize,
+}
+
+/// What a plugin's Deployment is built from, in a word: it changes whenever the plugin's spec or
+/// its namespace's settings do.
+pub fn revision(plugin: &Plugin, settings: &Settings) -> String {
+    format!("{}-{}", plugin.metadata.generation.unwrap_or(0), settings.generation)
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from(None)
+    }
+}
+
+impl From<Option<&PluginSystem>> for Settings {
+    fn from(system: Option<&PluginSystem>) -> Self {
+        let limit = system.and_then(|system| system.spec.max_concurrent_rollouts);
+        Self {
+            generation: system.and_then(|system| system.metadata.generation).unwrap_or(0),
+            max_concurrent_rollouts: limit
+                .and_then(|limit| usize::try_from(limit).ok())
+                .unwrap_or(DEFAULT_CONCURRENT_ROLLOUTS),
+        }
+    }
+}
+
+impl Problem {
+    /// How often the process was started again.
+    pub fn restarts(&self) -> i32 {
+        match self {
+            Self::Exited { restarts, .. } | Self::OutOfMemory { restarts, .. } => *restarts,
+            _ => 0,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ImageNotPulled { image, message } => write!(f, "cannot get image {image}: {message}"),
+            Self::Exited { code, message, restarts } => {
+                write!(f, "exited with code {code}")?;
+                if !message.is_empty() {
+                    write!(f, ": {message}")?;
+                }
+                restarted(f, *restarts)
+            }
+            Self::OutOfMemory { limit, restarts } => {
+                f.write_str("was ended for using more memory than it may")?;
+                if !limit.is_empty() {
+                    write!(f, " ({limit})")?;
+                }
+                restarted(f, *restarts)
+            }
+            Self::Unschedulable { message } => write!(f, "no node takes its pod: {message}"),
+            Self::NeverReady { after } => write!(f, "is up but was not ready within {after}"),
+            Self::CreateFailed { message } => write!(f, "its container cannot be made: {message}"),
+        }
+    }
+}
+
+fn restarted(f: &mut fmt::Formatter<'_>, restarts: i32) -> fmt::Result {
+    match restarts {
+        ..=0 => Ok(()),
+        1 => f.write_str(" (started again once)"),
+        times => write!(f, " (started again {times} times)"),
+    }
+}
