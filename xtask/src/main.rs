@@ -1,6 +1,12 @@
 //! The project's own commands. `cargo xtask --help` lists them.
 
+mod cluster;
 mod codegen;
+mod exec;
+mod images;
+mod machine;
+mod paths;
+mod progress;
 
 use std::process::ExitCode;
 
@@ -16,12 +22,16 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Cluster(cluster::Args),
     Codegen(codegen::Args),
+    Images(images::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
+        Command::Cluster(args) => cluster::run(args),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Images(args) => images::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,157 @@
+//! Builds Kubernetes and its company from Go modules, once a machine: what was built
+//! lies in the user's cache under a hash of everything that decides what it is.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use super::layout::PAUSE_IMAGE;
+use crate::{
+    exec,
+    images::oci::{self, Image},
+    machine, paths,
+    progress::Step,
+};
+
+/// What is built together from one Go module: the packages, and the module's files
+/// that decide the outcome.
+struct Module {
+    folder: &'static str,
+    packages: &'static [&'static str],
+    files: &'static [&'static str],
+}
+
+const MODULES: &[Module] = &[
+    Module {
+        folder: "kubernetes",
+        packages: &[
+            ".",
+            "./pause",
+            "go.etcd.io/etcd/server/v3",
+            "github.com/containerd/containerd/v2/cmd/containerd",
+            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+            "github.com/containerd/containerd/v2/cmd/ctr",
+            "helm.sh/helm/v4/cmd/helm",
+        ],
+        files: &["go.mod", "go.sum", "main.go", "pause/main.go"],
+    },
+    Module { folder: "coredns", packages: &["."], files: &["go.mod", "go.sum", "main.go"] },
+];
+
+/// The names by which the one program of all components is called, and etcd's.
+const LINKS: &[(&str, &str)] = &[
+    ("kube-apiserver", "kubernetes"),
+    ("kube-controller-manager", "kubernetes"),
+    ("kube-scheduler", "kubernetes"),
+    ("kubelet", "kubernetes"),
+    ("kube-proxy", "kubernetes"),
+    ("kubectl", "kubernetes"),
+    ("etcd", "server"),
+];
+
+/// The archive of the image that holds a pod's namespaces.
+pub const PAUSE_ARCHIVE: &str = "pause.tar";
+
+/// The folder with all programs, built if it is not there.
+pub fn ensure() -> Result<PathBuf> {
+    let flags = linker_flags()?;
+    let folder = paths::cache()?.join("kubernetes").join(hash(&flags)?);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    machine::check_go()?;
+    let parent = folder.parent().context("the cache")?;
+    fs::create_dir_all(parent)?;
+    let lock = File::create(parent.join("lock"))?;
+    let step = Step::begin("building Kubernetes, etcd, containerd, CoreDNS and Helm (once a machine)");
+    step.detail("another build is running");
+    lock.lock()?;
+    if !folder.exists() {
+        let unfinished = parent.join("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        for module in MODULES {
+            build(module, &flags, &unfinished, &step)?;
+        }
+        complete(&unfinished)?;
+        fs::rename(&unfinished, &folder)?;
+    }
+    step.done();
+    Ok(folder)
+}
+
+fn build(module: &Module, flags: &str, target: &Path, step: &Step) -> Result<()> {
+    let mut go = Command::new("go");
+    go.args(["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", flags, "-o"])
+        .arg(target.join(""))
+        .args(module.packages)
+        .current_dir(source(module))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "");
+    let mut packages = 0;
+    exec::watch(&mut go, |line| {
+        if let Some(download) = line.strip_prefix("go: downloading ") {
+            step.detail(format!("fetching {download}"));
+        } else {
+            packages += 1;
+            step.detail(format!("{packages} packages, {line}"));
+        }
+    })
+}
+
+fn complete(folder: &Path) -> Result<()> {
+    for (link, program) in LINKS {
+        symlink(program, folder.join(link))?;
+    }
+    let pause = Image {
+        reference: PAUSE_IMAGE.into(),
+        programs: vec![("/pause".into(), folder.join("pause"))],
+        entrypoint: Vec::new(),
+        user: 65535,
+    };
+    oci::write(&pause, &folder.join(PAUSE_ARCHIVE))?;
+    Ok(())
+}
+
+/// Without a version Kubernetes knows neither its feature gates nor what it may talk to.
+fn linker_flags() -> Result<String> {
+    let module = fs::read_to_string(source(&MODULES[0]).join("go.mod"))?;
+    let version = module
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
+        .context("find the version of Kubernetes in go.mod")?;
+    let (major, rest) = version.split_once('.').context("a version")?;
+    let (minor, _) = rest.split_once('.').context("a version")?;
+    let base = "k8s.io/component-base/version";
+    Ok(format!(
+        "-s -w -X {base}.gitVersion=v{version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor} \
+         -X k8s.io/client-go/pkg/version.gitVersion=v{version}"
+    ))
+}
+
+fn hash(flags: &str) -> Result<String> {
+    let mut hash = Sha256::new_with_prefix(flags);
+    for module in MODULES {
+        hash.update(module.packages.join(" "));
+        for file in module.files {
+            let path = source(module).join(file);
+            hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+        }
+    }
+    for (link, program) in LINKS {
+        hash.update(format!("{link} {program} "));
+    }
+    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn source(module: &Module) -> PathBuf {
+    paths::repository().join("tests/cluster").join(module.folder)
+}

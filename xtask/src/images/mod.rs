@@ -1,0 +1,112 @@
+//! Images of our own programs, without Docker: static binaries in archives that any
+//! container runtime loads.
+
+mod list;
+pub mod oci;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+pub use self::list::IMAGES;
+use self::{
+    list::{Content, Source},
+    oci::Image,
+};
+use crate::{exec, machine, paths, progress::Step};
+
+/// Build the images as archives in target/images.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these, by the last part of their name; all if none is named.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(IMAGES.iter().map(|image| image.name)))]
+    names: Vec<String>,
+    /// Optimise harder and take three times as long, as for a release.
+    #[arg(long)]
+    dist: bool,
+}
+
+/// Built images have this and no other user.
+const USER: u32 = 65532;
+
+pub fn run(args: &Args) -> Result<()> {
+    let chosen: Vec<_> = IMAGES
+        .iter()
+        .filter(|image| args.names.is_empty() || args.names.iter().any(|name| name == image.name))
+        .collect();
+    for (reference, archive, digest) in build(&chosen, if args.dist { "dist" } else { "image" })? {
+        println!("{reference}  {digest}  {}", archive.display());
+    }
+    Ok(())
+}
+
+/// Builds the archives of some images; gives each one's reference, archive and digest.
+pub fn build(images: &[&Source], profile: &str) -> Result<Vec<(String, PathBuf, String)>> {
+    let programs = compile(images, profile)?;
+    let step = Step::begin(format!("writing {} images", images.len()));
+    let mut written = Vec::new();
+    for source in images {
+        let (path, file) = match source.content {
+            Content::Package(package) => (format!("/{package}"), programs.join(package)),
+            Content::Debian { package, file } => (file.to_owned(), debian(package, file)?),
+        };
+        for tag in source.tags {
+            let image = Image {
+                reference: source.reference(tag),
+                programs: vec![(path.clone(), file.clone())],
+                entrypoint: Vec::new(),
+                user: USER,
+            };
+            let archive = source.archive(tag);
+            let digest = oci::write(&image, &archive)?;
+            written.push((image.reference, archive, digest));
+        }
+    }
+    step.done();
+    Ok(written)
+}
+
+/// Compiles what the images hold as static programs; gives the folder they are in.
+fn compile(images: &[&Source], profile: &str) -> Result<PathBuf> {
+    let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let packages: BTreeSet<_> = images
+        .iter()
+        .filter_map(|image| match image.content {
+            Content::Package(package) => Some(package),
+            Content::Debian { .. } => None,
+        })
+        .collect();
+    if !packages.is_empty() {
+        let names: Vec<_> = packages.iter().copied().collect();
+        let step = Step::begin(format!("compiling {}", names.join(", ")));
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .args(["build", "--profile", profile, "--target", &triple])
+            .args(packages.iter().flat_map(|package| ["--package", package]))
+            .current_dir(paths::repository())
+            // Only with a target named are the flags kept from build scripts and macros,
+            // which cannot be static.
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        exec::watch(&mut cargo, |line| step.detail(line.trim()))?;
+        step.done();
+    }
+    Ok(paths::target().join(triple).join(profile))
+}
+
+fn debian(package: &str, file: &str) -> Result<PathBuf> {
+    if !Path::new(file).exists() {
+        machine::install(&[package])
+            .with_context(|| format!("the image needs Debian's package {package}"))?;
+    }
+    // Merged directories: the file may be a link away.
+    let file = fs::canonicalize(file)?;
+    if exec::output(Command::new("ldd").arg(&file)).is_ok() {
+        bail!("{} is not static; install Debian's package {package}", file.display());
+    }
+    Ok(file)
+}
