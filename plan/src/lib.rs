@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod model;
+pub mod routes;
 
 pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,

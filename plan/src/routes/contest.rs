@@ -1,0 +1,312 @@
+//! Who gets a route that several plugins claim: the higher priority, then the older plugin,
+//! then the one whose namespace and name come first. The others are told why.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use forward_crds::{Route, RouteSource, RouteStatus};
+
+use super::{
+    method::Method,
+    pattern::{Pattern, Segment, is_host},
+};
+
+/// A plugin, cluster-wide.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PluginId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A plugin with what decides its rank. The smaller one gets the route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    /// Which plugin.
+    pub id: PluginId,
+    /// `spec.priority`.
+    pub priority: i32,
+    /// `metadata.creationTimestamp` in seconds since 1970.
+    pub created: i64,
+}
+
+/// What is claimed: one host (empty: those that nobody names), method and shape of path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// The host name, or empty for every host.
+    pub host: String,
+    /// The shape of the path; names of parameters do not matter.
+    pub path: Vec<Segment>,
+    /// The method.
+    pub method: Method,
+}
+
+/// All routes of one plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    claimant: Claimant,
+    routes: Vec<Offered>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Offered {
+    route: Route,
+    source: RouteSource,
+    claim: Result<Claim, String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Claim {
+    pattern: Pattern,
+    /// One for each host that the route is served under.
+    slots: Vec<Slot>,
+}
+
+/// Who has a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Winner {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// Its own spelling of the path.
+    pub pattern: Pattern,
+}
+
+/// What an event has changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// The slots that went to somebody else, or to nobody.
+    pub slots: BTreeMap<Slot, Option<Winner>>,
+    /// The plugins whose routes are to be judged again.
+    pub plugins: BTreeSet<PluginId>,
+}
+
+/// All claims of all plugins. An event costs the claims of its plugin and those against them.
+#[derive(Clone, Debug, Default)]
+pub struct Contest {
+    offers: BTreeMap<PluginId, Offer>,
+    slots: BTreeMap<Slot, BTreeMap<Claimant, Pattern>>,
+}
+
+impl Offer {
+    /// The routes of a plugin: those of the manifest and those it announces. What names no
+    /// host is served under `hosts`, or under every host where that is empty. Where both name
+    /// the same host, method and path, the manifest wins.
+    pub fn new(claimant: Claimant, hosts: &[String], manifest: &[Route], announced: &[Route]) -> Self {
+        let mut offer = Self { claimant, routes: Vec::new() };
+        for route in manifest {
+            offer.routes.push(Offered::new(route, RouteSource::Manifest, hosts));
+        }
+        let known = offer.slots().map(|(slot, _)| slot.clone()).collect::<BTreeSet<_>>();
+        for route in announced {
+            let offered = Offered::new(route, RouteSource::Plugin, hosts);
+            let named =
+                offered.claim.as_ref().is_ok_and(|claim| claim.slots.iter().all(|slot| known.contains(slot)));
+            if !named && offer.routes.iter().all(|other| other.route != offered.route) {
+                offer.routes.push(offered);
+            }
+        }
+        offer
+    }
+
+    /// Which plugin it is, and its rank.
+    pub fn claimant(&self) -> &Claimant {
+        &self.claimant
+    }
+
+    /// The slots with the spelling that counts: that of the first route which names the slot.
+    fn claims(&self) -> BTreeMap<&Slot, &Pattern> {
+        let mut claims = BTreeMap::new();
+        for (slot, pattern) in self.slots() {
+            claims.entry(slot).or_insert(pattern);
+        }
+        claims
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&Slot, &Pattern)> {
+        self.routes
+            .iter()
+            .filter_map(|offered| offered.claim.as_ref().ok())
+            .flat_map(|claim| claim.slots.iter().map(|slot| (slot, &claim.pattern)))
+    }
+}
+
+impl Offered {
+    fn new(route: &Route, source: RouteSource, hosts: &[String]) -> Self {
+        Self { route: route.clone(), source, claim: Claim::new(route, hosts) }
+    }
+
+    fn status(&self, lost: Vec<String>, active: bool) -> RouteStatus {
+        RouteStatus {
+            host: self.route.host.clone(),
+            method: self.route.method.clone(),
+            path: self.route.path.clone(),
+            source: self.source,
+            active,
+            message: (!lost.is_empty()).then(|| lost.join("; ")),
+        }
+    }
+}
+
+impl Claim {
+    fn new(route: &Route, hosts: &[String]) -> Result<Self, String> {
+        let pattern = route.path.parse::<Pattern>().map_err(|error| error.to_string())?;
+        let method = route.method.parse::<Method>().map_err(|error| error.to_string())?;
+        if !is_host(&route.host) {
+            return Err(format!("host {:?} is not a host name in lower case without a port", route.host));
+        }
+        let slot = |host: &String| Slot { host: host.clone(), path: pattern.segments().to_vec(), method };
+        let slots = match hosts {
+            [_, ..] if route.host.is_empty() => hosts.iter().map(slot).collect(),
+            _ => vec![slot(&route.host)],
+        };
+        Ok(Self { slots, pattern })
+    }
+}
+
+impl Contest {
+    /// Put a plugin's offer in the place of its earlier one.
+    pub fn apply(&mut self, offer: Offer) -> Change {
+        let id = offer.claimant.id.clone();
+        if self.offers.get(&id) == Some(&offer) {
+            return Change::default();
+        }
+        let earlier = self.offers.remove(&id);
+        let mut change = self.exchange(earlier.as_ref(), Some(&offer));
+        change.plugins.insert(id.clone());
+        self.offers.insert(id, offer);
+        change
+    }
+
+    /// Forget a plugin.
+    pub fn remove(&mut self, id: &PluginId) -> Change {
+        let Some(earlier) = self.offers.remove(id) else { return Change::default() };
+        self.exchange(Some(&earlier), None)
+    }
+
+    /// What each route of an offer comes to against the other plugins' claims, whether or not
+    /// it has been applied.
+    pub fn judge(&self, offer: &Offer) -> Vec<RouteStatus> {
+        let mut seen = BTreeMap::<&Slot, &Offered>::new();
+        let mut verdicts = Vec::with_capacity(offer.routes.len());
+        for offered in &offer.routes {
+            let claim = match &offered.claim {
+                Ok(claim) => claim,
+                Err(error) => {
+                    verdicts.push(offered.status(vec![error.clone()], false));
+                    continue;
+                }
+            };
+            let mut lost = Vec::new();
+            for slot in &claim.slots {
+                if let Some(first) = seen.get(slot) {
+                    lost.push(format!(
+                        "{} is also named as {} by this plugin",
+                        slot.label(&claim.pattern),
+                        first.route.path
+                    ));
+                    continue;
+                }
+                seen.insert(slot, offered);
+                if let Some(reason) = self.loses(&offer.claimant, slot) {
+                    lost.push(format!("{} is served by {reason}", slot.label(&claim.pattern)));
+                }
+            }
+            let active = lost.len() < claim.slots.len();
+            verdicts.push(offered.status(lost, active));
+        }
+        verdicts
+    }
+
+    /// The offer of a plugin as it was last applied.
+    pub fn offer(&self, id: &PluginId) -> Option<&Offer> {
+        self.offers.get(id)
+    }
+
+    fn loses(&self, claimant: &Claimant, slot: &Slot) -> Option<String> {
+        let best = self.slots.get(slot)?.keys().find(|other| other.id != claimant.id)?;
+        (best < claimant).then(|| best.advantage_over(claimant))
+    }
+
+    fn exchange(&mut self, earlier: Option<&Offer>, later: Option<&Offer>) -> Change {
+        let gone = earlier.map(Offer::claims).unwrap_or_default();
+        let come = later.map(Offer::claims).unwrap_or_default();
+        let mut change = Change::default();
+        for slot in gone.keys().chain(come.keys()).copied().collect::<BTreeSet<_>>() {
+            let claimants = self.slots.entry(slot.clone()).or_default();
+            let first =
+                claimants.first_key_value().map(|(claimant, pattern)| (claimant.clone(), pattern.clone()));
+            if let Some(earlier) = earlier {
+                claimants.remove(&earlier.claimant);
+            }
+            if let (Some(later), Some(pattern)) = (later, come.get(slot)) {
+                claimants.insert(later.claimant.clone(), (*pattern).clone());
+            }
+            let now = claimants.first_key_value();
+            if first.as_ref().map(|(claimant, _)| claimant) != now.map(|(claimant, _)| claimant) {
+                change.plugins.extend(claimants.keys().map(|claimant| claimant.id.clone()));
+            }
+            let winner = |(claimant, pattern): (&Claimant, &Pattern)| Winner {
+                plugin: claimant.id.clone(),
+                pattern: pattern.clone(),
+            };
+            let (before, after) =
+                (first.as_ref().map(|(claimant, pattern)| winner((claimant, pattern))), now.map(winner));
+            if before != after {
+                change.slots.insert(slot.clone(), after);
+            }
+            if claimants.is_empty() {
+                self.slots.remove(slot);
+            }
+        }
+        change
+    }
+}
+
+impl Claimant {
+    /// Why this one goes before another, in plain words.
+    fn advantage_over(&self, other: &Self) -> String {
+        let id = &self.id;
+        if self.priority != other.priority {
+            format!("{id}, which has the higher priority ({} > {})", self.priority, other.priority)
+        } else if self.created != other.created {
+            format!("{id}, which is older")
+        } else {
+            format!("{id}, which has the same priority and age and comes first by name")
+        }
+    }
+}
+
+impl Ord for Claimant {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let Self { id, priority, created } = self;
+        (other.priority, created, id).cmp(&(*priority, &other.created, &other.id))
+    }
+}
+
+impl PartialOrd for Claimant {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Slot {
+    fn label(&self, pattern: &Pattern) -> String {
+        format!("{} {}{pattern}", self.method, self.host)
+    }
+}
+
+impl PluginId {
+    /// The plugin of this name in this namespace.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for PluginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
