@@ -104,7 +104,7 @@ impl JsonSchema for Duration {
             "type": "string",
             "maxLength": 32,
             "x-kubernetes-validations": [{
-                "rule": "self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) > duration('0s')",
+                "rule": "self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) > duration('0s')",
                 "message": "must be a duration above zero such as 500ms, 10s or 1m30s",
             }],
         })

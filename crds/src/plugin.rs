@@ -62,12 +62,12 @@ use crate::{Duration, PluginStatus, defaults, rules, schema};
 pub struct PluginSpec {
     /// The plugin's version (Semantic Versioning 2.0.0). Other plugins' ranges are
     /// compared with it; it should be the version of what `image` holds.
-    #[schemars(length(min = 5, max = 64))]
+    #[schemars(length(max = 64))]
     #[x_kube(validation = rules::version_is_semver())]
     pub version: String,
 
     /// The container image to run.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     #[x_kube(validation = rules::image_is_reference())]
     pub image: String,
 
@@ -181,12 +181,13 @@ pub struct Info {
 #[serde(rename_all = "camelCase")]
 pub struct Dependency {
     /// The name of the plugin.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(length(max = 50))]
+    #[x_kube(validation = rules::dependency_name())]
     pub name: String,
     /// The versions that will do, for example `1.2` (the same as `^1.2`), `~1.2.3` or
     /// `>=1.2, <3`. Absent: every version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(max = 128))]
     #[x_kube(validation = rules::range_is_semver())]
     pub version: Option<String>,
     /// An optional dependency is waited for while it is on its way up, and done without
@@ -202,7 +203,7 @@ pub struct Dependency {
 pub struct ConfigFrom {
     /// Where the value goes in the configuration: a JSON pointer (RFC 6901), for example
     /// `/api_key`. Objects on the way are made; a value of `config` there is replaced.
-    #[schemars(length(min = 2, max = 256))]
+    #[schemars(length(max = 256))]
     #[x_kube(validation = rules::path_is_json_pointer())]
     pub path: String,
     /// A key of a Secret in the plugin's namespace. Its value is a JSON string there.
@@ -263,19 +264,20 @@ pub struct Route {
     pub method: String,
     /// The path: literal segments, `:name` for one segment, `*name` at the end for the
     /// rest, for example `/api/payments/:id/refund`. A literal goes before a parameter.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     #[x_kube(validation = rules::path_is_pattern())]
     pub path: String,
 }
 
 /// How a plugin's health is asked.
-#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthCheck {
     /// For protocol Http: a path that answers with a status below 400 when the plugin is
     /// able to work. Absent: the port accepts connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = rules::path_is_absolute())]
     pub path: Option<String>,
     /// The time between two questions. Absent: 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -327,13 +329,18 @@ pub enum FileSystem {
 pub struct PodTemplate {
     /// Labels to add to the pods. Those under goforward.dev/ are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = rules::keys_are_not_ours())]
     pub labels: BTreeMap<String, String>,
     /// Annotations to add to the pods. Those under goforward.dev/ are the operator's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = rules::keys_are_not_ours())]
     pub annotations: BTreeMap<String, String>,
     /// Environment variables to add. Those that start with GOFORWARD_ are the operator's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = rules::variables_are_not_ours(), merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
     /// Secrets with the credentials of image registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

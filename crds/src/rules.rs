@@ -3,26 +3,73 @@
 
 use kube::core::Rule;
 
+/// The name of a plugin: it becomes the name of a Service.
+const NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
+/// A number in a version. Nineteen digits always fit into 64 bits, where versions are compared.
+const NUMBER: &str = r"(0|[1-9]\d{0,18})";
 /// A pre-release and build metadata as Semantic Versioning 2.0.0 writes them.
 const SUFFIX: &str = r"(-((0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?(\+([0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*))?";
-const NUMBER: &str = r"(0|[1-9]\d*)";
+/// One label of a host name.
+const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+/// A JSON pointer (RFC 6901) to something inside the document.
+const POINTER: &str = "^(/([^~/]|~0|~1)+)+$";
+/// A path of routes: segments, then nothing, a slash or the rest.
+const PATH: &str = r"^(/|(/([a-zA-Z0-9._~!$&+,;=@%-]+|:[a-zA-Z_][a-zA-Z0-9_]*))+(/|/\*[a-zA-Z_][a-zA-Z0-9_]*)?|/\*[a-zA-Z_][a-zA-Z0-9_]*)$";
 
 fn rule(expression: impl Into<String>, message: &str) -> Rule {
     Rule::new(expression).message(message)
 }
 
+/// The expression that `field` matches a pattern, which must not hold a quote.
+fn matches(field: &str, pattern: &str) -> String {
+    format!("{field}.matches(r'{pattern}')")
+}
+
+/// The version pattern is the one that <https://semver.org> suggests.
+fn version_pattern() -> String {
+    format!(r"^{NUMBER}\.{NUMBER}\.{NUMBER}{SUFFIX}$")
+}
+
+/// Comparators joined by commas, as the `semver` crate reads them: at most 32, and nothing but a
+/// wildcard after a wildcard.
+fn range_pattern() -> String {
+    let minor_and_patch = format!(r"(\.({NUMBER}(\.({NUMBER}{SUFFIX}|[*xX]))?|[*xX](\.[*xX])?))?");
+    let comparator = format!("(=|>|>=|<|<=|~|\\^)? *{NUMBER}{minor_and_patch}");
+    format!(r"^ *([*xX]|{comparator}( *, *{comparator}){{0,31}}) *$")
+}
+
+/// `[host[:port]/]path[:tag][@digest]`.
+fn image_pattern() -> String {
+    let host = "([a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?/)?";
+    let part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*";
+    let tag = "(:[a-zA-Z0-9_][a-zA-Z0-9._-]*)?(@sha256:[a-f0-9]{64})?";
+    format!("^{host}{part}(/{part})*{tag}$")
+}
+
+fn host_pattern() -> String {
+    format!(r"^({LABEL}\.)*{LABEL}$")
+}
+
 pub fn plugin_name() -> Rule {
     rule(
-        "size(self.metadata.name) <= 50 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        format!("size(self.metadata.name) <= 50 && {}", matches("self.metadata.name", NAME)),
         "metadata.name becomes the name of a Service: it must start with a letter, hold only lower-case letters, digits and '-', and have at most 50 characters",
+    )
+}
+
+pub fn dependency_name() -> Rule {
+    rule(
+        matches("self", NAME),
+        "name must be the name of a plugin: lower-case letters, digits and '-', the first a letter",
     )
 }
 
 pub fn dependency_is_not_self() -> Rule {
     rule(
         "!has(self.spec.dependencies) || !self.spec.dependencies.exists(d, d.name == self.metadata.name)",
-        "spec.dependencies must not name the plugin itself",
+        "a plugin must not depend on itself",
     )
+    .field_path(".spec.dependencies")
 }
 
 pub fn system_name() -> Rule {
@@ -37,6 +84,7 @@ pub fn health_path_needs_http_protocol() -> Rule {
         "self.protocol == 'Http' || !has(self.health) || !has(self.health.path)",
         "health.path is for protocol: Http; a plugin with protocol: Grpc answers the health check of the contract",
     )
+    .field_path(".health.path")
 }
 
 pub fn http_protocol_needs_routes() -> Rule {
@@ -44,36 +92,33 @@ pub fn http_protocol_needs_routes() -> Rule {
         "self.protocol == 'Grpc' || (has(self.http) && has(self.http.routes) && size(self.http.routes) > 0)",
         "protocol: Http needs at least one entry in http.routes: such an image cannot announce its routes itself",
     )
+    .field_path(".http.routes")
 }
 
-/// The version pattern is the one that <https://semver.org> suggests.
 pub fn version_is_semver() -> Rule {
     rule(
-        format!(r"self.matches(r'^{NUMBER}\.{NUMBER}\.{NUMBER}{SUFFIX}$')"),
+        matches("self", &version_pattern()),
         "version must follow Semantic Versioning, for example 1.2.0 or 2.0.0-rc.1",
     )
 }
 
-/// Comparators joined by commas, as the `semver` crate reads them.
 pub fn range_is_semver() -> Rule {
-    let part = format!(r"({NUMBER}|[*xX])");
-    let comparator = format!(r"(=|>|>=|<|<=|~|\^)?\s*{NUMBER}(\.{part}(\.{part}{SUFFIX})?)?");
     rule(
-        format!(r"self.matches(r'^\s*(\*|{comparator}(\s*,\s*{comparator})*)\s*$')"),
+        matches("self", &range_pattern()),
         "version must be a range of semantic versions, for example 1.2 (the same as ^1.2), ~1.2.3 or >=1.2, <3",
     )
 }
 
 pub fn image_is_reference() -> Rule {
     rule(
-        r"self.matches(r'^[a-z0-9]+([._:/-]+[a-zA-Z0-9]+)*(@sha256:[a-f0-9]{64})?$')",
+        matches("self", &image_pattern()),
         "image must be a container image reference, for example registry.example/payments:1.2.0",
     )
 }
 
 pub fn path_is_json_pointer() -> Rule {
     rule(
-        r"self.matches(r'^(/([^~/]|~0|~1)+)+$')",
+        matches("self", POINTER),
         "path must be a JSON pointer into config (RFC 6901), for example /api_key or /database/password",
     )
 }
@@ -94,21 +139,133 @@ pub fn method_is_known() -> Rule {
 
 pub fn path_is_pattern() -> Rule {
     rule(
-        r"self.matches(r'^(/|(/([a-zA-Z0-9._~!$&+,;=@%-]+|:[a-zA-Z_][a-zA-Z0-9_]*))*(/|/\*[a-zA-Z_][a-zA-Z0-9_]*)?)$') && size(self) > 0",
+        matches("self", PATH),
         "path must start with '/' and consist of literal segments, ':name' for one segment and '*name' as the last for the rest, for example /api/payments/:id",
     )
 }
 
+pub fn path_is_absolute() -> Rule {
+    rule(matches("self", r"^/[!-~]*$"), "path must start with '/' and hold no spaces, for example /healthz")
+}
+
 pub fn host_is_name() -> Rule {
     rule(
-        r"self == '' || self.matches(r'^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        format!("self == '' || {}", matches("self", &host_pattern())),
         "host must be a host name in lower case without a port, for example api.example.com",
+    )
+}
+
+pub fn hosts_are_names() -> Rule {
+    rule(
+        format!("self.all(host, {})", matches("host", &host_pattern())),
+        "hosts must be host names in lower case without a port, for example api.example.com",
     )
 }
 
 pub fn quantity_is_positive() -> Rule {
     rule(
-        "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+        "type(self) == int ? self > 0 : isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
         "must be a quantity above zero, for example 256Mi of memory or 500m of cpu",
     )
+}
+
+pub fn keys_are_not_ours() -> Rule {
+    rule("self.all(key, !key.startsWith('goforward.dev/'))", "keys under goforward.dev/ are the operator's")
+}
+
+pub fn variables_are_not_ours() -> Rule {
+    rule(
+        "self.all(variable, !variable.name.startsWith('GOFORWARD_'))",
+        "variables whose names start with GOFORWARD_ are the operator's",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+    use semver::{Version, VersionReq};
+
+    use super::*;
+
+    /// What the API server lets in must be readable where versions are compared, and the other
+    /// way round.
+    #[test]
+    fn accepts_the_versions_that_can_be_compared() {
+        let pattern = Regex::new(&version_pattern()).unwrap();
+        for text in ["0.0.0", "1.2.3", "1.0.0-rc.1", "1.0.0-0a.-", "1.0.0+build.01", "1.0.0-a+b"] {
+            assert!(pattern.is_match(text) && Version::parse(text).is_ok(), "{text:?}");
+        }
+        for text in ["", "1", "1.2", "v1.2.3", "01.2.3", "1.2.3-", "1.2.3-01", "1.2.3+", "1.2.3.4", " 1.2.3"]
+        {
+            assert!(!pattern.is_match(text) && Version::parse(text).is_err(), "{text:?}");
+        }
+        assert!(!pattern.is_match("99999999999999999999.0.0"), "more than 64 bits");
+    }
+
+    #[test]
+    fn accepts_the_ranges_that_can_be_compared() {
+        let pattern = Regex::new(&range_pattern()).unwrap();
+        let operators = ["", "=", ">", ">=", "<", "<=", "~", "^", "> ", "!", "=>"];
+        let bodies = [
+            "",
+            "*",
+            "x",
+            "1",
+            "1.2",
+            "1.2.3",
+            "1.*",
+            "1.x",
+            "1.X.x",
+            "1.2.*",
+            "1.*.3",
+            "*.1",
+            "1.2.3-rc.1",
+            "1.2.*-rc",
+            "1.2-rc",
+            "1.2.3+b",
+            "01",
+            "1.02",
+            "1.2.3.4",
+            "a",
+            "1.",
+            ".1",
+        ];
+        for operator in operators {
+            for body in bodies {
+                for around in ["{}", " {} ", "{},{}", "{} , 2", "{},", ",{}", "{} {}", "{}\t"] {
+                    let text = around.replace("{}", &format!("{operator}{body}"));
+                    // The crate reads an operator before a lone wildcard; nobody means anything by it.
+                    let odd = ["*", "x"].contains(&body) && !operator.is_empty();
+                    let readable = VersionReq::parse(&text).is_ok() && !text.is_empty() && !odd;
+                    assert_eq!(pattern.is_match(&text), readable, "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tells_image_references_from_other_texts() {
+        let pattern = Regex::new(&image_pattern()).unwrap();
+        let digest = format!("a@sha256:{}", "0".repeat(64));
+        for text in
+            ["nginx", "a/b:1.0", "host:5000/a/b-c__d.e:V1_x", "Host.example/a", "localhost/a", &digest]
+        {
+            assert!(pattern.is_match(text), "{text:?}");
+        }
+        for text in ["", "A", "a//b", "a:", "a:b:c", "a b", "https://a/b", "a@sha256:12", "-a", "a/", "a:.b"]
+        {
+            assert!(!pattern.is_match(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tells_paths_from_other_texts() {
+        let pattern = Regex::new(PATH).unwrap();
+        for text in ["/", "/a", "/a/", "/:id", "/a/:id/b", "/*rest", "/a/*rest", "/%41.~!$&+,;=@-"] {
+            assert!(pattern.is_match(text), "{text:?}");
+        }
+        for text in ["", "a", "//", "/a//b", "/:", "/:1", "/*", "/*rest/a", "/a?b", "/a#b", "/a b", "/a*"] {
+            assert!(!pattern.is_match(text), "{text:?}");
+        }
+    }
 }

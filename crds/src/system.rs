@@ -40,7 +40,8 @@ pub struct PluginSystemSpec {
     /// The host names of the application: routes of this namespace that name no host are
     /// served under these. Absent: under every host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = rules::hosts_are_names(), merge_strategy = ListMerge::Set)]
     pub hosts: Vec<String>,
 }
 
