@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask --help` lists them.
 
+mod check_deps;
 mod cluster;
 mod codegen;
 mod exec;
@@ -22,6 +23,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    CheckDeps(check_deps::Args),
     Cluster(cluster::Args),
     Codegen(codegen::Args),
     Images(images::Args),
@@ -29,6 +31,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
+        Command::CheckDeps(args) => check_deps::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Codegen(args) => codegen::run(&args),
         Command::Images(args) => images::run(&args),

@@ -1,0 +1,138 @@
+//! Which of our packages may know which: the layers of the design, checked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::exec;
+
+/// What a package may depend on, of our own. A package that is not here may not exist.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("forward-crds", &[]),
+    ("forward-proto", &[]),
+    ("forward-plan", &["forward-crds"]),
+    ("forward-operator", &["forward-crds", "forward-plan", "forward-proto"]),
+    ("forward-gateway", &["forward-crds", "forward-plan", "forward-proto"]),
+    ("forward-sdk", &["forward-proto"]),
+    ("forward-tests", &["forward-crds", "forward-plan", "forward-proto"]),
+    ("hello", &["forward-sdk"]),
+    ("relay", &["forward-sdk"]),
+    ("testbed", &["forward-sdk"]),
+    ("xtask", &["forward-crds"]),
+];
+
+/// The package that only computes, and what would let it do more.
+const PURE: &str = "forward-plan";
+const IMPURE: [&str; 5] = ["hyper", "kube-client", "kube-runtime", "reqwest", "tokio"];
+
+/// Fail when a package depends on one that its layer may not know.
+#[derive(clap::Args)]
+pub struct Args {}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// Set for packages of this repository.
+    path: Option<String>,
+}
+
+pub fn run(_: &Args) -> Result<()> {
+    let metadata = exec::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Metadata = serde_json::from_str(&metadata).context("read what cargo metadata says")?;
+    let tree =
+        exec::output(cargo().args(["tree", "--edges", "normal", "--prefix", "none", "--package", PURE]))?;
+    let mut wrong = forbidden(&edges(metadata));
+    wrong.extend(impure(&tree));
+    if !wrong.is_empty() {
+        bail!("packages know what they must not:\n  {}", wrong.join("\n  "));
+    }
+    Ok(())
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--quiet", "--locked"]);
+    cargo
+}
+
+/// For each of our packages, which others of ours it depends on.
+fn edges(metadata: Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let ours = |package: Package| {
+        let dependencies = package.dependencies.into_iter().filter(|one| one.path.is_some());
+        (package.name, dependencies.map(|one| one.name).collect())
+    };
+    metadata.packages.into_iter().map(ours).collect()
+}
+
+fn forbidden(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (package, dependencies) in edges {
+        let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| name == package) else {
+            wrong.push(format!(
+                "{package} has no place in the layers: give it one in xtask/src/check_deps.rs"
+            ));
+            continue;
+        };
+        for dependency in dependencies.iter().filter(|name| !allowed.contains(&name.as_str())) {
+            let list = if allowed.is_empty() { "nothing of ours".to_owned() } else { allowed.join(", ") };
+            wrong.push(format!("{package} depends on {dependency}; it may depend on {list}"));
+        }
+    }
+    wrong
+}
+
+/// What [`PURE`] reaches that it must not, in the lines of `cargo tree`.
+fn impure(tree: &str) -> Vec<String> {
+    let reached: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    let found = IMPURE.iter().filter(|name| reached.contains(*name));
+    found.map(|name| format!("{PURE} reaches {name}: it must compute only")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(package: &str, dependency: &str) -> BTreeMap<String, BTreeSet<String>> {
+        BTreeMap::from([(package.to_owned(), BTreeSet::from([dependency.to_owned()]))])
+    }
+
+    #[test]
+    fn lets_layers_know_those_below() {
+        assert_eq!(forbidden(&edge("forward-operator", "forward-plan")), [""; 0]);
+    }
+
+    #[test]
+    fn names_an_edge_that_is_not_allowed_and_what_is() {
+        let wrong = forbidden(&edge("forward-operator", "forward-gateway"));
+        assert!(wrong[0].starts_with("forward-operator depends on forward-gateway; it may"), "{wrong:?}");
+        let wrong = forbidden(&edge("forward-crds", "forward-plan"));
+        assert!(wrong[0].ends_with("nothing of ours"), "{wrong:?}");
+    }
+
+    #[test]
+    fn asks_for_a_place_for_a_new_package() {
+        assert!(forbidden(&edge("forward-new", "forward-crds"))[0].contains("no place"));
+    }
+
+    #[test]
+    fn finds_a_runtime_below_the_pure_package() {
+        assert_eq!(impure("forward-plan v0.1.0 (/x)\nserde v1.0.0\n"), [""; 0]);
+        assert_eq!(impure("forward-plan v0.1.0 (/x)\ntokio v1.0.0 (*)\n").len(), 1);
+    }
+}
