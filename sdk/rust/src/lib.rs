@@ -1,1 +1,87 @@
-//! What the author of a plugin links.
+//! What the author of a plugin links. A plugin is a type that implements [`Plugin`];
+//! [`main!`] makes a program of it:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use forward_sdk::{Context, Error, Plugin, Routes, axum::extract::State};
+//!
+//! struct Greeter;
+//!
+//! impl Plugin for Greeter {
+//!     type Config = forward_sdk::NoConfig;
+//!
+//!     async fn initialize(_: Self::Config, _: &Context) -> Result<Self, Error> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn routes(&self) -> Routes<Self> {
+//!         Routes::new().get("/greeting", greeting)
+//!     }
+//! }
+//!
+//! async fn greeting(State(_): State<Arc<Greeter>>) -> &'static str {
+//!     "hello"
+//! }
+//!
+//! forward_sdk::main!(Greeter);
+//! ```
+//!
+//! Owns a plugin's life inside its pod: configuration, the contract `goforward.plugin.v1`, probes,
+//! draining, the termination message, logs. Refuses to own anything outside the pod; what a plugin
+//! knows of the cluster is what its environment says. Invariant: a plugin is asked for nothing
+//! before `start` has returned, and is never cut off in a request while it drains.
+#![warn(missing_docs)]
+
+mod about;
+mod client;
+mod config;
+mod context;
+mod contract;
+mod drain;
+pub mod duration;
+mod environment;
+mod failure;
+mod health;
+mod host;
+mod lifecycle;
+mod log;
+mod panics;
+mod phase;
+mod plugin;
+mod probes;
+mod problem;
+mod routes;
+mod run;
+mod serve;
+mod signals;
+mod termination;
+
+pub use axum;
+pub use tracing;
+
+pub use crate::{
+    about::About,
+    client::{CallError, Dependency},
+    context::{Context, UndeclaredDependency},
+    health::Health,
+    plugin::{Error, NoConfig, Plugin},
+    problem::Problem,
+    routes::Routes,
+    run::run,
+};
+
+/// Makes the program of a plugin: `forward_sdk::main!(Hello);` is its whole `main`. Its name,
+/// version and description are those of the crate that it stands in.
+#[macro_export]
+macro_rules! main {
+    ($plugin:ty) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::run::<$plugin>($crate::About {
+                name: env!("CARGO_PKG_NAME"),
+                version: env!("CARGO_PKG_VERSION"),
+                description: env!("CARGO_PKG_DESCRIPTION"),
+            })
+        }
+    };
+}

@@ -1,0 +1,90 @@
+//! Puts one text into a configuration.
+
+use serde_json::{Map, Value};
+
+use super::pointer::Pointer;
+
+/// A place that cannot be reached.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    #[error("{pointer}: {at} is {found}, not an object")]
+    NotAnObject { pointer: Pointer, at: Pointer, found: &'static str },
+    #[error("{pointer}: the list {at} has no element \"{segment}\"")]
+    NoElement { pointer: Pointer, at: Pointer, segment: String },
+}
+
+/// Puts `text` at `pointer`. Objects on the way are made, elements of lists are not.
+pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), MergeError> {
+    let mut at = Pointer::new(Vec::new());
+    let mut spot = config;
+    for segment in pointer.segments() {
+        if spot.is_null() {
+            *spot = Value::Object(Map::new());
+        }
+        spot = match spot {
+            Value::Object(fields) => fields.entry(segment.as_str()).or_insert(Value::Null),
+            Value::Array(elements) => {
+                segment.parse::<usize>().ok().and_then(|index| elements.get_mut(index)).ok_or_else(|| {
+                    MergeError::NoElement {
+                        pointer: pointer.clone(),
+                        at: at.clone(),
+                        segment: segment.clone(),
+                    }
+                })?
+            }
+            scalar => {
+                let found = kind(scalar);
+                return Err(MergeError::NotAnObject { pointer: pointer.clone(), at, found });
+            }
+        };
+        at = at.child(segment);
+    }
+    *spot = Value::String(text);
+    Ok(())
+}
+
+/// What a value is, in words.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn placed(mut config: Value, pointer: &str) -> Result<Value, String> {
+        let pointer = Pointer::try_from(pointer.to_owned()).unwrap();
+        place(&mut config, &pointer, "x".to_owned()).map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn makes_objects_on_the_way() {
+        assert_eq!(placed(json!({"a": 1}), "/b/c"), Ok(json!({"a": 1, "b": {"c": "x"}})));
+        assert_eq!(placed(json!({"b": null}), "/b/c"), Ok(json!({"b": {"c": "x"}})));
+    }
+
+    #[test]
+    fn replaces_what_stands_there() {
+        assert_eq!(placed(json!({"a": {"b": 1, "c": 2}}), "/a/b"), Ok(json!({"a": {"b": "x", "c": 2}})));
+        assert_eq!(placed(json!({"a": [1, 2]}), "/a/1"), Ok(json!({"a": [1, "x"]})));
+    }
+
+    #[test]
+    fn says_what_is_in_the_way() {
+        assert_eq!(placed(json!({"a": 1}), "/a/b"), Err("/a/b: /a is a number, not an object".to_owned()));
+        assert_eq!(
+            placed(json!({"a": []}), "/a/0/b"),
+            Err("/a/0/b: the list /a has no element \"0\"".to_owned())
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! What ends a plugin's process before its time, in words for its status.
+
+use std::{fmt, io, time::Duration};
+
+use crate::{
+    Error, config::ConfigError, duration, environment::EnvironmentError, panics::Panic, routes::RoutesError,
+};
+
+/// A verb that the plugin's author has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Initialize,
+    Start,
+    Stop,
+}
+
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("environment")]
+    Environment(#[from] EnvironmentError),
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("install the signal handlers")]
+    Signals(#[source] io::Error),
+    #[error("listen on port {port}")]
+    Listen { port: u16, source: io::Error },
+    #[error("serve")]
+    Serve(#[source] io::Error),
+    #[error("config")]
+    Config(#[from] ConfigError),
+    #[error("routes")]
+    Routes(#[from] RoutesError),
+    #[error("{verb} failed")]
+    Failed { verb: Verb, source: Error },
+    #[error("{verb} panicked")]
+    Panicked { verb: Verb, source: Panic },
+    #[error("{verb} did not finish within {}", duration::display(*limit))]
+    TimedOut { verb: Verb, limit: Duration },
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Initialize => "initialize",
+            Self::Start => "start",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// An error with everything that caused it: `start failed: connect to "db": connection refused`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Some errors already say what their source says.
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_all_its_causes() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let failure = Failure::Listen { port: 80, source: refused };
+        assert_eq!(chain(&failure), "listen on port 80: connection refused");
+        let failure = Failure::Failed { verb: Verb::Start, source: "no database".into() };
+        assert_eq!(chain(&failure), "start failed: no database");
+    }
+
+    #[test]
+    fn a_timeout_tells_its_limit() {
+        let failure = Failure::TimedOut { verb: Verb::Initialize, limit: Duration::from_secs(30) };
+        assert_eq!(chain(&failure), "initialize did not finish within 30s");
+    }
+}

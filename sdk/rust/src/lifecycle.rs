@@ -1,0 +1,194 @@
+//! A plugin's life from its configuration to its last request.
+//!
+//! Loaded (probes answer) → initialize → Initialized → start → Started → a signal → drain →
+//! the last requests → stop. Each verb runs in a task of its own, so that one that blocks its
+//! thread or panics is noticed like any other failure.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    About, Context, Error, Plugin, config,
+    drain::drain,
+    environment::Environment,
+    failure::{Failure, Verb},
+    host::{Guest, Host},
+    panics::Panic,
+    phase::Phase,
+    serve,
+    signals::{End, Signals},
+};
+
+/// A plugin's process: what every step of its life needs.
+struct Process {
+    environment: Environment,
+    context: Arc<Context>,
+    phases: watch::Sender<Phase>,
+    signals: Signals,
+}
+
+/// Lives the whole life of a plugin. Returns when somebody has asked for its end, or when it failed.
+pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(), Failure> {
+    let signals = Signals::install().map_err(Failure::Signals)?;
+    let port = environment.port;
+    let listener = serve::bind(&environment).await.map_err(|source| Failure::Listen { port, source })?;
+    announce(&listener, &about);
+    let (phases, seen) = watch::channel(Phase::Loaded);
+    let host = Arc::new(Host::<P>::new(environment.name.clone(), about, seen));
+    let server = tokio::spawn(serve::serve(listener, host.clone()));
+    let context = Arc::new(Context::new(environment.clone()));
+    let mut process = Process { environment, context, phases, signals };
+    let Some(plugin) = process.initialize(&host).await? else { return Ok(()) };
+    if process.start(plugin.clone()).await?.is_some() {
+        process.serve(server).await?;
+    }
+    process.stop(plugin).await
+}
+
+fn announce(listener: &TcpListener, about: &About) {
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    tracing::info!(port, version = about.version, "the process is up");
+}
+
+impl Process {
+    /// `None` when the process is to end before the plugin is there.
+    async fn initialize<P: Plugin>(&mut self, host: &Host<P>) -> Result<Option<Arc<P>>, Failure> {
+        let config = config::load::<P::Config>(&self.environment.config_dir)?;
+        let context = self.context.clone();
+        let initialize = async move { P::initialize(config, &context).await };
+        let Some(plugin) = self.run(Verb::Initialize, initialize).await? else { return Ok(None) };
+        let plugin = Arc::new(plugin);
+        let routes = plugin.routes().serve(&plugin)?;
+        host.receive(Guest { plugin: plugin.clone(), routes });
+        self.phases.send_replace(Phase::Initialized);
+        Ok(Some(plugin))
+    }
+
+    /// `None` when the process is to end before the plugin has started.
+    async fn start<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<Option<()>, Failure> {
+        let context = self.context.clone();
+        let started = self.run(Verb::Start, async move { plugin.start(&context).await }).await?;
+        if started.is_some() {
+            self.phases.send_replace(Phase::Started);
+        }
+        Ok(started)
+    }
+
+    /// Serves until the process is to end, then until the last request is answered.
+    async fn serve(&mut self, mut server: JoinHandle<io::Result<()>>) -> Result<(), Failure> {
+        let end = tokio::select! {
+            end = self.signals.end() => end,
+            ended = &mut server => return Err(Failure::Serve(server_error(ended))),
+        };
+        let period = match end {
+            End::Drain => self.environment.drain,
+            End::Now => Duration::ZERO,
+        };
+        tracing::info!(?period, "draining");
+        tokio::select! {
+            () = drain(&self.phases, period) => {}
+            End::Now = async { loop { if self.signals.end().await == End::Now { break End::Now } } } => {
+                self.phases.send_replace(Phase::Closed);
+            }
+        }
+        match timeout(self.environment.timeout, &mut server).await {
+            Ok(ended) => ended.map_err(io::Error::other).flatten().map_err(Failure::Serve),
+            Err(_) => {
+                tracing::warn!(limit = ?self.environment.timeout, "requests are still open; they are broken off");
+                server.abort();
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<(), Failure> {
+        bounded(Verb::Stop, self.environment.timeout, async move { plugin.stop().await }).await
+    }
+
+    /// Runs a verb; `None` when a signal came first, which breaks it off.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        verb: Verb,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<Option<T>, Failure> {
+        tokio::select! {
+            result = bounded(verb, self.environment.timeout, work) => result.map(Some),
+            end = self.signals.end() => {
+                tracing::info!(%verb, ?end, "asked to end before it was finished");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Runs a verb in a task of its own, for no longer than `limit`.
+async fn bounded<T: Send + 'static>(
+    verb: Verb,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Failure> {
+    let begin = Instant::now();
+    let mut task = AbortOnDrop(tokio::spawn(work));
+    match timeout(limit, &mut task.0).await {
+        Ok(Ok(Ok(value))) => {
+            tracing::info!(%verb, seconds = begin.elapsed().as_secs_f64(), "finished");
+            Ok(value)
+        }
+        Ok(Ok(Err(source))) => Err(Failure::Failed { verb, source }),
+        Ok(Err(join)) => Err(Failure::Panicked { verb, source: Panic::new(join.into_panic()) }),
+        Err(_) => Err(Failure::TimedOut { verb, limit }),
+    }
+}
+
+/// A task that nobody waits for any more ends at its next await.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn server_error(ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
+    match ended {
+        Ok(Ok(())) => io::Error::other("the server ended by itself"),
+        Ok(Err(error)) => error,
+        Err(join) => io::Error::other(join),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::chain;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    async fn failure(work: impl Future<Output = Result<(), Error>> + Send + 'static) -> String {
+        chain(&bounded(Verb::Start, LIMIT, work).await.unwrap_err())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verb_that_takes_too_long_is_broken_off() {
+        let begin = Instant::now();
+        assert_eq!(failure(std::future::pending()).await, "start did not finish within 30s");
+        assert_eq!(begin.elapsed().as_secs(), LIMIT.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_verb_that_fails_or_panics_says_why() {
+        assert_eq!(failure(async { Err("no database".into()) }).await, "start failed: no database");
+        assert_eq!(failure(async { panic!("oh no") }).await, "start panicked: oh no");
+    }
+
+    #[tokio::test]
+    async fn a_verb_that_finishes_gives_its_value() {
+        assert_eq!(bounded(Verb::Initialize, LIMIT, async { Ok(7) }).await.unwrap(), 7);
+    }
+}

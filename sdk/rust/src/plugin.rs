@@ -1,0 +1,55 @@
+//! The verbs of a plugin.
+
+use std::future::Future;
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{Context, Health, Routes};
+
+/// Whatever went wrong. Every error type, `String` and `&str` turn into it by `?` or `into()`.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A plugin. The verbs come in this order: [`initialize`](Self::initialize), [`routes`](Self::routes),
+/// [`start`](Self::start), then requests and [`health`](Self::health) at any time, in the end
+/// [`stop`](Self::stop). Each of initialize, start and stop may take as long as `sandbox.timeout` of
+/// the manifest says; one that fails, panics or takes longer ends the process, and what went wrong
+/// shows in the status of the `Plugin`.
+pub trait Plugin: Send + Sync + Sized + 'static {
+    /// The configuration, read from the manifest's `config` and `configFrom`. Whether fields that it
+    /// does not know are refused is its own choice (`#[serde(deny_unknown_fields)]`).
+    type Config: DeserializeOwned + Send;
+
+    /// Makes the plugin from its configuration. What the plugin needs before it can answer at all
+    /// is set up here.
+    fn initialize(
+        config: Self::Config,
+        context: &Context,
+    ) -> impl Future<Output = Result<Self, Error>> + Send;
+
+    /// The routes that the plugin offers. Called once, after initialize.
+    fn routes(&self) -> Routes<Self> {
+        Routes::new()
+    }
+
+    /// The last step before requests come.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn start(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// How the plugin fares. Asked every few seconds, so it should be quick (2 s, if the manifest
+    /// does not say otherwise).
+    fn health(&self) -> impl Future<Output = Health> + Send {
+        async { Health::healthy() }
+    }
+
+    /// Called once the last request has been answered and before the process ends.
+    fn stop(&self) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+}
+
+/// The configuration of a plugin that has nothing to configure. Any field is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}

@@ -1,0 +1,38 @@
+//! Wires a plugin's process together.
+
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    About, Plugin,
+    environment::Environment,
+    failure::{Failure, chain},
+    lifecycle, log, panics, termination,
+};
+
+/// Runs a plugin until the end of its life; [`main!`](crate::main) makes it a program's `main`.
+pub fn run<P: Plugin>(about: About) -> ExitCode {
+    let environment = Environment::resolve(&about, std::env::vars_os());
+    log::install(environment.as_ref().map_or_else(|_| about.name.to_owned(), Environment::plugin));
+    panics::log_panics();
+    match environment.map_err(Failure::from).and_then(|environment| live::<P>(about, environment)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let message = chain(&failure);
+            tracing::error!(error = message, "the plugin failed");
+            if let Err(error) = termination::write(&message) {
+                tracing::warn!(%error, "the termination message could not be written");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live<P: Plugin>(about: About, environment: Environment) -> Result<(), Failure> {
+    let runtime: Runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    let result = runtime.block_on(lifecycle::live::<P>(about, environment));
+    // Dropping it would wait for code that blocks its thread.
+    runtime.shutdown_background();
+    result
+}
