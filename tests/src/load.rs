@@ -222,3 +222,57 @@ fn closed_unanswered(error: &anyhow::Error) -> bool {
     let Some(error) = error.downcast_ref::<hyper::Error>() else { return false };
     error.is_canceled() || error.is_closed() || error.is_incomplete_message()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A server whose every third connection answers with 503, the others with 200.
+    async fn serve(listener: TcpListener) {
+        let mut count = 0;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count += 1;
+            let status = if count % 3 == 0 { "503 Service Unavailable" } else { "200 OK" };
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn counts_requests_and_failures() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway = Gateway::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(serve(listener));
+        let load = Load::start(&gateway, "/", 200).unwrap();
+        // The passing of time is what is tested here.
+        tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>()).await.unwrap_err();
+        let report = load.stop().await.unwrap();
+        assert!((150..=260).contains(&report.sent), "{report}");
+        assert!(report.failures.contains_key("status 503"), "{report}");
+        assert!(report.failed() < report.sent, "{report}");
+        assert!(report.check(200).is_err(), "{report}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn says_that_nobody_listens() {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gateway = Gateway::new(&format!("http://{port}")).unwrap();
+        let load = Load::start(&gateway, "/", 100).unwrap();
+        tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await.unwrap_err();
+        let report = load.stop().await.unwrap();
+        assert_eq!(report.failed(), report.sent);
+        assert!(report.to_string().contains("Connection refused"), "{report}");
+    }
+}
