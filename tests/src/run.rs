@@ -25,8 +25,8 @@ pub async fn run(name: &str, test: impl AsyncFnOnce(&TestNamespace) -> Result<()
         Err(_) => Err(anyhow!("did not end within {BOUND:?}")),
     };
     if let Err(error) = outcome {
-        let folder = dump::write(&namespace, name, &format!("{error:?}")).await;
-        panic!("{name}: {error:?}\nobjects, events and logs: {}", folder.display());
+        let folder = dump::write(&namespace, name, &format!("{error:#}")).await;
+        panic!("{name}: {error:#}\nobjects, events and logs: {}", folder.display());
     }
     if let Err(error) = namespace.delete().await {
         panic!("{name} passed, but its namespace could not be deleted: {error:#}");

@@ -1,0 +1,162 @@
+//! The chart as Helm renders it: what the API server thinks of it, without installing it.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+use forward_tests::run;
+use k8s_openapi::{
+    api::core::v1::{Pod, PodTemplateSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+fn chart() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/goforward")
+}
+
+fn helm(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("helm").args(arguments).current_dir(chart()).output().context("run helm")?;
+    if !output.status.success() {
+        bail!("helm {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The objects of the chart with values (`a=1`).
+fn rendered(values: &[&str]) -> Result<Vec<Value>> {
+    let mut arguments = vec!["template", "forward", ".", "--namespace", "forward-system"];
+    values.iter().for_each(|value| arguments.extend(["--set", value]));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&helm(&arguments)?)?;
+    Ok(objects.into_iter().filter(|object| !object.is_null()).collect())
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// All pods that the chart brings: those of Deployments, of hooks and of `helm test`.
+fn pods(objects: &[Value]) -> Result<Vec<Pod>> {
+    let mut pods = Vec::new();
+    for object in objects {
+        let template = if object["kind"] == "Pod" { object } else { &object["spec"]["template"] };
+        if template.is_object() {
+            let template: PodTemplateSpec = serde_json::from_value(template.clone())?;
+            // The ServiceAccount is not in the namespace that the pod is tried in.
+            let mut spec = template.spec.context("a pod has a spec")?;
+            spec.service_account_name = None;
+            let metadata = ObjectMeta { generate_name: Some("chart-".to_owned()), ..ObjectMeta::default() };
+            pods.push(Pod { metadata, spec: Some(spec), status: None });
+        }
+    }
+    Ok(pods)
+}
+
+#[test]
+fn lints_without_a_word_of_warning() -> Result<()> {
+    let said = helm(&["lint", "--strict", "."])?;
+    ensure!(said.contains("0 chart(s) failed") && !said.contains("[WARNING]"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn brings_pods_that_meet_pod_security_restricted() {
+    run("chart_pod_security", async |ns| {
+        let pods = pods(&rendered(&[])?)?;
+        assert_eq!(pods.len(), 4, "operator, gateway, release hook, test");
+        let create = PostParams { dry_run: true, ..PostParams::default() };
+        for pod in pods {
+            ns.api::<Pod>().create(&create, &pod).await.context("the namespace enforces restricted")?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[test]
+fn gives_no_right_to_secrets_and_none_by_wildcard() -> Result<()> {
+    let objects = rendered(&["crds.keep=false"])?;
+    for role in of_kind(&objects, "ClusterRole").into_iter().chain(of_kind(&objects, "Role")) {
+        let rules = role["rules"].to_string();
+        ensure!(
+            !rules.contains("secrets") && !rules.contains("\"*\""),
+            "{}: {rules}",
+            role["metadata"]["name"]
+        );
+    }
+    let gateway = objects.iter().find(|object| {
+        object["kind"] == "ClusterRole" && object["metadata"]["name"] == "goforward:forward:gateway"
+    });
+    let rules = gateway.context("the gateway has a role")?["rules"].to_string();
+    ensure!(!rules.contains("create") && !rules.contains("delete"), "{rules}");
+    Ok(())
+}
+
+#[test]
+fn refuses_values_that_it_does_not_know() -> Result<()> {
+    for value in [
+        "gateway.replica=3",
+        "operator.replicas=0",
+        "crds.keep=maybe",
+        "gateway.service.type=External",
+        "gateway.drain=5m",
+        "image.registry=",
+        "operator.resources.limits.memory=lots",
+        "monitoring=true",
+    ] {
+        ensure!(rendered(&[value]).is_err(), "{value} is accepted");
+    }
+    rendered(&["global.imageRegistry=x"]).context("Helm passes global to charts that others include")?;
+    Ok(())
+}
+
+#[test]
+fn passes_values_on() -> Result<()> {
+    let objects = rendered(&[
+        "image.registry=registry.example/forward",
+        "image.pullSecrets={pull}",
+        "gateway.image.tag=9.9.9",
+        "gateway.service.type=NodePort",
+        "gateway.service.nodePort=30080",
+        "gateway.drain=20s",
+        "gateway.workers=3",
+        "operator.priorityClassName=system-cluster-critical",
+    ])?;
+    let deployments = of_kind(&objects, "Deployment");
+    let find = |name: &str| {
+        let found = deployments.iter().find(|one| one["metadata"]["name"] == name);
+        found.map(|one| one["spec"]["template"]["spec"].clone()).with_context(|| name.to_owned())
+    };
+    let (gateway, operator) = (find("forward-gateway")?, find("forward-operator")?);
+    assert_eq!(gateway["containers"][0]["image"], "registry.example/forward/gateway:9.9.9");
+    assert_eq!(
+        gateway["containers"][0]["args"],
+        json!(["--service=forward-gateway", "--drain=20s", "--workers=3"])
+    );
+    assert_eq!(gateway["terminationGracePeriodSeconds"], 60);
+    assert_eq!(gateway["imagePullSecrets"], json!([{"name": "pull"}]));
+    assert_eq!(operator["priorityClassName"], "system-cluster-critical");
+    let services = of_kind(&objects, "Service");
+    let service =
+        services.iter().find(|one| one["metadata"]["name"] == "forward-gateway").context("Service")?;
+    assert_eq!(service["spec"]["type"], "NodePort");
+    assert_eq!(service["spec"]["ports"][0]["nodePort"], 30080);
+    Ok(())
+}
+
+#[test]
+fn leaves_the_crds_to_others_or_takes_them_along() -> Result<()> {
+    let installed = rendered(&[])?;
+    for crd in of_kind(&installed, "CustomResourceDefinition") {
+        let policy = &crd["metadata"]["annotations"]["helm.sh/resource-policy"];
+        ensure!(policy == "keep", "Helm would delete all Plugins: {}", crd["metadata"]);
+    }
+    assert_eq!(of_kind(&installed, "CustomResourceDefinition").len(), 2);
+    assert_eq!(of_kind(&rendered(&["crds.install=false"])?, "CustomResourceDefinition").len(), 0);
+    let arguments = |objects: &[Value]| {
+        of_kind(objects, "Job")[0]["spec"]["template"]["spec"]["containers"][0]["args"].clone()
+    };
+    assert_eq!(arguments(&installed), json!(["release"]));
+    assert_eq!(arguments(&rendered(&["crds.keep=false"])?), json!(["release", "--delete-crds"]));
+    Ok(())
+}
