@@ -5,9 +5,23 @@
 //! environment or randomness, so that the same input gives the same decision wherever it is made.
 #![warn(missing_docs)]
 
+mod assess;
+mod conditions;
+mod cycles;
+mod decide;
+mod decision;
+mod facts;
 mod model;
+mod namespace;
+mod order;
+mod reason;
 pub mod routes;
+mod slots;
 
+pub use conditions::ConditionReason;
+pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
+pub use namespace::Namespace;
+pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Refusal};

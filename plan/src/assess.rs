@@ -1,0 +1,219 @@
+//! How a plugin stands among the others: whether it may go, what is in its way, and what those who
+//! need it see of it.
+
+use forward_crds::PluginState;
+use petgraph::stable_graph::NodeIndex;
+use semver::Version;
+
+use crate::{
+    facts::{Facts, Need, Wish},
+    namespace::Namespace,
+    reason::{Cause, Hindrance, Obstacle, Refusal},
+    slots::Claim,
+};
+
+/// What those who need a plugin see of it. When it changes they are looked at again, so that what
+/// makes no difference to them has no place here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub standing: Standing,
+    /// The version of the spec as it is written; absent where there is no plugin.
+    pub version: Option<String>,
+    pub parsed: Option<Version>,
+    pub state: Option<PluginState>,
+    /// The version that serves.
+    pub serving: Option<Version>,
+}
+
+/// How a plugin stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// Its current spec is rolled out.
+    Ready,
+    /// It is on its way there.
+    OnItsWay,
+    /// It is not, and the cause is its own.
+    Off(Cause),
+    /// It is not, and the cause lies with what it needs.
+    Behind { root: String, cause: Cause },
+}
+
+/// What keeps a plugin from going to its current spec.
+pub enum Obstruction {
+    Cycle,
+    Refused(Vec<Refusal>),
+    /// At least one dependency does not come by waiting.
+    Blocked(Vec<Obstacle>),
+    Waiting(Vec<Obstacle>),
+}
+
+impl Default for View {
+    /// That of a plugin that there is not.
+    fn default() -> Self {
+        let standing = Standing::Off(Cause::Missing);
+        Self { standing, version: None, parsed: None, state: None, serving: None }
+    }
+}
+
+impl Namespace {
+    /// What others see of a plugin, and what it has to do with slots.
+    pub(crate) fn assess(&self, index: NodeIndex) -> (View, Option<Claim>) {
+        let Some(facts) = self.facts(index) else { return (View::default(), None) };
+        let (standing, claim) = match facts.wish {
+            Wish::Delete => (Standing::Off(Cause::Deleting), None),
+            Wish::Unload => (Standing::Off(Cause::Disabled), None),
+            Wish::Stop => (Standing::Off(Cause::Stopped), None),
+            Wish::Run => self.assess_wanted(index, facts),
+        };
+        let view = View {
+            standing,
+            version: Some(facts.plugin.spec.version.clone()),
+            parsed: facts.version.clone().ok(),
+            state: Some(facts.state()),
+            serving: facts.serving.as_ref().and_then(|serving| serving.version.clone()),
+        };
+        (view, claim)
+    }
+
+    fn assess_wanted(&self, index: NodeIndex, facts: &Facts) -> (Standing, Option<Claim>) {
+        if facts.version.is_err() {
+            return (Standing::Off(Cause::Invalid), None);
+        }
+        if facts.is_rolled_out(&self.settings) {
+            return (Standing::Ready, None);
+        }
+        if facts.is_applied(&self.settings) {
+            return match facts.failure() {
+                Some(failure) => (Standing::Off(Cause::Failed(failure)), None),
+                None => (Standing::OnItsWay, Some(Claim::Climbing)),
+            };
+        }
+        match self.obstruction(index, facts) {
+            None => (Standing::OnItsWay, Some(Claim::Free { priority: facts.plugin.spec.priority })),
+            Some(Obstruction::Cycle) => (Standing::Off(Cause::Cycle), None),
+            Some(Obstruction::Refused(_)) => (Standing::Off(Cause::Held), None),
+            Some(Obstruction::Waiting(_)) => (Standing::OnItsWay, None),
+            Some(Obstruction::Blocked(obstacles)) => (behind(obstacles), None),
+        }
+    }
+
+    /// What keeps a plugin that is wanted from going to its current spec.
+    pub(crate) fn obstruction(&self, index: NodeIndex, facts: &Facts) -> Option<Obstruction> {
+        if self.graph[index].cycle.is_some() {
+            return Some(Obstruction::Cycle);
+        }
+        let refusals = self.refusals(index);
+        if !refusals.is_empty() {
+            return Some(Obstruction::Refused(refusals));
+        }
+        let knot = self.graph[index].knot.as_ref();
+        let mut obstacles = Vec::new();
+        for (dependency, name, need) in self.needs(index) {
+            let Some(obstacle) = self.obstacle_to_go(facts, dependency, name, need) else { continue };
+            let is_optional_way = obstacle.hindrance == Hindrance::OnItsWay
+                && !knot.is_some_and(|knot| knot.contains(&dependency));
+            if !need.optional || is_optional_way {
+                obstacles.push(obstacle);
+            }
+        }
+        obstacles.sort_by(|a, b| (&a.hindrance, &a.name).cmp(&(&b.hindrance, &b.name)));
+        match obstacles.first()?.hindrance {
+            Hindrance::OnItsWay => Some(Obstruction::Waiting(obstacles)),
+            _ => Some(Obstruction::Blocked(obstacles)),
+        }
+    }
+
+    /// Why a dependency is not ready for the current spec of a plugin.
+    pub(crate) fn obstacle_to_go(
+        &self,
+        facts: &Facts,
+        dependency: NodeIndex,
+        name: &str,
+        need: &Need,
+    ) -> Option<Obstacle> {
+        let view = &self.graph[dependency].view;
+        let accepts = |version: &Version| need.range.matches(version);
+        // An update that is held for the plugin's own sake must not hold the plugin in turn.
+        let serves = view.serving.as_ref().is_some_and(accepts);
+        if view.standing == Standing::Off(Cause::Held) && facts.is_alive() && serves {
+            return None;
+        }
+        let hindrance = match &view.standing {
+            Standing::Off(
+                cause
+                @ (Cause::Missing | Cause::Invalid | Cause::Deleting | Cause::Disabled | Cause::Stopped),
+            ) => Hindrance::Direct(*cause),
+            _ if !view.parsed.as_ref().is_some_and(accepts) => Hindrance::Direct(Cause::VersionConflict),
+            standing => standing.hindrance()?,
+        };
+        Some(obstacle(name, need, view, view.version.clone(), hindrance))
+    }
+
+    /// Why a dependency does not serve a plugin whose current spec was applied. That an update of
+    /// the dependency is under way or fails is no reason as long as the old version serves.
+    pub(crate) fn obstacle_to_stay(
+        &self,
+        dependency: NodeIndex,
+        name: &str,
+        need: &Need,
+    ) -> Option<Obstacle> {
+        let view = &self.graph[dependency].view;
+        let (version, hindrance) = match &view.serving {
+            Some(serving) if need.range.matches(serving) => return None,
+            Some(serving) => (Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict)),
+            None => (view.version.clone(), view.standing.hindrance().unwrap_or(Hindrance::OnItsWay)),
+        };
+        Some(obstacle(name, need, view, version, hindrance))
+    }
+
+    /// The plugins that run and do not accept the new version of a plugin that runs.
+    pub(crate) fn refusals(&self, index: NodeIndex) -> Vec<Refusal> {
+        self.dependents(index).into_iter().filter_map(|dependent| self.refusal(dependent, index)).collect()
+    }
+
+    /// The refusal of one dependent: it runs, with the version that serves, and not with the one to
+    /// come. Where it accepts neither there is nothing to save.
+    pub(crate) fn refusal(&self, dependent: NodeIndex, index: NodeIndex) -> Option<Refusal> {
+        let (facts, by) = (self.facts(index)?, self.facts(dependent)?);
+        let need = by.needs.get(self.name(index)).filter(|need| !need.optional)?;
+        let serving = facts.serving.as_ref()?.version.as_ref()?;
+        let coming = facts.version.as_ref().ok()?;
+        let runs = by.wish == Wish::Run && by.is_alive();
+        (runs && need.range.matches(serving) && !need.range.matches(coming)).then(|| Refusal {
+            name: self.name(dependent).to_owned(),
+            range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
+        })
+    }
+}
+
+impl Standing {
+    fn hindrance(&self) -> Option<Hindrance> {
+        match self {
+            Self::Ready => None,
+            Self::OnItsWay => Some(Hindrance::OnItsWay),
+            Self::Off(cause) => Some(Hindrance::Direct(*cause)),
+            Self::Behind { root, cause } => Some(Hindrance::Indirect { root: root.clone(), cause: *cause }),
+        }
+    }
+}
+
+fn obstacle(name: &str, need: &Need, view: &View, version: Option<String>, hindrance: Hindrance) -> Obstacle {
+    Obstacle {
+        name: name.to_owned(),
+        range: need.text.clone(),
+        version,
+        state: view.state,
+        optional: need.optional,
+        hindrance,
+    }
+}
+
+/// The standing of a plugin with obstacles that do not pass: the first of them is the cause.
+fn behind(obstacles: Vec<Obstacle>) -> Standing {
+    let worst = obstacles.into_iter().next().map(|obstacle| (obstacle.name, obstacle.hindrance));
+    match worst {
+        Some((_, Hindrance::Indirect { root, cause })) => Standing::Behind { root, cause },
+        Some((name, Hindrance::Direct(cause))) => Standing::Behind { root: name, cause },
+        Some((_, Hindrance::OnItsWay)) | None => Standing::OnItsWay,
+    }
+}

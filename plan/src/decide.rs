@@ -1,0 +1,234 @@
+//! The decision for one plugin, from how it stands.
+
+use forward_crds::{DependencyStatus, Plugin};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use petgraph::stable_graph::NodeIndex;
+
+use crate::{
+    assess::Obstruction,
+    conditions::{self, Situation},
+    cycles::shortest_way_round,
+    decision::{Action, Decision},
+    facts::{Facts, Wish},
+    model::PodPhase,
+    namespace::Namespace,
+    reason::{Cause, Hindrance, Obstacle, Purpose, Reason},
+};
+
+impl Namespace {
+    /// What should happen to a plugin and why; nothing where there is no such plugin.
+    pub fn decide(&self, name: &str) -> Option<Decision> {
+        let index = *self.names.get(name)?;
+        let facts = self.facts(index)?;
+        let obstacles = self.obstacles(index, facts);
+        let (action, reason) = match facts.wish {
+            Wish::Run => self.decide_run(index, facts, &obstacles),
+            Wish::Stop => self.decide_stop(index, facts),
+            Wish::Unload => self.decide_unload(index, facts),
+            Wish::Delete => self.decide_delete(index, facts),
+        };
+        let situation = Situation {
+            cycle: self.graph[index].cycle.is_some() && !self.stays(facts),
+            needs: facts.needs.len(),
+            obstacles: &obstacles,
+            available: facts.wish == Wish::Run && facts.is_rolled_out(&self.settings),
+            overdue: facts.workload().is_some_and(|workload| workload.progress_deadline_exceeded),
+            serves_on: self.serves_on(facts),
+        };
+        Some(Decision {
+            action,
+            state: facts.state(),
+            conditions: conditions::view(&reason, &situation),
+            dependencies: self.dependency_table(index, &obstacles),
+            reason,
+            version: facts.serving.as_ref().map(|serving| serving.text.clone()),
+            config_hash: facts
+                .serving
+                .as_ref()
+                .map(|serving| serving.config_hash.clone())
+                .filter(|hash| !hash.is_empty()),
+        })
+    }
+
+    /// Whether the current spec runs, so that dependencies are judged by whether they serve.
+    fn stays(&self, facts: &Facts) -> bool {
+        facts.wish == Wish::Run && facts.is_applied(&self.settings)
+    }
+
+    /// The dependencies that are not as the plugin needs them, optional ones too, by name.
+    fn obstacles(&self, index: NodeIndex, facts: &Facts) -> Vec<Obstacle> {
+        let stays = self.stays(facts);
+        let obstacle = |(dependency, name, need)| {
+            if stays {
+                self.obstacle_to_stay(dependency, name, need)
+            } else {
+                self.obstacle_to_go(facts, dependency, name, need)
+            }
+        };
+        self.needs(index).filter_map(obstacle).collect()
+    }
+
+    fn decide_run(&self, index: NodeIndex, facts: &Facts, obstacles: &[Obstacle]) -> (Action, Reason) {
+        let Facts { plugin, .. } = facts;
+        if let Err(message) = &facts.version {
+            return (Action::Hold, Reason::Invalid { message: message.clone() });
+        }
+        if facts.is_applied(&self.settings) {
+            return (Action::Apply, self.explain_running(facts, obstacles));
+        }
+        let since = || since(plugin);
+        let reason = match self.obstruction(index, facts) {
+            Some(Obstruction::Cycle) => self.explain_cycle(index),
+            Some(Obstruction::Refused(dependents)) => {
+                Reason::Refused { version: plugin.spec.version.clone(), dependents }
+            }
+            Some(Obstruction::Blocked(obstacles)) => Reason::Blocked { obstacles, since: since() },
+            Some(Obstruction::Waiting(obstacles)) => Reason::Waiting { obstacles, since: since() },
+            None if self.slots.is_granted(self.name(index)) => return (Action::Apply, rolling_out(facts, 0)),
+            None => Reason::Queued { limit: self.slots.limit() },
+        };
+        (Action::Hold, reason)
+    }
+
+    fn explain_cycle(&self, index: NodeIndex) -> Reason {
+        let name = |index: &NodeIndex| self.name(*index).to_owned();
+        let members = self.graph[index].cycle.iter().flat_map(|members| members.iter());
+        let mut members: Vec<String> = members.map(name).collect();
+        members.sort();
+        let within = |node| {
+            let mut targets = self.required(node);
+            targets.retain(|target| self.is_same_cycle(index, *target));
+            targets
+        };
+        let path = shortest_way_round(index, within).unwrap_or_default();
+        Reason::Cycle { members, path: path.iter().map(name).collect() }
+    }
+
+    /// Why a plugin whose current spec was applied is not Ready, or that it is.
+    fn explain_running(&self, facts: &Facts, obstacles: &[Obstacle]) -> Reason {
+        let version = facts.plugin.spec.version.clone();
+        let rolled_out = facts.is_rolled_out(&self.settings);
+        if !rolled_out && facts.failure().is_some() {
+            let pod = facts.troubled_pod();
+            return match pod.and_then(|pod| Some((pod, pod.problem.clone()?))) {
+                Some((pod, problem)) => Reason::Failed { version, pod: pod.name.clone(), problem },
+                None => Reason::Overdue { version },
+            };
+        }
+        let (optional, required): (Vec<_>, Vec<_>) = obstacles.iter().cloned().partition(|it| it.optional);
+        if !required.is_empty() {
+            return Reason::Degraded { obstacles: required };
+        }
+        if !rolled_out {
+            return rolling_out(facts, facts.workload().map_or(0, |workload| workload.updated_replicas));
+        }
+        if let Some(reason) = gateway_objection(&facts.plugin) {
+            return reason;
+        }
+        let refused = |obstacle: &Obstacle| obstacle.hindrance == Hindrance::Direct(Cause::VersionConflict);
+        if optional.iter().any(refused) {
+            let obstacles = optional.into_iter().filter(refused).collect();
+            return Reason::Degraded { obstacles };
+        }
+        Reason::Serving { version, without: optional }
+    }
+
+    fn decide_stop(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+        let held = self.held(index).filter(|_| facts.is_left());
+        let done = !facts.is_left() && facts.is_applied(&self.settings);
+        match held {
+            Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Stop }),
+            None => (Action::Stop, Reason::Stopped { suspended: facts.plugin.spec.suspend, done }),
+        }
+    }
+
+    fn decide_unload(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+        match self.held(index).filter(|_| facts.is_left()) {
+            Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Unload }),
+            None => (Action::Unload, Reason::Disabled { done: !facts.is_left() }),
+        }
+    }
+
+    fn decide_delete(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+        let forced = facts.is_forced();
+        match self.held(index).filter(|_| !forced) {
+            Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Delete }),
+            None => (Action::Delete, Reason::Deleting { forced }),
+        }
+    }
+
+    /// Those for whose sake a plugin must not go down.
+    fn held(&self, index: NodeIndex) -> Option<Vec<String>> {
+        let dependents = self.dependents(index).into_iter();
+        let by = dependents.filter(|dependent| self.keeps(*dependent, index));
+        let by: Vec<String> = by.map(|dependent| self.name(dependent).to_owned()).collect();
+        (!by.is_empty()).then_some(by)
+    }
+
+    fn dependency_table(&self, index: NodeIndex, obstacles: &[Obstacle]) -> Vec<DependencyStatus> {
+        let status = |(dependency, name, need): (NodeIndex, &str, &crate::facts::Need)| {
+            let view = &self.graph[dependency].view;
+            let obstacle = obstacles.iter().find(|obstacle| obstacle.name == name);
+            DependencyStatus {
+                name: name.to_owned(),
+                constraint: need.text.clone(),
+                optional: need.optional,
+                version: view.version.clone(),
+                state: view.state,
+                ready: obstacle.is_none(),
+                message: obstacle.map(Obstacle::why),
+            }
+        };
+        self.needs(index).map(status).collect()
+    }
+
+    /// What goes on serving while a plugin is not at its current spec.
+    fn serves_on(&self, facts: &Facts) -> Option<String> {
+        let serving = facts.serving.as_ref().filter(|_| !facts.is_rolled_out(&self.settings))?;
+        let is_old = |phase: PodPhase, current: bool| phase == PodPhase::Ready && !current;
+        if serving.text != facts.plugin.spec.version {
+            Some(serving.text.clone())
+        } else if !facts.is_applied(&self.settings)
+            || facts.observed.pods.iter().any(|pod| is_old(pod.phase, pod.current))
+        {
+            Some("what ran before".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
+fn rolling_out(facts: &Facts, updated: i32) -> Reason {
+    Reason::RollingOut {
+        version: facts.plugin.spec.version.clone(),
+        updated,
+        ready: facts.workload().map_or(0, |workload| workload.ready_replicas),
+        wanted: facts.plugin.spec.replicas,
+    }
+}
+
+fn condition<'a>(plugin: &'a Plugin, type_: &str) -> Option<&'a Condition> {
+    let conditions = plugin.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|condition| condition.type_ == type_)
+}
+
+/// What the gateway has against calling a plugin ready.
+fn gateway_objection(plugin: &Plugin) -> Option<Reason> {
+    let is_current = |condition: &&Condition| condition.observed_generation == plugin.metadata.generation;
+    match condition(plugin, "Registered").filter(is_current) {
+        None => return Some(Reason::Unregistered),
+        Some(registered) if registered.status != "True" => {
+            let (reason, message) = (registered.reason.clone(), registered.message.clone());
+            return Some(Reason::NotRegistered { reason, message });
+        }
+        Some(_) => {}
+    }
+    let unhealthy = condition(plugin, "Healthy").filter(|healthy| healthy.status == "False")?;
+    Some(Reason::Unhealthy { message: unhealthy.message.clone() })
+}
+
+/// Since when a plugin waits for its dependencies: since its status says so.
+fn since(plugin: &Plugin) -> Option<Time> {
+    let waiting = condition(plugin, "DependenciesReady").filter(|condition| condition.status == "False")?;
+    Some(waiting.last_transition_time.clone())
+}

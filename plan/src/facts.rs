@@ -1,0 +1,205 @@
+//! One plugin by itself: what is wanted of it, what its pods say, what it needs. Owns everything
+//! that can be told without looking at another plugin.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use forward_crds::{FORCE_DELETE, Plugin, PluginState};
+use semver::{Version, VersionReq};
+
+use crate::{
+    model::{Observed, Pod, PodPhase, Settings, Workload, revision},
+    reason::Failure,
+};
+
+/// What is wanted of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Run,
+    Stop,
+    Unload,
+    Delete,
+}
+
+/// What a plugin needs of one dependency.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Need {
+    pub optional: bool,
+    /// The range as it is written.
+    pub text: Option<String>,
+    pub range: VersionReq,
+}
+
+/// The version that serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Serving {
+    pub text: String,
+    /// Absent where what a pod says is not a version.
+    pub version: Option<Version>,
+    pub config_hash: String,
+}
+
+/// A plugin and what is observed of it, read once.
+pub struct Facts {
+    pub plugin: Arc<Plugin>,
+    pub observed: Observed,
+    pub wish: Wish,
+    pub needs: BTreeMap<String, Need>,
+    /// The version of the spec, or what is wrong with the spec.
+    pub version: Result<Version, String>,
+    pub serving: Option<Serving>,
+}
+
+impl Facts {
+    pub fn read(plugin: Arc<Plugin>, observed: Observed) -> Self {
+        let (needs, version) = match read_needs(&plugin) {
+            Ok(needs) => (needs, read_version(&plugin.spec.version)),
+            Err((needs, message)) => (needs, Err(message)),
+        };
+        Self { wish: wish(&plugin), needs, version, serving: serving(&observed), plugin, observed }
+    }
+
+    /// Whether a decision could differ from that for `other`.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let (a, b) = (&self.plugin, &other.plugin);
+        let conditions = |plugin: &Plugin| plugin.status.as_ref().map(|status| status.conditions.clone());
+        a.metadata.generation != b.metadata.generation
+            || a.metadata.uid != b.metadata.uid
+            || a.metadata.deletion_timestamp.is_some() != b.metadata.deletion_timestamp.is_some()
+            || is_forced(a) != is_forced(b)
+            || self.observed != other.observed
+            || a.spec != b.spec
+            || conditions(a) != conditions(b)
+    }
+
+    pub fn workload(&self) -> Option<&Workload> {
+        self.observed.workload.as_ref()
+    }
+
+    /// Whether requests are answered, by whatever version.
+    pub fn is_alive(&self) -> bool {
+        self.workload().is_some_and(|workload| workload.ready_replicas > 0)
+    }
+
+    /// Whether something is left that could still be using its dependencies.
+    pub fn is_left(&self) -> bool {
+        let pods = !self.observed.pods.is_empty();
+        let workload = self.workload().is_some_and(|workload| match self.wish {
+            Wish::Run | Wish::Stop => workload.replicas > 0 || workload.total_replicas > 0,
+            Wish::Unload | Wish::Delete => true,
+        });
+        pods || workload
+    }
+
+    /// Whether the plugin's dependencies must stay up for its sake.
+    pub fn keeps_dependencies(&self) -> bool {
+        if self.wish == Wish::Run { self.is_alive() } else { self.is_left() }
+    }
+
+    pub fn is_forced(&self) -> bool {
+        is_forced(&self.plugin)
+    }
+
+    /// Whether the current spec was applied.
+    pub fn is_applied(&self, settings: &Settings) -> bool {
+        self.workload().is_some_and(|workload| workload.revision == revision(&self.plugin, settings))
+    }
+
+    /// Whether the current spec was applied and all its pods are ready.
+    pub fn is_rolled_out(&self, settings: &Settings) -> bool {
+        let done = |workload: &Workload| workload.rolled_out && workload.ready_replicas > 0;
+        self.is_applied(settings) && self.workload().is_some_and(done)
+    }
+
+    /// The pod of the newest template that has most to tell about why it does not come up.
+    pub fn troubled_pod(&self) -> Option<&Pod> {
+        let pods = self.observed.pods.iter().filter(|pod| pod.current && pod.problem.is_some());
+        pods.max_by_key(|pod| {
+            let restarts = pod.problem.as_ref().map_or(0, |problem| problem.restarts());
+            (restarts, std::cmp::Reverse(&pod.name))
+        })
+    }
+
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(problem) = self.troubled_pod().and_then(|pod| pod.problem.as_ref()) {
+            return Some(problem.into());
+        }
+        let overdue = self.workload().is_some_and(|workload| workload.progress_deadline_exceeded);
+        overdue.then_some(Failure::Overdue)
+    }
+
+    /// How far the plugin has come in its life.
+    pub fn state(&self) -> PluginState {
+        let furthest = self.observed.pods.iter().filter(|pod| pod.current).map(|pod| match pod.phase {
+            PodPhase::Pending | PodPhase::Terminating => PluginState::Unloaded,
+            PodPhase::Loaded => PluginState::Loaded,
+            PodPhase::Initialized => PluginState::Initialized,
+            PodPhase::Ready => PluginState::Started,
+        });
+        let state = furthest.max().unwrap_or(PluginState::Unloaded);
+        if self.is_alive() {
+            PluginState::Started
+        } else if self.wish == Wish::Run && self.failure().is_some() {
+            PluginState::Error
+        } else if self.wish == Wish::Stop && self.workload().is_some() && !self.is_left() {
+            PluginState::Stopped
+        } else {
+            state
+        }
+    }
+}
+
+fn is_forced(plugin: &Plugin) -> bool {
+    let annotations = plugin.metadata.annotations.as_ref();
+    annotations.and_then(|annotations| annotations.get(FORCE_DELETE)).is_some_and(|value| value == "true")
+}
+
+fn wish(plugin: &Plugin) -> Wish {
+    if plugin.metadata.deletion_timestamp.is_some() {
+        Wish::Delete
+    } else if !plugin.spec.enabled {
+        Wish::Unload
+    } else if plugin.spec.suspend || plugin.spec.replicas == 0 {
+        Wish::Stop
+    } else {
+        Wish::Run
+    }
+}
+
+fn read_version(text: &str) -> Result<Version, String> {
+    Version::parse(text).map_err(|error| format!("spec.version \"{text}\" is not a version: {error}"))
+}
+
+/// The needs, and what is wrong with the first of them that is wrong: that one counts as a need of
+/// any version, so that the graph has its edge.
+fn read_needs(plugin: &Plugin) -> Result<BTreeMap<String, Need>, (BTreeMap<String, Need>, String)> {
+    let mut wrong = None;
+    let mut needs = BTreeMap::new();
+    for dependency in &plugin.spec.dependencies {
+        let text = dependency.version.clone();
+        let range = match text.as_deref().map(VersionReq::parse).transpose() {
+            Ok(range) => range.unwrap_or(VersionReq::STAR),
+            Err(error) => {
+                let (name, text) = (&dependency.name, text.as_deref().unwrap_or_default());
+                wrong.get_or_insert(format!("the range \"{text}\" for {name} is not one: {error}"));
+                VersionReq::STAR
+            }
+        };
+        needs.insert(dependency.name.clone(), Need { optional: dependency.optional, text, range });
+    }
+    match wrong {
+        Some(message) => Err((needs, message)),
+        None => Ok(needs),
+    }
+}
+
+/// While two versions serve side by side, the old one counts: it is the one that was promised.
+fn serving(observed: &Observed) -> Option<Serving> {
+    let workload = observed.workload.as_ref().filter(|workload| workload.ready_replicas > 0)?;
+    let ready = observed.pods.iter().filter(|pod| pod.phase == PodPhase::Ready && !pod.version.is_empty());
+    let oldest = ready.min_by_key(|pod| (pod.current, &pod.name));
+    let (text, config_hash) = match oldest.filter(|_| !workload.rolled_out) {
+        Some(pod) => (&pod.version, &pod.config_hash),
+        None => (&workload.version, &workload.config_hash),
+    };
+    Some(Serving { text: text.clone(), version: Version::parse(text).ok(), config_hash: config_hash.clone() })
+}

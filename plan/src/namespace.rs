@@ -1,0 +1,293 @@
+//! The plugins of one namespace and the graph between them, kept up to date event by event. Owns
+//! what follows from an event: a plugin's standing is worked out again when it, something it needs
+//! or something that holds it changed, and for nobody else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use forward_crds::Plugin;
+use petgraph::{
+    Direction,
+    stable_graph::{NodeIndex, StableDiGraph},
+};
+
+use crate::{
+    assess::View,
+    cycles::{Circle, circles},
+    facts::{Facts, Need, Wish},
+    model::{Observed, Settings},
+    slots::Slots,
+};
+
+/// An incremental index over the plugins of one namespace.
+///
+/// What it decides is a function of the plugins, observations and settings that it holds now, and
+/// not of the order in which they came.
+pub struct Namespace {
+    pub(crate) settings: Settings,
+    pub(crate) names: BTreeMap<String, NodeIndex>,
+    /// From a plugin to what it needs; the weight says whether it can do without.
+    pub(crate) graph: StableDiGraph<Node, Optional>,
+    pub(crate) slots: Slots,
+    assessed: u64,
+}
+
+/// Whether a plugin can do without what an edge leads to.
+pub(crate) type Optional = bool;
+
+/// A plugin, or a name that a plugin needs and that nobody has.
+pub(crate) struct Node {
+    pub name: String,
+    pub facts: Option<Facts>,
+    /// The circle of required dependencies that it is part of.
+    pub cycle: Circle,
+    /// The circle of dependencies of both kinds.
+    pub knot: Circle,
+    pub view: View,
+}
+
+/// How a plugin holds one of its dependencies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Grip {
+    keeps: bool,
+    refuses: bool,
+}
+
+/// Which edges a circle is made of.
+#[derive(Clone, Copy)]
+enum Kind {
+    Required,
+    Any,
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        let settings = Settings::default();
+        let slots = Slots::new(settings.max_concurrent_rollouts);
+        Self { settings, names: BTreeMap::new(), graph: StableDiGraph::new(), slots, assessed: 0 }
+    }
+}
+
+impl Namespace {
+    /// An empty namespace with default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Take in a plugin and what is observed of it. The answer is the names of all plugins that
+    /// must be decided on again; it is empty when nothing changed that a decision looks at.
+    pub fn apply(&mut self, plugin: Arc<Plugin>, observed: Observed) -> BTreeSet<String> {
+        let name = plugin.metadata.name.clone().unwrap_or_default();
+        let facts = Facts::read(plugin, observed);
+        let index = self.node(&name);
+        let node = &mut self.graph[index];
+        match &node.facts {
+            Some(before) if !facts.differs_from(before) => {
+                node.facts = Some(facts);
+                BTreeSet::new()
+            }
+            _ => self.replace(index, Some(facts)),
+        }
+    }
+
+    /// Take in that a plugin is gone. The answer is as for [`Namespace::apply`].
+    pub fn remove(&mut self, name: &str) -> BTreeSet<String> {
+        match self.names.get(name) {
+            Some(index) if self.graph[*index].facts.is_some() => self.replace(*index, None),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Take in the namespace's settings. The answer is as for [`Namespace::apply`].
+    pub fn configure(&mut self, settings: Settings) -> BTreeSet<String> {
+        let mut touched = BTreeSet::new();
+        if settings == self.settings {
+            return touched;
+        }
+        self.slots.set_limit(settings.max_concurrent_rollouts);
+        let rebuild = settings.generation != self.settings.generation;
+        self.settings = settings;
+        if rebuild {
+            self.settle(self.names.values().copied().collect(), &mut touched);
+        } else {
+            self.slots.settle(&mut touched);
+        }
+        touched
+    }
+
+    /// How many times a plugin's standing was worked out: what the events so far have cost.
+    pub fn assessed(&self) -> u64 {
+        self.assessed
+    }
+
+    pub(crate) fn facts(&self, index: NodeIndex) -> Option<&Facts> {
+        self.graph[index].facts.as_ref()
+    }
+
+    pub(crate) fn name(&self, index: NodeIndex) -> &str {
+        &self.graph[index].name
+    }
+
+    /// What a plugin needs, with the nodes of it, by name.
+    pub(crate) fn needs(&self, index: NodeIndex) -> impl Iterator<Item = (NodeIndex, &str, &Need)> {
+        let needs = self.facts(index).into_iter().flat_map(|facts| &facts.needs);
+        needs.map(|(name, need)| (self.names[name], name.as_str(), need))
+    }
+
+    /// Who needs a plugin, by name.
+    pub(crate) fn dependents(&self, index: NodeIndex) -> Vec<NodeIndex> {
+        let mut found: Vec<_> = self.graph.neighbors_directed(index, Direction::Incoming).collect();
+        found.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
+        found
+    }
+
+    /// What a plugin cannot do without, by name.
+    pub(crate) fn required(&self, index: NodeIndex) -> Vec<NodeIndex> {
+        self.targets(index, Kind::Required)
+    }
+
+    fn targets(&self, index: NodeIndex, kind: Kind) -> Vec<NodeIndex> {
+        let wanted = |need: &Need| matches!(kind, Kind::Any) || !need.optional;
+        self.needs(index).filter(|(_, _, need)| wanted(need)).map(|(target, _, _)| target).collect()
+    }
+
+    pub(crate) fn is_same_cycle(&self, a: NodeIndex, b: NodeIndex) -> bool {
+        self.graph[a].cycle.as_ref().is_some_and(|members| members.contains(&b))
+    }
+
+    /// Whether `dependency` must not go down for the sake of `dependent`.
+    pub(crate) fn keeps(&self, dependent: NodeIndex, dependency: NodeIndex) -> bool {
+        let Some(facts) = self.facts(dependent) else { return false };
+        let need = facts.needs.get(self.name(dependency));
+        need.is_some_and(|need| !need.optional)
+            && facts.keeps_dependencies()
+            && !self.is_same_cycle(dependent, dependency)
+    }
+
+    fn node(&mut self, name: &str) -> NodeIndex {
+        if let Some(index) = self.names.get(name) {
+            return *index;
+        }
+        let name = name.to_owned();
+        let node = Node { name: name.clone(), facts: None, cycle: None, knot: None, view: View::default() };
+        let index = self.graph.add_node(node);
+        self.names.insert(name, index);
+        index
+    }
+
+    fn replace(&mut self, index: NodeIndex, facts: Option<Facts>) -> BTreeSet<String> {
+        let mut grips = self.grips(index);
+        let needed: Vec<NodeIndex> = self.graph.neighbors(index).collect();
+        self.graph[index].facts = facts;
+        let mut affected = self.link(index);
+        affected.insert(index);
+        for (dependency, grip) in self.grips(index) {
+            if grips.remove(&dependency) != Some(grip) {
+                grips.insert(dependency, grip);
+            }
+        }
+        // What is left of the grips is those that are gone, new or different.
+        affected.extend(grips.into_keys().filter(|dependency| self.heeds_grips(*dependency)));
+        let mut touched = BTreeSet::new();
+        self.settle(affected, &mut touched);
+        for index in needed.into_iter().chain([index]) {
+            self.forget_unused(index);
+        }
+        touched
+    }
+
+    fn grips(&self, index: NodeIndex) -> BTreeMap<NodeIndex, Grip> {
+        let grip = |dependency| Grip {
+            keeps: self.keeps(index, dependency),
+            refuses: self.refusal(index, dependency).is_some(),
+        };
+        let held = self.required(index).into_iter().map(|dependency| (dependency, grip(dependency)));
+        held.filter(|(_, grip)| grip.keeps || grip.refuses).collect()
+    }
+
+    /// Whether it makes a difference to a plugin how others hold it.
+    fn heeds_grips(&self, index: NodeIndex) -> bool {
+        let heeds = |facts: &Facts| facts.wish != Wish::Run || !facts.is_applied(&self.settings);
+        self.facts(index).is_some_and(heeds)
+    }
+
+    /// Bring the edges that go out from a plugin in line with what it needs. The answer is those
+    /// plugins that are now in other circles than before.
+    fn link(&mut self, index: NodeIndex) -> BTreeSet<NodeIndex> {
+        let needs = self.facts(index).map(|facts| facts.needs.clone()).unwrap_or_default();
+        let wanted: BTreeMap<NodeIndex, Optional> =
+            needs.iter().map(|(name, need)| (self.node(name), need.optional)).collect();
+        let edges = |graph: &StableDiGraph<Node, Optional>| -> BTreeMap<NodeIndex, Optional> {
+            let targets = graph.neighbors(index).filter_map(|to| Some((to, graph.find_edge(index, to)?)));
+            targets.filter_map(|(to, edge)| Some((to, *graph.edge_weight(edge)?))).collect()
+        };
+        let before = edges(&self.graph);
+        if before == wanted {
+            return BTreeSet::new();
+        }
+        for target in before.keys().filter(|target| !wanted.contains_key(*target)) {
+            if let Some(edge) = self.graph.find_edge(index, *target) {
+                self.graph.remove_edge(edge);
+            }
+        }
+        for (target, optional) in wanted {
+            self.graph.update_edge(index, target, optional);
+        }
+        let mut changed = self.close_circles(index, Kind::Required);
+        changed.append(&mut self.close_circles(index, Kind::Any));
+        changed
+    }
+
+    /// Find the circles anew that the edges of a plugin can have closed or opened.
+    fn close_circles(&mut self, index: NodeIndex, kind: Kind) -> BTreeSet<NodeIndex> {
+        let circle = |node: &Node| match kind {
+            Kind::Required => node.cycle.clone(),
+            Kind::Any => node.knot.clone(),
+        };
+        let mut roots = circle(&self.graph[index]).map(|members| (*members).clone()).unwrap_or_default();
+        if self.graph.neighbors_directed(index, Direction::Incoming).next().is_some() {
+            roots.insert(index);
+        }
+        let mut changed = BTreeSet::new();
+        for (member, found) in circles(&roots, |node| self.targets(node, kind)) {
+            if circle(&self.graph[member]) != found {
+                match kind {
+                    Kind::Required => self.graph[member].cycle = found,
+                    Kind::Any => self.graph[member].knot = found,
+                }
+                changed.insert(member);
+            }
+        }
+        changed
+    }
+
+    /// Work out the standing of plugins and of all whose standing follows from it.
+    fn settle(&mut self, mut affected: BTreeSet<NodeIndex>, touched: &mut BTreeSet<String>) {
+        touched.extend(affected.iter().map(|index| self.name(*index).to_owned()));
+        while let Some(index) = affected.pop_first() {
+            self.assessed += 1;
+            let (view, claim) = self.assess(index);
+            let Node { name, view: before, .. } = &mut self.graph[index];
+            self.slots.set(name, claim);
+            if *before != view {
+                *before = view;
+                for dependent in self.graph.neighbors_directed(index, Direction::Incoming) {
+                    touched.insert(self.graph[dependent].name.clone());
+                    affected.insert(dependent);
+                }
+            }
+        }
+        self.slots.settle(touched);
+        touched.retain(|name| self.names.get(name).is_some_and(|index| self.facts(*index).is_some()));
+    }
+
+    fn forget_unused(&mut self, index: NodeIndex) {
+        let unused = self.graph.node_weight(index).is_some_and(|node| node.facts.is_none())
+            && self.graph.neighbors_directed(index, Direction::Incoming).next().is_none();
+        if unused && let Some(node) = self.graph.remove_node(index) {
+            self.names.remove(&node.name);
+        }
+    }
+}
