@@ -1,1 +1,36 @@
-fn main() {}
+//! `forward-operator`: brings plugins up, over and down in dependency order.
+//!
+//! Owns the objects that run a plugin and the operator's part of its status. Refuses to own
+//! traffic, and never speaks to a plugin: what it knows of one it reads from the API server.
+
+mod admin;
+mod apply;
+mod build;
+mod check;
+mod config;
+mod error;
+mod index;
+mod lease;
+mod metrics;
+mod observe;
+mod reconcile;
+mod release;
+mod run;
+mod status;
+mod teardown;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    match run::run(config::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "operator failed");
+            ExitCode::FAILURE
+        }
+    }
+}

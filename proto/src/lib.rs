@@ -6,7 +6,7 @@
 /// `goforward.plugin.v1`: Describe and Health.
 pub mod plugin {
     /// Version 1.
-
+    #[expect(clippy::allow_attributes, reason = "generated code")]
     pub mod v1 {
         include!("generated/goforward.plugin.v1.rs");
 

@@ -1,0 +1,189 @@
+//! Writes objects by server-side apply, and only where they differ from what is there.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use forward_crds::Plugin;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{error::Error, metrics::Metrics};
+
+/// The operator's name in `managedFields`.
+pub const MANAGER: &str = "forward-operator";
+/// How long one call to the API server may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Kinds that the operator writes.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
+{
+    const NAME: &'static str;
+}
+
+impl Kind for Plugin {
+    const NAME: &'static str = "Plugin";
+}
+impl Kind for k8s_openapi::api::apps::v1::Deployment {
+    const NAME: &'static str = "Deployment";
+}
+impl Kind for k8s_openapi::api::core::v1::Service {
+    const NAME: &'static str = "Service";
+}
+impl Kind for k8s_openapi::api::core::v1::ServiceAccount {
+    const NAME: &'static str = "ServiceAccount";
+}
+impl Kind for k8s_openapi::api::core::v1::ConfigMap {
+    const NAME: &'static str = "ConfigMap";
+}
+
+/// Writes the objects of one plugin.
+pub struct Writer<'a> {
+    pub client: &'a Client,
+    pub metrics: &'a Metrics,
+    pub plugin: &'a Plugin,
+}
+
+impl Writer<'_> {
+    /// Bring `desired` about. Answers whether anything was written.
+    ///
+    /// # Errors
+    /// An object of that name which is not the plugin's is left alone and reported.
+    pub async fn apply<K: Kind>(&self, desired: &K, live: Option<&Arc<K>>) -> Result<bool, Error> {
+        let name = desired.name_any();
+        let build = |source| Error::Build { kind: K::NAME, name: name.clone(), source };
+        let body = serde_json::to_value(desired).map_err(build)?;
+        match live {
+            Some(live) if is_subset(&body, &serde_json::to_value(&**live).map_err(build)?) => {
+                return Ok(false);
+            }
+            Some(live) => self.check_owner(&**live)?,
+            None => self.check_free::<K>(&name).await?,
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        call_api("apply", K::NAME, &name, self.api::<K>().patch(&name, &params, &Patch::Apply(&body)))
+            .await?;
+        self.metrics.wrote(K::NAME);
+        tracing::debug!(kind = K::NAME, name, "applied");
+        Ok(true)
+    }
+
+    /// Delete an object of the plugin, if that very object is still there.
+    pub async fn delete<K: Kind>(&self, live: &K) -> Result<(), Error> {
+        self.check_owner(live)?;
+        let name = live.name_any();
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(kube::api::Preconditions { uid: live.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match call_api("delete", K::NAME, &name, self.api::<K>().delete(&name, &params)).await {
+            Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                self.metrics.wrote(K::NAME);
+                tracing::debug!(kind = K::NAME, name, "deleted");
+                Ok(())
+            }
+        }
+    }
+
+    /// The first write of an object must not take over one that somebody else made: ask before.
+    async fn check_free<K: Kind>(&self, name: &str) -> Result<(), Error> {
+        match call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await? {
+            Some(found) => self.check_owner_of(K::NAME, name, found.owner_references()),
+            None => Ok(()),
+        }
+    }
+
+    fn check_owner<K: Kind>(&self, live: &K) -> Result<(), Error> {
+        self.check_owner_of(K::NAME, &live.name_any(), live.owner_references())
+    }
+
+    fn check_owner_of(
+        &self,
+        kind: &'static str,
+        name: &str,
+        owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
+    ) -> Result<(), Error> {
+        let uid = self.plugin.uid();
+        if owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref()) {
+            return Ok(());
+        }
+        Err(Error::ForeignObject { kind, name: name.to_owned() })
+    }
+
+    fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.plugin.namespace().unwrap_or_default())
+    }
+}
+
+/// One call to the API server, bounded in time.
+pub async fn call_api<T>(
+    action: &'static str,
+    kind: &'static str,
+    name: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.is_invalid() || status.is_forbidden() => {
+            Err(Error::Refused { kind, name: name.to_owned(), message: status.message })
+        }
+        Ok(Err(source)) => Err(Error::Call { action, kind, name: name.to_owned(), source }),
+        Err(_) => Err(Error::Timeout { action, kind, name: name.to_owned() }),
+    }
+}
+
+/// Whether everything that is desired is there. What the server or others added does not count:
+/// fields that are not desired, and entries of lists whose entries have names. Such an entry that
+/// is desired no more is still seen: it changes the hash that the pod template is annotated with.
+fn is_subset(desired: &Value, live: &Value) -> bool {
+    match (desired, live) {
+        (Value::Object(desired), Value::Object(live)) => {
+            desired.iter().all(|(key, value)| match live.get(key) {
+                Some(live) => is_subset(value, live),
+                None => is_empty(value),
+            })
+        }
+        (Value::Array(desired), Value::Array(live)) => {
+            if desired.iter().all(|entry| name_of(entry).is_some()) && !desired.is_empty() {
+                desired.iter().all(|entry| {
+                    live.iter().any(|live| name_of(live) == name_of(entry) && is_subset(entry, live))
+                })
+            } else {
+                desired.len() == live.len() && desired.iter().zip(live).all(|(a, b)| is_subset(a, b))
+            }
+        }
+        (desired, live) => desired == live,
+    }
+}
+
+fn name_of(entry: &Value) -> Option<&str> {
+    entry.get("name")?.as_str()
+}
+
+/// What the API server may leave out of what was sent.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

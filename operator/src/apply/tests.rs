@@ -1,0 +1,140 @@
+//! The writer against an API server that plays scenarios.
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::client::Body;
+use serde_json::json;
+use tower_test::mock::Handle;
+
+use super::*;
+use crate::error::Category;
+
+type Server = Handle<Request<Body>, Response<Body>>;
+
+fn plugin() -> Plugin {
+    serde_json::from_value(json!({
+        "metadata": {"name": "hello", "namespace": "shop", "uid": "u-1"},
+        "spec": {"version": "1.0.0", "image": "hello:1.0.0"},
+    }))
+    .unwrap()
+}
+
+fn config_map(owner: &str, value: &str) -> ConfigMap {
+    let owner = json!({"apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin", "name": "hello", "uid": owner, "controller": true});
+    serde_json::from_value(json!({
+        "metadata": {"name": "hello-config", "namespace": "shop", "ownerReferences": [owner]},
+        "data": {"config.json": value},
+    }))
+    .unwrap()
+}
+
+/// Apply `desired` over `live`; `script` answers the calls, and no more calls may come.
+async fn apply_against<F: Future<Output = Server>>(
+    live: Option<ConfigMap>,
+    script: impl FnOnce(Server) -> F,
+) -> Result<bool, Error> {
+    let (service, server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let (client, plugin, metrics) = (Client::new(service, "shop"), plugin(), Metrics::new());
+    let writer = Writer { client: &client, metrics: &metrics, plugin: &plugin };
+    let (desired, live) = (config_map("u-1", "{}"), live.map(Arc::new));
+    let (result, mut server) = tokio::join!(writer.apply(&desired, live.as_ref()), script(server));
+    drop(client);
+    assert!(server.next_request().await.is_none(), "one call too many");
+    result
+}
+
+async fn answer(server: &mut Server, method: Method, status: StatusCode, body: serde_json::Value) {
+    let (request, send) = server.next_request().await.expect("a call");
+    assert_eq!(request.method(), method, "{}", request.uri());
+    if method == Method::PATCH {
+        let query = request.uri().query().unwrap_or_default();
+        assert!(query.contains("force=true") && query.contains("fieldManager=forward-operator"), "{query}");
+    }
+    let body = Body::from(serde_json::to_vec(&body).unwrap());
+    send.send_response(Response::builder().status(status).body(body).unwrap());
+}
+
+fn refusal(code: u16, reason: &str) -> serde_json::Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason})
+}
+
+#[tokio::test]
+async fn makes_no_call_when_nothing_differs() {
+    let written = apply_against(Some(config_map("u-1", "{}")), async |server| server).await;
+    assert!(!written.unwrap());
+}
+
+#[tokio::test]
+async fn writes_a_difference_in_one_call() {
+    let written = apply_against(Some(config_map("u-1", "other")), async |mut server| {
+        answer(&mut server, Method::PATCH, StatusCode::OK, json!(config_map("u-1", "{}"))).await;
+        server
+    });
+    assert!(written.await.unwrap());
+}
+
+#[tokio::test]
+async fn looks_before_it_makes_a_new_object() {
+    let written = apply_against(None, async |mut server| {
+        answer(&mut server, Method::GET, StatusCode::NOT_FOUND, refusal(404, "NotFound")).await;
+        answer(&mut server, Method::PATCH, StatusCode::CREATED, json!(config_map("u-1", "{}"))).await;
+        server
+    });
+    assert!(written.await.unwrap());
+}
+
+#[tokio::test]
+async fn leaves_the_object_of_somebody_else_alone() {
+    let found = config_map("u-2", "{}");
+    let meta =
+        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found.metadata});
+    let result = apply_against(None, async |mut server| {
+        answer(&mut server, Method::GET, StatusCode::OK, meta).await;
+        server
+    });
+    let error = result.await.unwrap_err();
+    assert!(matches!(error, Error::ForeignObject { kind: "ConfigMap", .. }), "{error}");
+    let error = apply_against(Some(found), async |server| server).await.unwrap_err();
+    assert_eq!(error.category(), Category::Invalid);
+}
+
+#[tokio::test]
+async fn tells_apart_what_is_worth_another_try() {
+    for (status, reason, category) in [
+        (409, "Conflict", Category::Conflict),
+        (422, "Invalid", Category::Invalid),
+        (500, "InternalError", Category::Transient),
+    ] {
+        let result = apply_against(Some(config_map("u-1", "other")), async |mut server| {
+            let code = StatusCode::from_u16(status).unwrap();
+            answer(&mut server, Method::PATCH, code, refusal(status, reason)).await;
+            server
+        });
+        assert_eq!(result.await.unwrap_err().category(), category, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn gives_up_on_a_server_that_does_not_answer() {
+    let result = apply_against(Some(config_map("u-1", "other")), async |mut server| {
+        let call = server.next_request().await.expect("a call");
+        tokio::time::sleep(TIMEOUT * 2).await;
+        drop(call);
+        server
+    });
+    let error = result.await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert_eq!(error.category(), Category::Transient);
+}
+
+#[test]
+fn sees_what_is_missing_and_ignores_what_was_added() {
+    let live = json!({"replicas": 1, "env": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}],
+                      "args": ["x"], "status": {"ready": 1}});
+    assert!(is_subset(&json!({"replicas": 1, "env": [{"name": "A", "value": "1"}], "args": ["x"]}), &live));
+    assert!(is_subset(&json!({"status": {}, "labels": {}}), &live));
+    assert!(!is_subset(&json!({"replicas": 2}), &live));
+    assert!(!is_subset(&json!({"env": [{"name": "A", "value": "2"}]}), &live));
+    assert!(!is_subset(&json!({"args": ["x", "y"]}), &live));
+    assert!(!is_subset(&json!({"paused": false}), &live));
+}

@@ -1,0 +1,145 @@
+//! Builds the objects that run a plugin. Synchronous and pure: the same plugin and settings give
+//! the same objects, byte by byte, so that a difference to what is there is a reason to write.
+
+mod config;
+mod container;
+mod deployment;
+mod service;
+
+use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystemSpec};
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Service, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{Resource, ResourceExt};
+
+pub use config::Config;
+
+/// Annotation on a Deployment: the revision of the plugin that it was built from.
+pub const REVISION: &str = "goforward.dev/revision";
+/// Annotation on a pod template: the hash of the template, by which a pod is known as current.
+pub const TEMPLATE_HASH: &str = "goforward.dev/template-hash";
+/// Annotation on a pod template: the hash of the configuration.
+pub const CONFIG_HASH: &str = "goforward.dev/config-hash";
+/// Annotation on a pod: the version of the plugin that it runs; also a label, shortened to fit.
+pub const VERSION: &str = "goforward.dev/version";
+/// Name of the container, of its port and of the Service's port.
+pub const CONTAINER: &str = "plugin";
+pub const PORT: &str = "http";
+
+/// The objects that run a plugin, in the order in which they are applied.
+#[derive(Debug, PartialEq)]
+pub struct Objects {
+    /// Absent when the template names another account.
+    pub service_account: Option<ServiceAccount>,
+    pub config_map: ConfigMap,
+    pub service: Service,
+    pub deployment: Deployment,
+}
+
+/// What the namespace's PluginSystem and the operator add to a plugin.
+pub struct Input<'a> {
+    pub plugin: &'a Plugin,
+    pub system: Option<&'a PluginSystemSpec>,
+    /// What [`REVISION`] is to say.
+    pub revision: &'a str,
+    /// Pods to run: those of the spec, or none for a stopped plugin.
+    pub replicas: i32,
+}
+
+pub fn build(input: &Input<'_>) -> serde_json::Result<Objects> {
+    let config = Config::of(input.plugin)?;
+    Ok(Objects {
+        service_account: service::account(input.plugin),
+        service: service::service(input.plugin),
+        deployment: deployment::deployment(input, &config)?,
+        config_map: config.config_map,
+    })
+}
+
+/// Name, labels and owner of an object of the plugin.
+fn metadata(plugin: &Plugin, name: String) -> ObjectMeta {
+    let labels = [
+        (PLUGIN_LABEL, plugin.name_any()),
+        ("app.kubernetes.io/name", plugin.name_any()),
+        ("app.kubernetes.io/managed-by", "forward".to_owned()),
+    ];
+    ObjectMeta {
+        name: Some(name),
+        namespace: plugin.namespace(),
+        labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
+        owner_references: Some(owner(plugin).into_iter().collect()),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The plugin as the controller of its objects; absent for a plugin that no server has seen.
+fn owner(plugin: &Plugin) -> Option<OwnerReference> {
+    plugin.controller_owner_ref(&())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use forward_crds::PluginSystemSpec;
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// A case: a plugin, and what its namespace says.
+    #[derive(Deserialize)]
+    struct Case {
+        plugin: Plugin,
+        #[serde(default)]
+        system: Option<PluginSystemSpec>,
+        #[serde(default)]
+        stopped: bool,
+    }
+
+    /// Every `tests/cases/build/<name>.yaml` against `<name>.objects.yaml`, the whole objects.
+    /// `UPDATE_GOLDEN=1` writes the latter.
+    #[test]
+    fn builds_the_objects_of_each_case() {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/build");
+        let mut count = 0;
+        for entry in fs::read_dir(&cases).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if let Some(case) = name.strip_suffix(".objects.yaml") {
+                assert!(cases.join(format!("{case}.yaml")).exists(), "{name} has no case");
+                continue;
+            }
+            let case: Case = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            let input = Input {
+                plugin: &case.plugin,
+                system: case.system.as_ref(),
+                revision: "3-0",
+                replicas: if case.stopped { 0 } else { case.plugin.spec.replicas },
+            };
+            let actual = render(&build(&input).unwrap());
+            let golden = cases.join(name.replace(".yaml", ".objects.yaml"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&golden, &actual).unwrap();
+            }
+            let expected = fs::read_to_string(&golden).unwrap_or_default();
+            assert_eq!(actual, expected, "{name}");
+            count += 1;
+        }
+        assert!(count >= 4, "only {count} cases");
+    }
+
+    fn render(objects: &Objects) -> String {
+        let Objects { service_account, config_map, service, deployment } = objects;
+        let documents = [
+            service_account.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
+            Some(serde_saphyr::to_string(config_map).unwrap()),
+            Some(serde_saphyr::to_string(service).unwrap()),
+            Some(serde_saphyr::to_string(deployment).unwrap()),
+        ];
+        documents.into_iter().flatten().collect::<Vec<_>>().join("---\n")
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong in a reconciliation, each with a category and a retry class.
+
+use prometheus_client::encoding::EncodeLabelValue;
+
+/// Why a reconciliation did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "{kind} {name:?} exists and does not belong to this plugin; rename the plugin or delete that object"
+    )]
+    ForeignObject { kind: &'static str, name: String },
+    #[error("the API server refused {kind} {name:?}: {message}")]
+    Refused { kind: &'static str, name: String, message: String },
+    #[error("{action} {kind} {name:?}")]
+    Call { action: &'static str, kind: &'static str, name: String, source: kube::Error },
+    #[error("{action} {kind} {name:?} took longer than {} s", crate::apply::TIMEOUT.as_secs())]
+    Timeout { action: &'static str, kind: &'static str, name: String },
+    #[error("build {kind} {name:?}")]
+    Build { kind: &'static str, name: String, source: serde_json::Error },
+}
+
+/// Errors by what they mean: a metric's label and an event's reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Category {
+    /// The spec leads to an object that cannot be: waits for a change.
+    Invalid,
+    /// Somebody else wrote at the same time.
+    Conflict,
+    /// The API server did not answer, or not in time.
+    Transient,
+}
+
+impl Error {
+    pub fn category(&self) -> Category {
+        match self {
+            Self::ForeignObject { .. } | Self::Refused { .. } | Self::Build { .. } => Category::Invalid,
+            Self::Call { source: kube::Error::Api(status), .. } if status.is_conflict() => Category::Conflict,
+            Self::Call { .. } | Self::Timeout { .. } => Category::Transient,
+        }
+    }
+}

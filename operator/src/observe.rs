@@ -1,0 +1,175 @@
+//! Reads what runs of a plugin from its Deployment and pods. Pure: no call is made, so whatever
+//! is said about a plugin can be traced to an object that `kubectl get` shows.
+
+use std::collections::BTreeMap;
+
+use forward_plan::{Observed, Pod as PodFacts, PodPhase, Problem, Workload};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, DeploymentStatus},
+    core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod},
+};
+use kube::{Resource, ResourceExt};
+
+use crate::{
+    build::{CONFIG_HASH, CONTAINER, REVISION, TEMPLATE_HASH, VERSION},
+    index::Live,
+};
+
+/// Reasons of the kubelet for an image that it could not get.
+const IMAGE_REASONS: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+];
+/// Reasons of the kubelet for a container that it could not make.
+const CREATE_REASONS: [&str; 5] = [
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "PreCreateHookError",
+    "PostStartHookError",
+];
+
+pub fn observe(live: &Live) -> Observed {
+    let deadline = live.deployment.as_deref().and_then(passed_deadline);
+    let template =
+        live.deployment.as_deref().and_then(|deployment| template_annotation(deployment, TEMPLATE_HASH));
+    let pods = live.pods.values().map(|pod| pod_facts(pod, template, deadline)).collect();
+    Observed { workload: live.deployment.as_deref().map(workload), pods }
+}
+
+fn workload(deployment: &Deployment) -> Workload {
+    let DeploymentStatus {
+        observed_generation,
+        replicas,
+        updated_replicas,
+        ready_replicas,
+        available_replicas,
+        ..
+    } = deployment.status.clone().unwrap_or_default();
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let (total, updated) = (replicas.unwrap_or(0), updated_replicas.unwrap_or(0));
+    let seen = observed_generation >= deployment.metadata.generation;
+    let annotation = |key| template_annotation(deployment, key).unwrap_or_default().to_owned();
+    Workload {
+        revision: deployment.annotations().get(REVISION).cloned().unwrap_or_default(),
+        version: annotation(VERSION),
+        config_hash: annotation(CONFIG_HASH),
+        replicas: wanted,
+        total_replicas: total,
+        updated_replicas: updated,
+        ready_replicas: ready_replicas.unwrap_or(0),
+        rolled_out: seen
+            && updated == wanted
+            && total == wanted
+            && available_replicas.unwrap_or(0) == wanted
+            && ready_replicas.unwrap_or(0) == wanted,
+        progress_deadline_exceeded: seen && passed_deadline(deployment).is_some(),
+    }
+}
+
+/// The deadline in seconds, once the Deployment controller says that it has passed.
+fn passed_deadline(deployment: &Deployment) -> Option<i32> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let passed = conditions.iter().any(|condition| {
+        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    passed.then(|| deployment.spec.as_ref().and_then(|spec| spec.progress_deadline_seconds).unwrap_or(600))
+}
+
+fn template_annotation<'a>(deployment: &'a Deployment, key: &str) -> Option<&'a str> {
+    let template = deployment.spec.as_ref()?.template.metadata.as_ref()?;
+    template.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn pod_facts(pod: &Pod, template: Option<&str>, deadline: Option<i32>) -> PodFacts {
+    let container = container(pod);
+    let phase = phase(pod, container);
+    let current = template.is_some() && pod.annotations().get(TEMPLATE_HASH).map(String::as_str) == template;
+    let problem = match phase {
+        PodPhase::Ready | PodPhase::Terminating => None,
+        _ => problem(pod, container)
+            .or_else(|| deadline.filter(|_| current).map(|after| overdue(phase, after))),
+    };
+    PodFacts {
+        name: pod.name_any(),
+        current,
+        phase,
+        problem,
+        version: pod.annotations().get(VERSION).cloned().unwrap_or_default(),
+        config_hash: pod.annotations().get(CONFIG_HASH).cloned().unwrap_or_default(),
+    }
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|container| container.name == CONTAINER)
+}
+
+fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
+    if pod.meta().deletion_timestamp.is_some() {
+        return PodPhase::Terminating;
+    }
+    let Some(container) = container else { return PodPhase::Pending };
+    let running = container.state.as_ref().is_some_and(|state| state.running.is_some());
+    match (running, container.started.unwrap_or(false), container.ready) {
+        (false, _, _) => PodPhase::Pending,
+        (true, false, _) => PodPhase::Loaded,
+        (true, true, false) => PodPhase::Initialized,
+        (true, true, true) => PodPhase::Ready,
+    }
+}
+
+fn problem(pod: &Pod, container: Option<&ContainerStatus>) -> Option<Problem> {
+    let Some(container) = container else { return unschedulable(pod) };
+    let state = container.state.clone().unwrap_or_default();
+    if let Some(ContainerStateWaiting { reason: Some(reason), message }) = &state.waiting {
+        let message = message.clone().unwrap_or_else(|| reason.clone());
+        if IMAGE_REASONS.contains(&reason.as_str()) {
+            return Some(Problem::ImageNotPulled { image: container.image.clone(), message });
+        }
+        if CREATE_REASONS.contains(&reason.as_str()) {
+            return Some(Problem::CreateFailed { message });
+        }
+    }
+    let ended = |state: ContainerState| state.terminated;
+    let last = ended(state).or_else(|| container.last_state.clone().and_then(ended))?;
+    Some(exit(pod, &last, container.restart_count))
+}
+
+fn exit(pod: &Pod, ended: &ContainerStateTerminated, restarts: i32) -> Problem {
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return Problem::OutOfMemory { limit: memory_limit(pod).unwrap_or_default(), restarts };
+    }
+    let message = ended.message.clone().unwrap_or_default();
+    Problem::Exited { code: ended.exit_code, message: message.trim().to_owned(), restarts }
+}
+
+fn memory_limit(pod: &Pod) -> Option<String> {
+    let container = pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)?;
+    let limits: &BTreeMap<_, _> = container.resources.as_ref()?.limits.as_ref()?;
+    limits.get("memory").map(|memory| memory.0.clone())
+}
+
+fn unschedulable(pod: &Pod) -> Option<Problem> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled" && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    Some(Problem::Unschedulable { message: condition.message.clone().unwrap_or_default() })
+}
+
+/// What is wrong with a pod that gave no reason until the deadline passed.
+fn overdue(phase: PodPhase, seconds: i32) -> Problem {
+    match phase {
+        PodPhase::Pending => Problem::CreateFailed {
+            message: format!(
+                "no container after {seconds} s; the usual cause is a Secret or ConfigMap of configFrom that does not exist"
+            ),
+        },
+        _ => Problem::NeverReady { after: format!("{seconds}s") },
+    }
+}

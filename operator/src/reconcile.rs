@@ -1,0 +1,219 @@
+//! One plugin, from what is known to what should be: take a snapshot with its decision, build the
+//! objects, apply what differs, write the status.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use forward_crds::{Plugin, PluginStatus};
+use forward_plan::{Action, Decision, revision};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::{
+    Client, Resource, ResourceExt,
+    runtime::{
+        controller,
+        events::{Event, EventType, Recorder},
+    },
+};
+use tracing::Instrument;
+
+use crate::{
+    apply::Writer,
+    build::{self, Objects},
+    error::{Category, Error},
+    index::{Index, Live, Snapshot},
+    metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
+    status, teardown,
+};
+
+/// When an object is looked at again whose spec the API server refused: what stood in the way
+/// may have gone without an event for us.
+const AFTER_INVALID: Duration = Duration::from_secs(60);
+
+/// What every reconciliation shares.
+pub struct Context {
+    pub client: Client,
+    pub index: Arc<Mutex<Index>>,
+    pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
+    /// How long to wait before the next try, for plugins whose last one failed.
+    pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
+}
+
+/// Reconcile one plugin and count how it went.
+pub async fn reconcile(plugin: Arc<Plugin>, context: Arc<Context>) -> Result<controller::Action, Error> {
+    let (namespace, name) = key(&plugin);
+    let span = tracing::info_span!("reconcile", plugin = format!("{namespace}/{name}"));
+    let start = Instant::now();
+    let result = run(&namespace, &name, &context).instrument(span).await;
+    context.metrics.duration.observe(start.elapsed().as_secs_f64());
+    let outcome = match &result {
+        Ok((true, _)) => Outcome::Applied,
+        Ok((false, _)) => Outcome::Unchanged,
+        Err(_) => Outcome::Failed,
+    };
+    context.metrics.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
+    let (_, action) = result?;
+    lock(&context.retries).remove(&(namespace, name));
+    Ok(action)
+}
+
+/// When to try again after an error: once something changed, or after a growing time with jitter.
+pub fn on_error(plugin: Arc<Plugin>, error: &Error, context: Arc<Context>) -> controller::Action {
+    let category = error.category();
+    context.metrics.errors.get_or_create(&CategoryLabel { category }).inc();
+    let key = key(&plugin);
+    let name = format!("{}/{}", key.0, key.1);
+    tracing::warn!(plugin = name, ?category, error = chain(error), "reconcile failed");
+    match category {
+        Category::Invalid => controller::Action::requeue(AFTER_INVALID),
+        Category::Conflict | Category::Transient => {
+            let mut retries = lock(&context.retries);
+            let backoff = retries.entry(key).or_insert_with(|| {
+                ExponentialBuilder::new()
+                    .with_jitter()
+                    .with_min_delay(Duration::from_millis(200))
+                    .with_max_delay(Duration::from_secs(60))
+                    .without_max_times()
+                    .build()
+            });
+            controller::Action::requeue(backoff.next().unwrap_or(AFTER_INVALID))
+        }
+    }
+}
+
+async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, controller::Action), Error> {
+    let Some(snapshot) = lock(&context.index).snapshot(namespace, name) else {
+        return Ok((false, controller::Action::await_change()));
+    };
+    let Snapshot { plugin, live, decision, .. } = &snapshot;
+    tracing::debug!(action = ?decision.action, reason = %decision.reason, "decided");
+    let writer = Writer { client: &context.client, metrics: &context.metrics, plugin };
+    let deleting = plugin.meta().deletion_timestamp.is_some();
+    if !deleting {
+        teardown::guard(&writer).await?;
+    }
+    let acted = act(&writer, &snapshot).await;
+    let mut desired = status::build(plugin, live, decision, Timestamp::now());
+    if let Err(error) = &acted {
+        if error.category() != Category::Invalid {
+            return acted;
+        }
+        status::refuse(&mut desired, plugin, error, Timestamp::now());
+    }
+    let gone = deleting && decision.action == Action::Delete;
+    if !gone {
+        let wrote = write_status(context, plugin, &desired).await?;
+        return acted.map(|(applied, action)| (applied || wrote, action));
+    }
+    acted
+}
+
+/// Do what was decided. Answers whether anything was written, and when to look again.
+async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<(bool, controller::Action), Error> {
+    let wait = controller::Action::await_change();
+    match snapshot.decision.action {
+        Action::Apply => Ok((apply(writer, snapshot, snapshot.plugin.spec.replicas).await?, wait)),
+        Action::Stop => Ok((apply(writer, snapshot, 0).await?, wait)),
+        Action::Hold => Ok((false, wait)),
+        Action::Unload => match &snapshot.live.deployment {
+            Some(deployment) => {
+                writer.delete(&**deployment).await?;
+                Ok((true, wait))
+            }
+            None => Ok((false, wait)),
+        },
+        Action::Delete => match teardown::remove(writer, &snapshot.live, Timestamp::now()).await? {
+            Some(left) => Ok((false, controller::Action::requeue(left.unsigned_abs()))),
+            None => Ok((true, wait)),
+        },
+    }
+}
+
+async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Result<bool, Error> {
+    let Snapshot { plugin, system, settings, live, decision } = snapshot;
+    let input = build::Input {
+        plugin,
+        system: system.as_deref().map(|system| &system.spec),
+        revision: &revision(plugin, settings),
+        replicas,
+    };
+    let Objects { service_account, config_map, service, deployment } = build::build(&input)
+        .map_err(|source| Error::Build { kind: "Deployment", name: plugin.name_any(), source })?;
+    let mut wrote = false;
+    if let Some(account) = &service_account {
+        wrote |= writer.apply(account, live.service_account.as_ref()).await?;
+    }
+    wrote |= writer.apply(&config_map, live.config_maps.get(&config_map.name_any())).await?;
+    wrote |= writer.apply(&service, live.service.as_ref()).await?;
+    wrote |= writer.apply(&deployment, live.deployment.as_ref()).await?;
+    if !wrote && is_rolled_out(decision) {
+        remove_old_configs(writer, live, &config_map.name_any()).await?;
+    }
+    Ok(wrote)
+}
+
+fn is_rolled_out(decision: &Decision) -> bool {
+    decision.conditions.iter().any(|condition| condition.type_ == "Available" && condition.status == "True")
+}
+
+/// Configurations that no pod can start with any more.
+async fn remove_old_configs(writer: &Writer<'_>, live: &Live, current: &str) -> Result<(), Error> {
+    for (name, config_map) in &live.config_maps {
+        if name != current {
+            writer.delete(&**config_map).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn write_status(context: &Context, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
+    if !status::apply(&context.client, plugin, desired).await? {
+        return Ok(false);
+    }
+    context.metrics.wrote("PluginStatus");
+    let before = plugin.status.as_ref().and_then(|status| ready(status));
+    if let Some(now) = ready(desired).filter(|now| before.map(|before| &before.reason) != Some(&now.reason)) {
+        tracing::info!(reason = now.reason, message = now.message, "state changed");
+        publish(context, plugin, desired, now).await;
+    }
+    Ok(true)
+}
+
+fn ready(status: &PluginStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Ready")
+}
+
+/// Tell people. An event that is lost is logged and not tried again: the status says the same.
+async fn publish(context: &Context, plugin: &Plugin, status: &PluginStatus, ready: &Condition) {
+    let reconciling = |condition: &Condition| condition.type_ == "Reconciling" && condition.status == "True";
+    let on_the_way = ready.status == "True" || status.conditions.iter().any(reconciling);
+    let event = Event {
+        type_: if on_the_way { EventType::Normal } else { EventType::Warning },
+        reason: ready.reason.clone(),
+        // The API server refuses notes of more than 1 kB.
+        note: Some(ready.message.chars().take(1_000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &plugin.object_ref(&())).await {
+        tracing::warn!(%error, reason = ready.reason, "event lost");
+    }
+}
+
+fn key(plugin: &Plugin) -> (String, String) {
+    (plugin.namespace().unwrap_or_default(), plugin.name_any())
+}
+
+/// An error with its sources in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,68 @@
+//! `forward-operator release`: lets go of every plugin when the operator is uninstalled.
+
+use anyhow::{Context, Result};
+use forward_crds::{FINALIZER, Plugin, PluginSystem};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, CustomResourceExt, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+/// Objects a list call brings at once.
+const PAGE: u32 = 500;
+
+pub async fn run(client: Client, delete_crds: bool) -> Result<()> {
+    if delete_crds {
+        delete_definitions(&client).await?;
+    }
+    let all = Api::<Plugin>::all(client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = match all.list(&params).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            result => result.context("list plugins")?,
+        };
+        for plugin in &page.items {
+            release(&client, plugin).await?;
+        }
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Deleting a definition deletes its objects; those with a finalizer wait for it to go.
+async fn delete_definitions(client: &Client) -> Result<()> {
+    let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+    for name in [Plugin::crd_name(), PluginSystem::crd_name()] {
+        match definitions.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            result => {
+                result.with_context(|| format!("delete the definition {name}"))?;
+                tracing::info!(name, "definition deleted");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn release(client: &Client, plugin: &Plugin) -> Result<()> {
+    let kept: Vec<_> = plugin.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+    if kept.len() == plugin.finalizers().len() {
+        return Ok(());
+    }
+    let namespace = plugin.namespace().context("a plugin has a namespace")?;
+    let name = plugin.name_any();
+    let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": plugin.resource_version()}});
+    let api = Api::<Plugin>::namespaced(client.clone(), &namespace);
+    match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        result => {
+            result.with_context(|| format!("take the finalizer off plugin {namespace}/{name}"))?;
+            tracing::info!(plugin = format!("{namespace}/{name}"), "released");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The operator's part of a plugin's status: built from the decision, written by server-side
+//! apply under the operator's name, and only when it differs from what is there.
+
+use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
+use forward_plan::{ConditionView, Decision};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    apply::{Kind, MANAGER, call_api},
+    error::Error,
+    index::Live,
+};
+
+/// Reason of conditions when an object of the plugin cannot be made.
+const REFUSED: &str = "ObjectRefused";
+
+/// The operator's part of the status that a decision leads to. `now` is when conditions that
+/// change their status changed it.
+pub fn build(plugin: &Plugin, live: &Live, decision: &Decision, now: Timestamp) -> PluginStatus {
+    let generation = plugin.metadata.generation;
+    let before = plugin.status.clone().unwrap_or_default();
+    let deployment = live.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
+    PluginStatus {
+        state: Some(decision.state),
+        observed_generation: generation,
+        version: decision.version.clone(),
+        config_hash: decision.config_hash.clone(),
+        replicas: Some(deployment.and_then(|status| status.replicas).unwrap_or(0)),
+        ready_replicas: Some(deployment.and_then(|status| status.ready_replicas).unwrap_or(0)),
+        selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any())),
+        dependencies: decision.dependencies.clone(),
+        conditions: decision
+            .conditions
+            .iter()
+            .map(|view| condition(view, &before.conditions, generation, now))
+            .collect(),
+        routes: Vec::new(),
+        health: None,
+    }
+}
+
+fn condition(
+    view: &ConditionView,
+    before: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let ConditionView { type_, status, reason, message } = view;
+    let same = before.iter().find(|condition| &condition.type_ == type_ && &condition.status == status);
+    Condition {
+        type_: type_.clone(),
+        status: status.clone(),
+        reason: reason.clone(),
+        message: message.clone(),
+        observed_generation: generation,
+        last_transition_time: same.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+    }
+}
+
+/// Turn `status` into that of a plugin whose objects cannot be: accepted no more, and stalled until
+/// it is changed.
+pub fn refuse(status: &mut PluginStatus, plugin: &Plugin, error: &Error, now: Timestamp) {
+    let before = plugin.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    for (type_, value) in
+        [("Accepted", "False"), ("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True")]
+    {
+        let view = ConditionView {
+            type_: type_.to_owned(),
+            status: value.to_owned(),
+            reason: REFUSED.to_owned(),
+            message: error.to_string(),
+        };
+        let refused = condition(&view, before, plugin.metadata.generation, now);
+        status.conditions.retain(|condition| condition.type_ != type_);
+        status.conditions.push(refused);
+    }
+}
+
+/// Whether the operator's part of what is there is already `desired`.
+fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
+    let mut seen = before.clone();
+    seen.routes.clear();
+    seen.health = None;
+    seen.conditions.retain(|condition| desired.conditions.iter().any(|own| own.type_ == condition.type_));
+    seen.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    let mut desired = desired.clone();
+    desired.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    // The server orders lists by their first writer.
+    seen.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
+    desired.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
+    seen == desired
+}
+
+/// Write `desired` unless it is there already. Answers whether it was written.
+pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
+    if plugin.status.as_ref().is_some_and(|before| is_current(desired, before)) {
+        return Ok(false);
+    }
+    let name = plugin.name_any();
+    let body = json!({
+        "apiVersion": Plugin::api_version(&()),
+        "kind": Plugin::kind(&()),
+        // With the uid, a plugin that was deleted and made anew does not get its predecessor's status.
+        "metadata": {"name": name, "uid": plugin.uid()},
+        "status": desired,
+    });
+    let api = Api::<Plugin>::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
+    let params = PatchParams::apply(MANAGER).force();
+    let patch = Patch::Apply(body);
+    let call = api.patch_status(&name, &params, &patch);
+    match call_api("write the status of", Plugin::NAME, &name, call).await {
+        Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+        Ok(_) => Ok(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn view(type_: &str, status: &str) -> ConditionView {
+        let [type_, status, reason, message] = [type_, status, "Because", "of this"].map(str::to_owned);
+        ConditionView { type_, status, reason, message }
+    }
+
+    fn status(conditions: Value) -> PluginStatus {
+        serde_json::from_value(json!({"state": "Started", "observedGeneration": 2, "conditions": conditions}))
+            .unwrap()
+    }
+
+    fn ready(status: &str) -> Value {
+        json!({"type": "Ready", "status": status, "reason": "R", "message": "", "observedGeneration": 2,
+               "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    }
+
+    #[test]
+    fn a_transition_is_a_change_of_status() {
+        let before = status(json!([ready("True")])).conditions;
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let same = condition(&view("Ready", "True"), &before, Some(3), now);
+        assert_eq!(same.last_transition_time, before[0].last_transition_time);
+        assert_eq!((same.reason.as_str(), same.observed_generation), ("Because", Some(3)));
+        assert_eq!(condition(&view("Ready", "False"), &before, Some(3), now).last_transition_time, Time(now));
+        assert_eq!(
+            condition(&view("Stalled", "True"), &before, Some(3), now).last_transition_time,
+            Time(now)
+        );
+    }
+
+    #[test]
+    fn what_the_gateway_writes_is_no_difference() {
+        let desired = status(json!([ready("True")]));
+        let mut registered = ready("True");
+        registered["type"] = "Registered".into();
+        let mut seen = status(json!([registered, ready("True")]));
+        seen.health =
+            serde_json::from_value(json!({"status": "Healthy", "timestamp": "2026-01-01T00:00:00Z"}))
+                .unwrap();
+        assert!(is_current(&desired, &seen));
+        seen.conditions[1].message = "another".to_owned();
+        assert!(!is_current(&desired, &seen));
+        seen.conditions.pop();
+        assert!(!is_current(&desired, &seen), "a condition is missing");
+    }
+
+    #[test]
+    fn a_refused_object_stalls_the_plugin() {
+        let mut refused = status(json!([ready("True")]));
+        let plugin: Plugin = serde_json::from_value(json!({
+            "metadata": {"name": "hello", "generation": 2}, "spec": {"version": "1.0.0", "image": "a"},
+            "status": status(json!([ready("True")])),
+        }))
+        .unwrap();
+        let error = Error::ForeignObject { kind: "Service", name: "hello".to_owned() };
+        refuse(&mut refused, &plugin, &error, Timestamp::UNIX_EPOCH);
+        let found: Vec<_> =
+            refused.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str())).collect();
+        assert_eq!(
+            found,
+            [("Accepted", "False"), ("Ready", "False"), ("Reconciling", "False"), ("Stalled", "True")]
+        );
+        assert!(refused.conditions[1].message.contains("Service \"hello\""), "{:?}", refused.conditions[1]);
+    }
+}

@@ -1,0 +1,79 @@
+//! The end of a plugin: its pods first, then its finalizer; the garbage collector takes the rest.
+
+use forward_crds::{FINALIZER, Plugin};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    apply::{Kind, MANAGER, Writer, call_api},
+    error::Error,
+    index::Live,
+};
+
+/// How long past its own deadline a pod may hold up the end of its plugin: after that its node is
+/// taken for lost.
+const LOST: SignedDuration = SignedDuration::from_secs(60);
+
+/// Put the operator's finalizer on a plugin that has none.
+pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
+    if writer.plugin.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(());
+    }
+    set_finalizers(writer, &[FINALIZER]).await
+}
+
+/// Remove the Deployment, and once no pod is left, the finalizer. Answers with the time until a
+/// lost pod stops holding this up, where one does.
+pub async fn remove(
+    writer: &Writer<'_>,
+    live: &Live,
+    now: Timestamp,
+) -> Result<Option<SignedDuration>, Error> {
+    if let Some(deployment) = &live.deployment {
+        writer.delete(&**deployment).await?;
+        return Ok(None);
+    }
+    let left = live.pods.values().map(|pod| match &pod.meta().deletion_timestamp {
+        Some(at) => now.duration_until(at.0) + LOST,
+        None => LOST,
+    });
+    if let Some(left) = left.max().filter(|left| left.is_positive()) {
+        return Ok(Some(left));
+    }
+    if writer.plugin.finalizers().iter().any(|name| name == FINALIZER) {
+        set_finalizers(writer, &[]).await?;
+    }
+    Ok(None)
+}
+
+/// The operator's finalizers; those of others stay.
+async fn set_finalizers(writer: &Writer<'_>, finalizers: &[&str]) -> Result<(), Error> {
+    let name = writer.plugin.name_any();
+    let body = json!({
+        "apiVersion": Plugin::api_version(&()),
+        "kind": Plugin::kind(&()),
+        "metadata": {"name": name, "uid": writer.plugin.uid(), "finalizers": finalizers},
+    });
+    let api =
+        Api::<Plugin>::namespaced(writer.client.clone(), &writer.plugin.namespace().unwrap_or_default());
+    let params = PatchParams::apply(MANAGER).force();
+    match call_api(
+        "set the finalizer of",
+        Plugin::NAME,
+        &name,
+        api.patch(&name, &params, &Patch::Apply(body)),
+    )
+    .await
+    {
+        Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => {
+            writer.metrics.wrote(Plugin::NAME);
+            Ok(())
+        }
+    }
+}
