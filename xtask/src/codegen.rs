@@ -17,7 +17,7 @@ const CRD_FOLDERS: [&str; 2] = ["crds/yaml", "charts/goforward/files/crds"];
 pub struct Args {
     /// Write nothing; fail when a file is not what would be written.
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// A file's path below the repository and what it should hold.

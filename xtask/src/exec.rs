@@ -1,17 +1,57 @@
 //! Runs other programs. An error names the program and what it said.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Write},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
+/// Runs it, prints what it prints and hands over each line of it. Gives whether it succeeded.
+pub fn tee(command: &mut Command, mut line_read: impl FnMut(&str)) -> Result<bool> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("run {}", name(command)))?;
+    for line in BufReader::new(child.stdout.take().expect("it was piped")).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        line_read(&line);
+    }
+    Ok(child.wait()?.success())
+}
+
+/// Runs it with a text as its input and gives what it printed.
+pub fn feed(command: &mut Command, text: &str) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("run {}", name(command)))?;
+    let mut input = child.stdin.take().expect("it was piped");
+    // Written aside, as a program may fill its output before it has read all of its input.
+    let output = thread::scope(|scope| {
+        let writer = scope.spawn(move || input.write_all(text.as_bytes()));
+        let output = child.wait_with_output();
+        // A program that fails early closes its input; its own words say more than that.
+        writer.join().expect("writing does not panic").ok();
+        output
+    })?;
+    collected(command, &output)
+}
+
 /// Runs it and gives what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("run {}", name(command)))?;
+    collected(command, &output)
+}
+
+fn collected(command: &Command, output: &Output) -> Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{} failed: {}: {}", name(command), output.status, said.trim());

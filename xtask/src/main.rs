@@ -3,11 +3,14 @@
 mod check_deps;
 mod cluster;
 mod codegen;
+mod demo;
 mod exec;
 mod images;
 mod machine;
 mod paths;
 mod progress;
+mod release;
+mod suite;
 
 use std::process::ExitCode;
 
@@ -26,7 +29,9 @@ enum Command {
     CheckDeps(check_deps::Args),
     Cluster(cluster::Args),
     Codegen(codegen::Args),
+    Demo(demo::Args),
     Images(images::Args),
+    Test(suite::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,7 +39,9 @@ fn main() -> ExitCode {
         Command::CheckDeps(args) => check_deps::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Codegen(args) => codegen::run(&args),
+        Command::Demo(args) => demo::run(args),
         Command::Images(args) => images::run(&args),
+        Command::Test(args) => suite::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

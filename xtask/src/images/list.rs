@@ -14,6 +14,8 @@ pub struct Source {
     /// The same content under each of them.
     pub tags: &'static [&'static str],
     pub content: Content,
+    /// Whether somebody's own cluster gets it: it is part of the product or of an example.
+    pub published: bool,
 }
 
 /// The one program in an image.
@@ -30,21 +32,29 @@ pub const IMAGES: &[Source] = &[
         name: "operator",
         tags: &[env!("CARGO_PKG_VERSION")],
         content: Content::Package("forward-operator"),
+        published: true,
     },
     Source {
         name: "gateway",
         tags: &[env!("CARGO_PKG_VERSION")],
         content: Content::Package("forward-gateway"),
+        published: true,
     },
-    Source { name: "hello", tags: &["1.0.0"], content: Content::Package("hello") },
-    Source { name: "relay", tags: &["1.0.0"], content: Content::Package("relay") },
+    Source { name: "hello", tags: &["1.0.0"], content: Content::Package("hello"), published: true },
+    Source { name: "relay", tags: &["1.0.0"], content: Content::Package("relay"), published: true },
     // Several versions of a plugin for tests: what it does is up to its config.
-    Source { name: "testbed", tags: &["1.0.0", "1.1.0", "2.0.0"], content: Content::Package("testbed") },
+    Source {
+        name: "testbed",
+        tags: &["1.0.0", "1.1.0", "2.0.0"],
+        content: Content::Package("testbed"),
+        published: false,
+    },
     // Stands for a third party's program that knows nothing of us.
     Source {
         name: "busybox",
         tags: &["1.0.0"],
         content: Content::Debian { package: "busybox-static", file: "/bin/busybox" },
+        published: false,
     },
 ];
 

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use self::list::IMAGES;
+pub use self::list::{IMAGES, REGISTRY};
 use self::{
     list::{Content, Source},
     oci::Image,

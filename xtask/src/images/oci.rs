@@ -23,6 +23,7 @@ pub struct Image {
     pub programs: Vec<(String, PathBuf)>,
     /// The first of the programs if empty.
     pub entrypoint: Vec<String>,
+    /// The user that it runs as, and the group.
     pub user: u32,
 }
 
@@ -102,7 +103,7 @@ fn config(image: &Image, layer: &Blob) -> Value {
         "created": "1970-01-01T00:00:00Z",
         "architecture": architecture(),
         "os": "linux",
-        "config": {"User": image.user.to_string(), "WorkingDir": "/", "Entrypoint": entrypoint},
+        "config": {"User": format!("{0}:{0}", image.user), "WorkingDir": "/", "Entrypoint": entrypoint},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)]},
     })
 }

@@ -1,0 +1,219 @@
+//! Where the demo happens: on a cluster made here, or on one that is there.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::request;
+use crate::{
+    cluster::{
+        self,
+        layout::{GATEWAY_NODE_PORT, Layout},
+        start::read_ports,
+    },
+    exec,
+    images::REGISTRY,
+    machine,
+    progress::Step,
+    release::{self, Target},
+};
+
+/// An image as it was built: its reference, its archive, its digest.
+type Built = (String, PathBuf, String);
+
+pub enum Place {
+    /// The cluster "demo" of this machine.
+    Own(Layout),
+    /// Somebody's cluster, by its context, and the registry it pulls from.
+    Given { context: String, registry: Option<String> },
+}
+
+impl Place {
+    pub fn new(context: Option<String>, registry: Option<String>) -> Result<Self> {
+        let registry = registry.map(|registry| registry.trim_end_matches('/').to_owned());
+        match context {
+            Some(context) => Ok(Self::Given { context, registry }),
+            None => Ok(Self::Own(Layout::new("demo".parse()?)?)),
+        }
+    }
+
+    /// Fails early where it could only fail late.
+    pub fn check(&self) -> Result<()> {
+        let Self::Given { context, registry } = self else {
+            return machine::prepare();
+        };
+        exec::output(self.target().kubectl().args(["get", "--raw=/readyz"]))
+            .with_context(|| format!("reach the cluster of the context \"{context}\""))?;
+        exec::output(Command::new("helm").args(["version", "--short"])).context("helm installs the chart")?;
+        if registry.is_none() && kind(context).is_none() {
+            bail!(
+                "this is not a kind cluster: say where it pulls images from, as in --push registry.example/forward"
+            );
+        }
+        Ok(())
+    }
+
+    /// Gets the images to where the cluster finds them; makes the cluster first if it is ours.
+    pub fn prepare(&self, images: &[Built]) -> Result<()> {
+        match self {
+            Self::Own(layout) => {
+                cluster::start(layout)?;
+                cluster::load(layout, images.iter().map(|(_, archive, _)| archive.clone()).collect())
+            }
+            Self::Given { registry: Some(registry), .. } => push(images, registry),
+            Self::Given { context, registry: None } => {
+                load_into_kind(images, kind(context).context("a kind cluster")?)
+            }
+        }
+    }
+
+    pub fn target(&self) -> Target {
+        match self {
+            Self::Own(layout) => Target { environment: cluster::environment(layout), context: None },
+            Self::Given { context, .. } => Target { environment: Vec::new(), context: Some(context.clone()) },
+        }
+    }
+
+    /// The registry in the images' names.
+    pub fn registry(&self) -> &str {
+        match self {
+            Self::Given { registry: Some(registry), .. } => registry,
+            Self::Own(_) | Self::Given { .. } => REGISTRY,
+        }
+    }
+
+    /// The chart's values.
+    pub fn settings(&self) -> Vec<String> {
+        let mut settings = vec![format!("image.registry={}", self.registry())];
+        if let Self::Own(_) = self {
+            settings.push("gateway.service.type=NodePort".into());
+            settings.push(format!("gateway.service.nodePort={GATEWAY_NODE_PORT}"));
+        }
+        settings
+    }
+
+    /// Sends requests through the gateway and prints the answers.
+    pub fn ask_gateway(&self, paths: &[&str]) -> Result<()> {
+        let (port, _tunnel) = match self {
+            Self::Own(layout) => (read_ports(layout)?.gateway, None),
+            Self::Given { .. } => {
+                let (port, tunnel) = Tunnel::open(&self.target())?;
+                (port, Some(tunnel))
+            }
+        };
+        for path in paths {
+            println!("\n$ curl http://127.0.0.1:{port}{path}");
+            println!("{}", request::get(port, path)?.trim_end());
+        }
+        Ok(())
+    }
+
+    pub fn how_to_go_on(&self) -> String {
+        let (first, down) = match self {
+            Self::Own(layout) => {
+                let port = read_ports(layout).map_or(0, |ports| ports.gateway);
+                let kubeconfig = layout.kubeconfig();
+                let bin = layout.bin();
+                (
+                    format!(
+                        "  export KUBECONFIG={} PATH=\"{}:$PATH\"\n  curl http://127.0.0.1:{port}/hello/you",
+                        kubeconfig.display(),
+                        bin.display()
+                    ),
+                    "cargo xtask demo --down".to_owned(),
+                )
+            }
+            Self::Given { context, .. } => (
+                format!(
+                    "  kubectl --context {context} -n {} port-forward svc/forward-gateway 8080:80",
+                    release::NAMESPACE
+                ),
+                format!("cargo xtask demo --context {context} --down"),
+            ),
+        };
+        format!("{first}\n  kubectl get plugins --watch\n  kubectl explain plugin.spec\n  {down}")
+    }
+
+    pub fn take_down(&self) -> Result<()> {
+        match self {
+            Self::Own(layout) => cluster::stop(layout),
+            Self::Given { .. } => {
+                super::delete_examples(&self.target())?;
+                release::uninstall(&self.target())
+            }
+        }
+    }
+}
+
+/// The name of the kind cluster that a context leads to.
+fn kind(context: &str) -> Option<&str> {
+    context.strip_prefix("kind-")
+}
+
+fn load_into_kind(images: &[Built], cluster: &str) -> Result<()> {
+    let step = Step::begin(format!("loading {} images into the kind cluster \"{cluster}\"", images.len()));
+    for (_, archive, _) in images {
+        exec::output(Command::new("kind").args(["load", "image-archive", "--name", cluster]).arg(archive))?;
+    }
+    step.done();
+    Ok(())
+}
+
+/// By skopeo, as it needs neither Docker nor root to push an archive.
+fn push(images: &[Built], registry: &str) -> Result<()> {
+    if exec::output(Command::new("skopeo").arg("--version")).is_err() {
+        machine::install(&["skopeo"]).context("images are pushed by skopeo, which is missing")?;
+    }
+    let step = Step::begin(format!("pushing {} images to {registry}", images.len()));
+    for (reference, archive, _) in images {
+        let name = reference.trim_start_matches(REGISTRY).trim_start_matches('/');
+        step.detail(name);
+        let (archive, target) =
+            (format!("oci-archive:{}", archive.display()), format!("docker://{registry}/{name}"));
+        // A registry on the loopback is somebody's experiment: it has no certificate.
+        let verify = format!("--dest-tls-verify={}", !is_local(registry));
+        let mut skopeo = Command::new("skopeo");
+        exec::output(skopeo.args(["--insecure-policy", "copy", &verify, &archive, &target]))?;
+    }
+    step.done();
+    Ok(())
+}
+
+fn is_local(registry: &str) -> bool {
+    matches!(registry.split([':', '/']).next(), Some("localhost" | "127.0.0.1"))
+}
+
+/// A way to the gateway of a cluster that is elsewhere, open as long as this lives.
+struct Tunnel {
+    kubectl: Child,
+    /// Kept open, as kubectl says something at each connection and ends when nobody listens.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Tunnel {
+    fn open(target: &Target) -> Result<(u16, Self)> {
+        let mut kubectl = target.kubectl();
+        kubectl.args(["--namespace", release::NAMESPACE, "port-forward", "service/forward-gateway", ":80"]);
+        let mut kubectl =
+            kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run kubectl")?;
+        let mut output = BufReader::new(kubectl.stdout.take().expect("it was piped"));
+        let mut line = String::new();
+        let read = output.read_line(&mut line);
+        let tunnel = Self { kubectl, _output: output };
+        read?;
+        // Forwarding from 127.0.0.1:40123 -> 8080
+        let port = line.split(" -> ").next().and_then(|from| from.rsplit(':').next()?.parse().ok());
+        Ok((port.context("open a way to the gateway")?, tunnel))
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        // It has ended already, if anything: there is nobody left to tell.
+        self.kubectl.kill().and_then(|()| self.kubectl.wait()).ok();
+    }
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask test`: everything that must hold, what is quick to fail first.
+
+mod count;
+mod onto_cluster;
+
+use std::{
+    env,
+    process::{self, Command},
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+
+use self::count::Count;
+use crate::{check_deps, codegen, exec, machine, paths, progress::elapsed};
+
+/// Run all checks and all tests, those on a real cluster included.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only what needs no cluster.
+    #[arg(long)]
+    fast: bool,
+    /// Leave the cluster running afterwards, to look at it.
+    #[arg(long)]
+    keep: bool,
+    /// Only tests with this in their name, and no other checks.
+    filter: Option<String>,
+}
+
+/// The package of the tests that need a cluster.
+const ON_CLUSTER: &str = "forward-tests";
+
+/// A run under way.
+struct Suite {
+    started: Instant,
+    count: Count,
+}
+
+/// A step failed; what it was has been printed. Ends the run, as later steps build on earlier ones.
+struct Failed;
+
+pub fn run(args: &Args) -> Result<()> {
+    if !args.fast {
+        // Better now than in ten minutes.
+        machine::prepare()?;
+    }
+    let mut suite = Suite { started: Instant::now(), count: Count::default() };
+    let outcome = suite.all(args);
+    println!("\n{}", suite.count);
+    if outcome.is_err() || suite.count.failed > 0 {
+        // The line above is the last word.
+        process::exit(1);
+    }
+    Ok(())
+}
+
+impl Suite {
+    fn all(&mut self, args: &Args) -> Result<(), Failed> {
+        if args.filter.is_none() {
+            self.checks()?;
+        }
+        let filter = args.filter.as_deref();
+        let packages = ["--workspace", "--exclude", ON_CLUSTER];
+        self.tests("tests without a cluster", &packages, filter, |cargo| cargo)?;
+        if args.fast || !self.any_on_cluster(filter)? {
+            return Ok(());
+        }
+        self.on_cluster(filter, args.keep)
+    }
+
+    fn checks(&mut self) -> Result<(), Failed> {
+        self.check("format", || cargo_quietly(&["fmt", "--all", "--check"]))?;
+        self.check("generated files", || codegen::run(&codegen::Args { check: true }))?;
+        self.check("who depends on whom", || check_deps::run(&check_deps::Args {}))?;
+        self.check("lints", || {
+            cargo_quietly(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])
+        })
+    }
+
+    /// Whether a test that needs a cluster is wanted: starting one for nothing takes a while.
+    fn any_on_cluster(&mut self, filter: Option<&str>) -> Result<bool, Failed> {
+        let Some(filter) = filter else {
+            return Ok(true);
+        };
+        let listed =
+            exec::output(cargo().args(["test", "--quiet", "--package", ON_CLUSTER, filter, "--", "--list"]));
+        Ok(self.must(listed)?.lines().any(|line| line.ends_with(": test")))
+    }
+
+    /// Says what comes next.
+    fn heading(&self, name: &str) {
+        println!("\n=== {name} ({} so far)", elapsed(self.started.elapsed()));
+    }
+
+    /// Something that holds or does not.
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) -> Result<(), Failed> {
+        self.heading(name);
+        let outcome = check();
+        self.count.add(outcome.is_ok());
+        self.must(outcome)
+    }
+
+    /// Something that later steps need.
+    fn must<T>(&mut self, outcome: Result<T>) -> Result<T, Failed> {
+        outcome.map_err(|error| {
+            eprintln!("error: {error:#}");
+            self.count.failed = self.count.failed.max(1);
+            Failed
+        })
+    }
+
+    fn tests(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+        filter: Option<&str>,
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Result<(), Failed> {
+        self.heading(name);
+        let mut cargo = cargo();
+        cargo.args(["test", "--no-fail-fast"]).args(arguments).args(filter);
+        prepare(&mut cargo);
+        let before = self.count;
+        let succeeded = exec::tee(&mut cargo, |line| self.count.read(line));
+        let succeeded = self.must(succeeded)?;
+        if !succeeded && self.count.failed == before.failed {
+            // Not a test: it did not compile, or died.
+            self.count.add(false);
+        }
+        if succeeded { Ok(()) } else { Err(Failed) }
+    }
+}
+
+/// The cargo that runs this program.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::repository());
+    cargo
+}
+
+fn cargo_quietly(arguments: &[&str]) -> Result<()> {
+    if !exec::tee(cargo().args(arguments), |_| {})? {
+        bail!("cargo {} found something", arguments.join(" "));
+    }
+    Ok(())
+}
