@@ -59,6 +59,7 @@ fn announce(listener: &TcpListener, about: &About) {
 impl Process {
     /// `None` when the process is to end before the plugin is there.
     async fn initialize<P: Plugin>(&mut self, host: &Host<P>) -> Result<Option<Arc<P>>, Failure> {
+        let begin = Instant::now();
         let config = config::load::<P::Config>(&self.environment.config_dir)?;
         let context = self.context.clone();
         let initialize = async move { P::initialize(config, &context).await };
@@ -67,15 +68,18 @@ impl Process {
         let routes = plugin.routes().serve(&plugin)?;
         host.receive(Guest { plugin: plugin.clone(), routes });
         self.phases.send_replace(Phase::Initialized);
+        tracing::info!(seconds = begin.elapsed().as_secs_f64(), "initialized");
         Ok(Some(plugin))
     }
 
     /// `None` when the process is to end before the plugin has started.
     async fn start<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<Option<()>, Failure> {
+        let begin = Instant::now();
         let context = self.context.clone();
         let started = self.run(Verb::Start, async move { plugin.start(&context).await }).await?;
         if started.is_some() {
             self.phases.send_replace(Phase::Started);
+            tracing::info!(seconds = begin.elapsed().as_secs_f64(), "started");
         }
         Ok(started)
     }
@@ -108,7 +112,10 @@ impl Process {
     }
 
     async fn stop<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<(), Failure> {
-        bounded(Verb::Stop, self.environment.timeout, async move { plugin.stop().await }).await
+        let begin = Instant::now();
+        bounded(Verb::Stop, self.environment.timeout, async move { plugin.stop().await }).await?;
+        tracing::info!(seconds = begin.elapsed().as_secs_f64(), "stopped");
+        Ok(())
     }
 
     /// Runs a verb; `None` when a signal came first, which breaks it off.
@@ -133,13 +140,9 @@ async fn bounded<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Failure> {
-    let begin = Instant::now();
     let mut task = AbortOnDrop(tokio::spawn(work));
     match timeout(limit, &mut task.0).await {
-        Ok(Ok(Ok(value))) => {
-            tracing::info!(%verb, seconds = begin.elapsed().as_secs_f64(), "finished");
-            Ok(value)
-        }
+        Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(source))) => Err(Failure::Failed { verb, source }),
         Ok(Err(join)) => Err(Failure::Panicked { verb, source: Panic::new(join.into_panic()) }),
         Err(_) => Err(Failure::TimedOut { verb, limit }),

@@ -55,6 +55,7 @@ type Fallback<P> = Box<dyn Fn(Router<Arc<P>>) -> Router<Arc<P>>>;
 struct Entry<P> {
     route: Route,
     handler: MethodRouter<Arc<P>>,
+    announced: bool,
 }
 
 /// Routes that cannot be served.
@@ -151,9 +152,18 @@ impl<P: Send + Sync + 'static> Routes<P> {
         self
     }
 
+    /// Does not announce the route before to the gateway: only those who ask the plugin directly,
+    /// as its dependents do, reach it.
+    pub fn internal(mut self) -> Self {
+        if let Some(Entry { announced, .. }) = self.entries.last_mut() {
+            *announced = false;
+        }
+        self
+    }
+
     fn with(mut self, method: &str, path: &str, handler: MethodRouter<Arc<P>>) -> Self {
         let route = Route { method: method.to_owned(), path: path.to_owned(), ..Route::default() };
-        self.entries.push(Entry { route, handler });
+        self.entries.push(Entry { route, handler, announced: true });
         self
     }
 
@@ -165,6 +175,7 @@ impl<P: Send + Sync + 'static> Routes<P> {
                 return Err(RoutesError::Twice(name(route)));
             }
         }
+        let announced = self.entries.iter().filter(|entry| entry.announced);
         let hosts: BTreeSet<&str> = self.entries.iter().map(|entry| entry.route.host.as_str()).collect();
         let by_host = hosts.into_iter().chain([""]).map(|host| {
             // What is wrong between routes (`/a/:id` and `/a/:name`) axum tells by panicking.
@@ -174,14 +185,14 @@ impl<P: Send + Sync + 'static> Routes<P> {
         });
         Ok(Served {
             by_host: by_host.collect::<Result<_, _>>()?,
-            announced: self.entries.iter().map(|entry| entry.route.clone()).collect(),
+            announced: announced.map(|entry| entry.route.clone()).collect(),
         })
     }
 
     /// The routes for requests to a host: its own, and those of every host that it does not replace.
     fn router(&self, host: &str, claims: &BTreeSet<Claim>) -> Router<Arc<P>> {
         let mut router = Router::new();
-        for Entry { route, handler } in &self.entries {
+        for Entry { route, handler, .. } in &self.entries {
             let replaced = route.host.is_empty()
                 && !host.is_empty()
                 && claims.contains(&(host.to_owned(), route.method.clone(), shape(&route.path)));
@@ -325,6 +336,15 @@ mod tests {
         assert_eq!(ask(&served, "POST", "", "/b").await.1, "fallback");
         assert_eq!(ask(&served, "POST", "", "/a").await.1, "fallback");
         assert_eq!(served.announced.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn internal_routes_answer_and_are_not_announced() {
+        let served =
+            served(Routes::new().get("/in", async || "in").internal().get("/out", async || "")).unwrap();
+        assert_eq!(ask(&served, "GET", "", "/in").await.1, "in");
+        let announced: Vec<_> = served.announced.iter().map(|route| route.path.as_str()).collect();
+        assert_eq!(announced, ["/out"]);
     }
 
     #[test]

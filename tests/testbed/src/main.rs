@@ -1,0 +1,10 @@
+//! A plugin for tests: it behaves, well or badly, as its configuration says, and its endpoints show
+//! what reaches it.
+//!
+//! Owns no judgement: what is right is for the tests to say.
+
+mod config;
+mod endpoints;
+mod testbed;
+
+forward_sdk::main!(testbed::Testbed);

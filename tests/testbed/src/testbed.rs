@@ -1,0 +1,101 @@
+//! The plugin's life, as configured.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use forward_sdk::{Context, Error, Health, Plugin, Routes, tracing};
+use tokio::time::sleep;
+
+use crate::{
+    config::{Bytes, Config},
+    endpoints,
+};
+
+pub struct Testbed {
+    pub config: Config,
+    pub context: Context,
+    prefix: String,
+    unhealthy: Mutex<Option<String>>,
+    memory: Mutex<Vec<u8>>,
+}
+
+impl Plugin for Testbed {
+    type Config = Config;
+
+    async fn initialize(config: Config, context: &Context) -> Result<Self, Error> {
+        pause(config.initialize_delay).await;
+        if let Some(message) = &config.panic {
+            panic!("{message}");
+        }
+        if config.block {
+            std::thread::sleep(Duration::MAX);
+        }
+        if let Some(message) = config.fail_initialize {
+            return Err(message.into());
+        }
+        let prefix = config.prefix.clone().unwrap_or_else(|| format!("/testbed/{}", context.name()));
+        Ok(Self {
+            prefix,
+            context: context.clone(),
+            unhealthy: Mutex::new(config.unhealthy.clone()),
+            memory: Mutex::default(),
+            config,
+        })
+    }
+
+    fn routes(&self) -> Routes<Self> {
+        endpoints::routes(&self.prefix)
+    }
+
+    async fn start(&self, _: &Context) -> Result<(), Error> {
+        pause(self.config.start_delay).await;
+        if let Some(Bytes(amount)) = self.config.allocate {
+            // Ones, since zeroes need no memory until they are touched.
+            *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = vec![1; amount];
+        }
+        if let Some(message) = self.config.fail_start.clone() {
+            return Err(message.into());
+        }
+        if self.config.never_ready {
+            std::future::pending::<()>().await;
+        }
+        if let Some(after) = self.config.crash_after {
+            let code = self.config.exit_code.0;
+            tokio::spawn(async move {
+                sleep(after).await;
+                tracing::error!(code, "exiting as configured");
+                std::process::exit(code);
+            });
+        }
+        Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let health = match self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(message) => Health::unhealthy(message),
+            None => Health::healthy(),
+        };
+        health.detail("memory", memory)
+    }
+
+    async fn stop(&self) -> Result<(), Error> {
+        pause(self.config.stop_delay).await;
+        Ok(())
+    }
+}
+
+impl Testbed {
+    /// From now on the plugin is unhealthy with this message, or healthy.
+    pub fn set_unhealthy(&self, message: Option<String>) {
+        *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = message;
+    }
+}
+
+async fn pause(delay: Option<Duration>) {
+    if let Some(delay) = delay {
+        sleep(delay).await;
+    }
+}
