@@ -21,3 +21,16 @@ pub mod plugin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_contracts_page_shows_the_whole_definition() {
+        let page = include_str!("../../docs/contract.md");
+        let definition = include_str!("../goforward/plugin/v1/plugin.proto");
+        assert!(
+            page.contains(&format!("```proto\n{definition}```\n")),
+            "copy plugin.proto into docs/contract.md"
+        );
+    }
+}

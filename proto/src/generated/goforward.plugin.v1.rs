@@ -12,21 +12,24 @@ pub struct DescribeResponse {
     /// One sentence for people.
     #[prost(string, tag = "3")]
     pub description: ::prost::alloc::string::String,
-    /// The routes that the plugin answers. Routes of the manifest are added to
-    /// these; where both name the same host, method and path, the manifest wins.
+    /// The routes that the plugin answers, at most 256. Routes of the manifest are
+    /// added to these; where both name the same host, method and path, the
+    /// manifest wins.
     #[prost(message, repeated, tag = "4")]
     pub routes: ::prost::alloc::vec::Vec<Route>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Route {
-    /// An HTTP method in capitals, or "\*" for every method.
+    /// GET (which stands for HEAD too), HEAD, POST, PUT, PATCH, DELETE, OPTIONS,
+    /// or "\*" for every method.
     #[prost(string, tag = "1")]
     pub method: ::prost::alloc::string::String,
     /// A path pattern: literal segments, ":name" for one segment, "\*name" as the
-    /// last segment for the rest of the path.
+    /// last segment for the rest of the path, for example "/orders/:id".
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
-    /// A host name; empty means every host that the namespace serves.
+    /// A host name in lower case without a port; empty means every host that the
+    /// namespace serves.
     #[prost(string, tag = "3")]
     pub host: ::prost::alloc::string::String,
     /// One sentence for people.
@@ -187,8 +190,9 @@ pub mod plugin_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// What the plugin is and offers. Asked once for each pod that becomes ready;
-        /// the answer may not change during the life of a pod.
+        /// What the plugin is and offers. Asked when a pod becomes ready, and again by
+        /// a gateway that takes over from another; the answer must stay the same for
+        /// the life of the pod.
         pub async fn describe(
             &mut self,
             request: impl tonic::IntoRequest<super::DescribeRequest>,
@@ -251,8 +255,9 @@ pub mod plugin_server {
     /// Generated trait containing gRPC methods that should be implemented for use with PluginServer.
     #[async_trait]
     pub trait Plugin: std::marker::Send + std::marker::Sync + 'static {
-        /// What the plugin is and offers. Asked once for each pod that becomes ready;
-        /// the answer may not change during the life of a pod.
+        /// What the plugin is and offers. Asked when a pod becomes ready, and again by
+        /// a gateway that takes over from another; the answer must stay the same for
+        /// the life of the pod.
         async fn describe(
             &self,
             request: tonic::Request<super::DescribeRequest>,

@@ -1,0 +1,8 @@
+//! The SDK from outside: real processes, asked over HTTP and gRPC, ended by signals.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod contract;
+mod failures;
+mod plugin;
+mod shutdown;
+mod traffic;
