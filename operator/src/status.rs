@@ -2,7 +2,7 @@
 //! apply under the operator's name, and only when it differs from what is there.
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
-use forward_plan::{ConditionView, Decision};
+use forward_plan::{ConditionReason, ConditionView, Decision};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -18,9 +18,6 @@ use crate::{
     error::Error,
     index::Live,
 };
-
-/// Reason of conditions when an object of the plugin cannot be made.
-const REFUSED: &str = "ObjectRefused";
 
 /// The operator's part of the status that a decision leads to. `now` is when conditions that
 /// change their status changed it.
@@ -75,7 +72,7 @@ pub fn refuse(status: &mut PluginStatus, plugin: &Plugin, error: &Error, now: Ti
         let view = ConditionView {
             type_: type_.to_owned(),
             status: value.to_owned(),
-            reason: REFUSED.to_owned(),
+            reason: ConditionReason::ObjectRefused.as_str().to_owned(),
             message: error.to_string(),
         };
         let refused = condition(&view, before, plugin.metadata.generation, now);
