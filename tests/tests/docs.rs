@@ -22,7 +22,10 @@ fn pages() -> Result<BTreeMap<PathBuf, String>> {
     let mut pages = BTreeMap::new();
     let mut folders = vec![root(), root().join("docs"), root().join("docs/adr")];
     for example in fs::read_dir(root().join("examples"))? {
-        folders.push(example?.path());
+        let path = example?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
     }
     for folder in folders {
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
