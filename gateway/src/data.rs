@@ -1,0 +1,26 @@
+//! The data side: every request, from the accepted connection to the last byte of the answer.
+//!
+//! Owns connections, matching, forwarding and what is counted about them. Refuses to own where
+//! routes and endpoints come from: it reads a [`snapshot`] that others publish. Its invariant:
+//! a request lives on the one thread that accepted it, its exchange with the plugin included;
+//! nothing of it is spawned or sent through a channel unless the plugin answers before it has
+//! read the whole request, or the connection becomes a tunnel.
+
+pub mod accept;
+pub mod balance;
+pub mod body;
+pub mod cidr;
+pub mod clock;
+pub mod exchange;
+pub mod forward;
+pub mod guard;
+pub mod headers;
+pub mod pool;
+pub mod problem;
+pub mod record;
+pub mod request;
+pub mod snapshot;
+pub mod stats;
+pub mod trace;
+pub mod tunnel;
+pub mod worker;

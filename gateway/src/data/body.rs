@@ -1,0 +1,251 @@
+//! Bodies on their way. Both directions pull: nothing is read from one side before the other
+//! has taken what came before.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::task::JoinHandle;
+
+use super::{pool::Lease, record::Record};
+
+/// A request's body on its way to the plugin.
+#[derive(Debug, Default)]
+pub struct Upload(Option<Uploading>);
+
+#[derive(Debug)]
+struct Uploading {
+    incoming: Incoming,
+    progress: Arc<Progress>,
+}
+
+/// How far an upload has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    frames: AtomicU64,
+    done: AtomicBool,
+    failed: AtomicBool,
+    /// The plugin would take more than the client has sent.
+    starved: AtomicBool,
+    /// Closed while the client waits to be told that it may send its body.
+    closed: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Upload {
+    /// The body, and how to follow it; nothing to follow where there is none. With `expected`,
+    /// the client is not asked for the body before [`Progress::open`].
+    pub fn new(incoming: Incoming, expected: bool) -> (Self, Option<Arc<Progress>>) {
+        if incoming.is_end_stream() {
+            return (Self(None), None);
+        }
+        let progress = Arc::new(Progress { closed: AtomicBool::new(expected), ..Progress::default() });
+        (Self(Some(Uploading { incoming, progress: progress.clone() })), Some(progress))
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Progress {
+    /// How many pieces have passed: a number that grows while the upload moves.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.done.load(Relaxed)
+    }
+
+    /// Whether the client broke off, or sent what is no body.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    /// Whether the client has been waited for last.
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Relaxed)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Ask the client for the body.
+    pub fn open(&self) {
+        self.closed.store(false, Relaxed);
+        self.waker.wake();
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(Uploading { incoming, progress }) = &mut self.0 else { return Poll::Ready(None) };
+        if progress.is_closed() {
+            progress.waker.register(cx.waker());
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        progress.starved.store(polled.is_pending(), Relaxed);
+        progress.frames.fetch_add(polled.is_ready().into(), Relaxed);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => {
+                if incoming.is_end_stream() {
+                    progress.done.store(true, Relaxed);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
+            Poll::Ready(None) => progress.done.store(true, Relaxed),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+    }
+}
+
+/// A response's body on its way to the client. While it comes from a plugin it moves that
+/// connection too, and gives it back at the end.
+pub struct Answer {
+    source: Source,
+    /// What the body ends with, once what came before has been sent.
+    broken: Option<hyper::Error>,
+    /// Closed when the last byte has been handed over, or the client is gone.
+    record: Option<Record>,
+}
+
+enum Source {
+    Full(Option<Bytes>),
+    Lent(Incoming, Lease),
+    Driven { incoming: Incoming, _driver: Driver },
+}
+
+/// The task that moves a connection, until dropped.
+pub struct Driver(JoinHandle<()>);
+
+impl Driver {
+    pub fn new(lease: Lease) -> Self {
+        Self(tokio::task::spawn_local(lease.drive()))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Answer {
+    pub fn empty() -> Self {
+        Self { source: Source::Full(None), broken: None, record: None }
+    }
+
+    pub fn full(bytes: Bytes) -> Self {
+        Self { source: Source::Full(Some(bytes)), broken: None, record: None }
+    }
+
+    /// From a plugin, over a connection that this body moves.
+    pub fn lent(incoming: Incoming, mut lease: Lease) -> Self {
+        if incoming.is_end_stream() {
+            lease.settle();
+            return Self::empty();
+        }
+        Self { source: Source::Lent(incoming, lease), broken: None, record: None }
+    }
+
+    /// From a plugin that goes on reading the request: the connection moves by itself, so that
+    /// a client that sends all before it reads does not wait for itself.
+    pub fn driven(incoming: Incoming, lease: Lease) -> Self {
+        Self { source: Source::Driven { incoming, _driver: Driver::new(lease) }, broken: None, record: None }
+    }
+
+    pub fn recorded(mut self, record: Record) -> Self {
+        self.record = Some(record);
+        self
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = match &mut self.source {
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Driven { incoming, .. } => Pin::new(incoming).poll_frame(cx),
+            Source::Lent(incoming, lease) => poll_lent(incoming, lease, cx),
+        };
+        match polled {
+            // An error closes the connection at once. The client is to get what came before it.
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// First what is there, and only then more from the connection: otherwise each piece would cost
+/// another wake-up.
+fn poll_lent(
+    incoming: &mut Incoming,
+    lease: &mut Lease,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
+    if polled.is_pending() {
+        lease.poll(cx);
+        polled = Pin::new(&mut *incoming).poll_frame(cx);
+    }
+    match &polled {
+        Poll::Ready(None) => lease.settle(),
+        Poll::Ready(Some(Ok(_))) if incoming.is_end_stream() => lease.settle(),
+        Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        Poll::Ready(Some(Err(_))) => lease.close(),
+    }
+    polled
+}

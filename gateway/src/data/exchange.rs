@@ -1,0 +1,146 @@
+//! One request to one endpoint: sent over a connection that moves inside this very future, and
+//! the head of the answer.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::{
+    body::{Progress, Upload},
+    clock::{Clock, Deadline, ticks},
+    pool::{Lease, Link},
+};
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How long a client is kept waiting for its `100 Continue` when the plugin says nothing.
+const EXPECT: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// There is nobody to send to.
+    NoEndpoint,
+    /// No connection came about.
+    Connect(io::Error),
+    /// The request never left: here it is again.
+    Unsent(Box<Request<Upload>>),
+    /// The connection broke. `silent`: it had been used before, and not a byte of an answer came.
+    Broken { error: hyper::Error, silent: bool },
+    /// What came is not HTTP.
+    Malformed(hyper::Error),
+    /// The client broke off its body, or sent what is no body.
+    Client,
+    /// The client stopped sending its body.
+    Stalled,
+    /// No answer began in time.
+    Timeout,
+}
+
+/// What bounds an exchange.
+pub struct Patience {
+    pub clock: Rc<Clock>,
+    /// From the end of the request to the head of the answer; also between two pieces of the
+    /// request.
+    pub timeout: Duration,
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// Connect.
+pub async fn connect(lease: &mut Lease, clock: &Rc<Clock>) -> Result<(), Failure> {
+    let mut deadline = clock.after(CONNECT);
+    let mut connecting = pin!(lease.connect());
+    poll_fn(|cx| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected.map(|_| ()).map_err(Failure::Connect));
+        }
+        Pin::new(&mut deadline).poll(cx).map(|()| Err(Failure::Connect(io::ErrorKind::TimedOut.into())))
+    })
+    .await
+}
+
+/// Send a request and wait for the head of the answer.
+pub async fn send(
+    link: &mut Link,
+    request: Request<Upload>,
+    patience: &Patience,
+) -> Result<Response<Incoming>, Failure> {
+    let mut answer = pin!(link.sender.try_send_request(request));
+    let mut wait = Wait::new(patience);
+    let answered = poll_fn(|cx| {
+        let over = link.poll(cx).is_ready();
+        if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+            return Poll::Ready(Ok(answered));
+        }
+        if over {
+            // What it still holds, it gives back when it is dropped.
+            link.close();
+            return answer.as_mut().poll(cx).map(Ok);
+        }
+        wait.poll(cx).map(Err)
+    })
+    .await?;
+    answered.map_err(|mut failed| {
+        if let Some(request) = failed.take_message() {
+            return Failure::Unsent(Box::new(request));
+        }
+        let error = failed.into_error();
+        if patience.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
+            Failure::Client
+        } else if error.is_parse() {
+            Failure::Malformed(error)
+        } else {
+            Failure::Broken { error, silent: link.reused && !link.has_heard() }
+        }
+    })
+}
+
+/// How long is left.
+struct Wait<'a> {
+    patience: &'a Patience,
+    deadline: Deadline,
+    expect: Option<Deadline>,
+    frames: u64,
+}
+
+impl<'a> Wait<'a> {
+    fn new(patience: &'a Patience) -> Self {
+        let Patience { clock, timeout, progress } = patience;
+        let closed = progress.as_ref().is_some_and(|progress| progress.is_closed());
+        Self {
+            patience,
+            deadline: clock.after(*timeout),
+            expect: closed.then(|| clock.after(EXPECT)),
+            frames: 0,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let Patience { clock, timeout, progress } = self.patience;
+        if let (Some(expect), Some(progress)) = (&mut self.expect, progress)
+            && Pin::new(expect).poll(cx).is_ready()
+        {
+            progress.open();
+            self.expect = None;
+        }
+        while Pin::new(&mut self.deadline).poll(cx).is_ready() {
+            let frames = progress.as_ref().map_or(0, |progress| progress.frames());
+            if frames == self.frames {
+                let starved = progress.as_ref().is_some_and(|progress| progress.is_starved());
+                return Poll::Ready(if starved { Failure::Stalled } else { Failure::Timeout });
+            }
+            self.frames = frames;
+            self.deadline.reset(clock.now() + ticks(*timeout));
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,333 @@
+//! The client's side of a connection, watched. Follows the framing of the requests that come
+//! in, so that two things are known which the HTTP library does not tell: whether a request
+//! names both a `Content-Length` and a `Transfer-Encoding`, which two servers may read as two
+//! different requests, and since when a request head has been on its way.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::clock::Tick;
+
+/// What is known of a connection. Written and read on the same thread; atomic because a
+/// connection that becomes a tunnel must be `Send`.
+#[derive(Debug, Default)]
+pub struct Watch {
+    ambiguous: AtomicBool,
+    /// The first bytes of a request head have come, the last have not.
+    in_head: AtomicBool,
+    /// A request is being answered.
+    busy: AtomicBool,
+    /// It is no longer HTTP.
+    tunnel: AtomicBool,
+    /// When `in_head` or `busy` changed last.
+    since: AtomicU64,
+    now: AtomicU64,
+}
+
+impl Watch {
+    pub fn new(now: Tick) -> Arc<Self> {
+        Arc::new(Self { since: AtomicU64::new(now), now: AtomicU64::new(now), ..Self::default() })
+    }
+
+    /// Whether the connection has carried a request whose end is a matter of opinion.
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Relaxed)
+    }
+
+    pub fn set_busy(&self, busy: bool, now: Tick) {
+        self.busy.store(busy, Relaxed);
+        self.since.store(now, Relaxed);
+    }
+
+    /// When the connection is to be closed: never while a request is being answered.
+    pub fn expires(&self, head: Tick, idle: Tick) -> Option<Tick> {
+        if self.busy.load(Relaxed) {
+            return None;
+        }
+        let patience = if self.in_head.load(Relaxed) { head } else { idle };
+        Some(self.since.load(Relaxed) + patience)
+    }
+
+    /// From now on it is not HTTP.
+    pub fn set_tunnel(&self) {
+        self.tunnel.store(true, Relaxed);
+    }
+
+    /// Tell the time, which stamps what is read from now on.
+    pub fn tell(&self, now: Tick) {
+        self.now.store(now, Relaxed);
+    }
+
+    fn set_in_head(&self, in_head: bool) {
+        if self.in_head.swap(in_head, Relaxed) != in_head {
+            self.since.store(self.now.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+/// Where in the stream of requests the next byte belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Head,
+    Body(u64),
+    ChunkSize,
+    Chunk(u64),
+    Trailers,
+    /// It cannot be followed: the HTTP library refuses it as well, or it is no longer HTTP.
+    Lost,
+}
+
+/// The longest line whose beginning matters: `transfer-encoding: …, chunked`.
+const LINE: usize = 128;
+
+#[derive(Debug)]
+struct Framing {
+    place: Place,
+    line: Vec<u8>,
+    /// Bytes of the present line, also those that are not kept in `line`.
+    length: usize,
+    /// Whether the present head has a line yet: empty lines before it are skipped.
+    begun: bool,
+    content_length: Option<u64>,
+    has_length: bool,
+    has_encoding: bool,
+}
+
+impl Framing {
+    fn new() -> Self {
+        Self {
+            place: Place::Head,
+            line: Vec::with_capacity(LINE),
+            length: 0,
+            begun: false,
+            content_length: None,
+            has_length: false,
+            has_encoding: false,
+        }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], watch: &Watch) {
+        while !bytes.is_empty() {
+            match self.place {
+                Place::Lost => return,
+                Place::Body(left) => {
+                    let taken = skip(&mut bytes, left);
+                    self.place = if taken == left { Place::Head } else { Place::Body(left - taken) };
+                }
+                Place::Chunk(left) => {
+                    let taken = skip(&mut bytes, left);
+                    self.place = if taken == left { Place::ChunkSize } else { Place::Chunk(left - taken) };
+                }
+                Place::Head | Place::ChunkSize | Place::Trailers => {
+                    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+                        self.keep(bytes);
+                        break;
+                    };
+                    self.keep(&bytes[..end]);
+                    bytes = &bytes[end + 1..];
+                    self.end_line(watch);
+                }
+            }
+        }
+        watch.set_in_head(self.place == Place::Head && (self.begun || self.length > 0));
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let room = LINE - self.line.len();
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        self.length += part.len();
+    }
+
+    fn end_line(&mut self, watch: &Watch) {
+        let line = self.line.trim_ascii_end();
+        let empty = line.is_empty() && self.length <= 1;
+        match self.place {
+            Place::Head if empty && !self.begun => {}
+            Place::Head if empty => self.end_head(watch),
+            Place::Head if !self.begun => self.begun = true,
+            Place::Head => {
+                if let Some(value) = value_of(line, b"content-length") {
+                    self.has_length = true;
+                    self.content_length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                } else if value_of(line, b"transfer-encoding").is_some() {
+                    self.has_encoding = true;
+                }
+            }
+            Place::ChunkSize => self.place = chunk(line),
+            Place::Trailers if empty => self.place = Place::Head,
+            Place::Trailers | Place::Body(_) | Place::Chunk(_) | Place::Lost => {}
+        }
+        self.line.clear();
+        self.length = 0;
+    }
+
+    fn end_head(&mut self, watch: &Watch) {
+        if self.has_length && self.has_encoding {
+            watch.ambiguous.store(true, Relaxed);
+        }
+        self.place = match (self.has_encoding, self.has_length, self.content_length) {
+            (true, ..) => Place::ChunkSize,
+            (false, true, None) => Place::Lost,
+            (false, _, None | Some(0)) => Place::Head,
+            (false, _, Some(length)) => Place::Body(length),
+        };
+        self.begun = false;
+        self.content_length = None;
+        self.has_length = false;
+        self.has_encoding = false;
+    }
+}
+
+fn skip(bytes: &mut &[u8], left: u64) -> u64 {
+    let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    *bytes = &bytes[count..];
+    count as u64
+}
+
+/// The value of a header line that has this name, whatever the case.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = line.split_at_checked(name.len())?;
+    let colon = rest.iter().position(|byte| *byte == b':')?;
+    let fits = start.eq_ignore_ascii_case(name) && rest[..colon].trim_ascii().is_empty();
+    fits.then(|| rest[colon + 1..].trim_ascii())
+}
+
+/// What follows a line with the size of a chunk: its data with the line end, or the trailers.
+fn chunk(line: &[u8]) -> Place {
+    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let size = std::str::from_utf8(&line[..digits]).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+    match size {
+        Some(0) => Place::Trailers,
+        Some(size) => size.checked_add(2).map_or(Place::Lost, Place::Chunk),
+        None => Place::Lost,
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Guarded {
+    stream: TcpStream,
+    framing: Framing,
+    watch: Arc<Watch>,
+}
+
+impl Guarded {
+    pub fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
+        Self { stream, framing: Framing::new(), watch }
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if polled.is_ready() && !this.watch.tunnel.load(Relaxed) {
+            this.framing.feed(&buf.filled()[before..], &this.watch);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds a stream whole and byte by byte: both must come to the same.
+    fn follow(stream: &str) -> (bool, Place, bool) {
+        let whole = Watch::default();
+        let mut framing = Framing::new();
+        framing.feed(stream.as_bytes(), &whole);
+        let bytewise = Watch::default();
+        let mut slow = Framing::new();
+        for byte in stream.as_bytes() {
+            slow.feed(&[*byte], &bytewise);
+        }
+        assert_eq!(framing.place, slow.place);
+        assert_eq!(whole.is_ambiguous(), bytewise.is_ambiguous());
+        (whole.is_ambiguous(), framing.place, whole.in_head.load(Relaxed))
+    }
+
+    #[test]
+    fn sees_both_framings_in_either_order_and_case() {
+        for head in [
+            "Content-Length: 3\r\nTransfer-Encoding: chunked",
+            "transfer-encoding:chunked\r\ncontent-length:3",
+            "TRANSFER-ENCODING: gzip, chunked\nCONTENT-LENGTH: 3",
+        ] {
+            let stream = format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n");
+            assert!(follow(&stream).0, "{head}");
+        }
+    }
+
+    #[test]
+    fn is_not_misled_by_bodies_or_other_requests() {
+        let sized = "POST / HTTP/1.1\r\nContent-Length: 28\r\n\r\nTransfer-Encoding: chunked\r\n";
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n13;x=y\r\nContent-Length: 3\r\n\r\n0\r\nx: content-length: 1\r\n\r\n";
+        let stream = format!("{sized}{chunked}{sized}\r\nGET / HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n");
+        assert_eq!(follow(&stream), (false, Place::Head, false));
+    }
+
+    #[test]
+    fn knows_when_a_head_is_on_its_way() {
+        assert_eq!(follow("GET / HT"), (false, Place::Head, true));
+        assert_eq!(follow("GET / HTTP/1.1\r\nHost:"), (false, Place::Head, true));
+        assert_eq!(follow("GET / HTTP/1.1\r\n\r\n"), (false, Place::Head, false));
+        assert_eq!(follow("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"), (false, Place::Body(6), false));
+    }
+
+    #[test]
+    fn gives_up_where_it_cannot_follow() {
+        assert_eq!(follow("POST / HTTP/1.1\r\nContent-Length: 5x\r\n\r\nabc").1, Place::Lost);
+        assert_eq!(follow("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").1, Place::Lost);
+    }
+
+    #[test]
+    fn expires_sooner_in_a_head_and_never_while_busy() {
+        let watch = Watch::new(10);
+        assert_eq!(watch.expires(5, 50), Some(60));
+        watch.tell(20);
+        watch.set_in_head(true);
+        assert_eq!(watch.expires(5, 50), Some(25));
+        watch.set_busy(true, 21);
+        assert_eq!(watch.expires(5, 50), None);
+    }
+}

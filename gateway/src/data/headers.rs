@@ -1,0 +1,190 @@
+//! What a proxy does to headers: those that concern one connection only are taken off, and the
+//! plugin is told who asked for what.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+        TRANSFER_ENCODING, UPGRADE,
+    },
+};
+
+use super::cidr::Cidr;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What [`strip`] has found among the headers that it took off.
+#[derive(Debug, Default, PartialEq)]
+pub struct Stripped {
+    /// The protocol that the message wants to change to, or changes to.
+    pub upgrade: Option<HeaderValue>,
+    /// The sender takes trailers.
+    pub trailers: bool,
+    /// The message came with a `Transfer-Encoding`.
+    pub encoded: bool,
+}
+
+/// Take off the headers of this connection: the standard ones, and those that `Connection` names.
+pub fn strip(headers: &mut HeaderMap) -> Stripped {
+    let mut stripped = Stripped::default();
+    let mut upgrade = false;
+    if headers.contains_key(CONNECTION) {
+        let named = headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(name).collect::<Vec<_>>();
+        upgrade = named.contains(&UPGRADE);
+        // Those without which the message means something else cannot be named away.
+        let kept = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE, EXPECT];
+        for name in named.into_iter().filter(|name| !kept.contains(name)) {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    stripped.upgrade = headers.remove(UPGRADE).filter(|_| upgrade);
+    stripped.trailers =
+        headers.remove(TE).is_some_and(|te| tokens(&te).any(|token| token.eq_ignore_ascii_case(b"trailers")));
+    stripped.encoded = headers.remove(TRANSFER_ENCODING).is_some();
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+    stripped
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+fn name(token: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(token).ok()
+}
+
+/// Tell the plugin who asked. What the client says about it is kept only when the client is a
+/// proxy that we trust; else anybody could be anybody.
+pub fn forward(headers: &mut HeaderMap, peer: IpAddr, host: &HeaderValue, trusted: &[Cidr]) {
+    let peer = peer.to_canonical();
+    headers.remove(X_REAL_IP);
+    if !trusted.iter().any(|range| range.contains(peer)) {
+        for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT] {
+            headers.remove(name);
+        }
+    }
+    let earlier = |headers: &HeaderMap, name: &HeaderName| {
+        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ")
+    };
+    let mut hops = earlier(headers, &X_FORWARDED_FOR);
+    let mut elements = earlier(headers, &FORWARDED);
+    for list in [&mut hops, &mut elements] {
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+    }
+    hops.push_str(&peer.to_string());
+    let host_text = host.to_str().unwrap_or_default();
+    elements.push_str(&match peer {
+        IpAddr::V4(peer) => format!("for={peer};host={};proto=http", quoted(host_text)),
+        IpAddr::V6(peer) => format!("for=\"[{peer}]\";host={};proto=http", quoted(host_text)),
+    });
+    insert(headers, X_FORWARDED_FOR, &hops);
+    insert(headers, FORWARDED, &elements);
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+}
+
+/// A value of `Forwarded`: a token as it is, anything else in quotes.
+fn quoted(text: &str) -> String {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if !text.is_empty() && text.bytes().all(token) { text.to_owned() } else { format!("\"{text}\"") }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => drop(headers.insert(name, value)),
+        Err(_) => drop(headers.remove(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        list.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn takes_off_what_concerns_the_connection() {
+        let mut map = headers(&[
+            ("connection", "close, X-Private"),
+            ("connection", "te, content-length"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "secret"),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-private", "1"),
+            ("x-public", "2"),
+            ("content-length", "3"),
+        ]);
+        let stripped = strip(&mut map);
+        assert_eq!(stripped, Stripped { upgrade: None, trailers: true, encoded: true });
+        assert_eq!(map, headers(&[("x-public", "2"), ("content-length", "3")]));
+    }
+
+    #[test]
+    fn keeps_an_upgrade_that_connection_names() {
+        let mut map = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(strip(&mut map).upgrade, Some(HeaderValue::from_static("websocket")));
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn does_not_believe_strangers() {
+        let mut map = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-real-ip", "6.6.6.6"),
+        ]);
+        forward(&mut map, [10, 0, 0, 1].into(), &HeaderValue::from_static("a.example:80"), &[]);
+        let expected = headers(&[
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1;host=\"a.example:80\";proto=http"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "a.example:80"),
+        ]);
+        assert_eq!(map, expected);
+    }
+
+    #[test]
+    fn adds_to_what_a_trusted_proxy_says() {
+        let mut map = headers(&[
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+        ]);
+        let trusted = ["fd00::/8".parse().unwrap()];
+        forward(&mut map, "fd00::1".parse().unwrap(), &HeaderValue::from_static("a"), &trusted);
+        let expected = headers(&[
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, fd00::1"),
+            ("forwarded", "for=\"[fd00::1]\";host=a;proto=http"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "shop.example"),
+        ]);
+        assert_eq!(map, expected);
+    }
+}

@@ -1,0 +1,154 @@
+//! The one table from what goes wrong to what the client is told: `application/problem+json`
+//! (RFC 9457). What went wrong in detail is for the log; an unknown error tells nothing.
+
+use bytes::Bytes;
+use forward_plan::routes::Method;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde_json::json;
+
+use super::{body::Answer, stats::UpstreamError};
+
+/// Why the gateway answers itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// The request can be read in two ways, or is not HTTP.
+    BadRequest(&'static str),
+    /// The request asks for what the gateway does not do.
+    NotImplemented(&'static str),
+    /// Nobody has claimed the path.
+    NotFound,
+    /// Somebody has claimed the path, but not the method.
+    MethodNotAllowed(Vec<Method>),
+    /// The client stopped sending.
+    RequestTimeout,
+    /// There is a plugin, but it could not answer.
+    Upstream { plugin: String, error: UpstreamError },
+}
+
+impl Problem {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream { error, .. } => match error {
+                UpstreamError::NoEndpoint | UpstreamError::Unhealthy | UpstreamError::Connect => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                UpstreamError::Broken | UpstreamError::Malformed | UpstreamError::ClientGone => {
+                    StatusCode::BAD_GATEWAY
+                }
+                UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            },
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::BadRequest(reason) | Self::NotImplemented(reason) => (*reason).to_owned(),
+            Self::NotFound => "no plugin has a route for this host and path".to_owned(),
+            Self::MethodNotAllowed(allowed) => format!("the path answers to {}", allow(allowed)),
+            Self::RequestTimeout => "the request did not arrive in time".to_owned(),
+            Self::Upstream { plugin, error } => match error {
+                UpstreamError::NoEndpoint => format!("plugin {plugin} has no ready pod"),
+                UpstreamError::Unhealthy => format!("plugin {plugin} is unhealthy"),
+                UpstreamError::Connect => format!("plugin {plugin} cannot be reached"),
+                UpstreamError::Broken => format!("plugin {plugin} broke the connection"),
+                UpstreamError::Malformed => format!("plugin {plugin} gave an answer that is not valid HTTP"),
+                UpstreamError::Timeout => format!("plugin {plugin} did not answer in time"),
+                UpstreamError::ClientGone => format!("the request to plugin {plugin} was not sent whole"),
+            },
+        }
+    }
+
+    /// The answer for the client.
+    pub fn answer(&self, id: Option<&HeaderValue>) -> Response<Answer> {
+        let status = self.status();
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": self.detail(),
+        });
+        if let Self::Upstream { plugin, .. } = self {
+            body["plugin"] = json!(plugin);
+        }
+        if let Some(id) = id.and_then(|id| id.to_str().ok()) {
+            body["requestId"] = json!(id);
+        }
+        let mut response = Response::new(Answer::full(Bytes::from(body.to_string())));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Self::MethodNotAllowed(allowed) => drop(headers.insert(ALLOW, allow_value(allowed))),
+            // What comes next on the connection is not to be trusted, or not to be waited for.
+            Self::BadRequest(_) | Self::NotImplemented(_) | Self::RequestTimeout => {
+                drop(headers.insert(CONNECTION, HeaderValue::from_static("close")));
+            }
+            Self::Upstream { .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
+            }
+            Self::NotFound | Self::Upstream { .. } => {}
+        }
+        response
+    }
+}
+
+/// The answer to OPTIONS where no plugin has claimed that method.
+pub fn options(allowed: &[Method]) -> Response<Answer> {
+    let mut response = Response::new(Answer::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, allow_value(allowed));
+    response
+}
+
+fn allow_value(allowed: &[Method]) -> HeaderValue {
+    HeaderValue::from_str(&allow(allowed)).expect("names of methods are a header value")
+}
+
+/// Each method once, with those that the gateway adds: HEAD for GET, and OPTIONS.
+fn allow(routes: &[Method]) -> String {
+    let all = [
+        Method::Get,
+        Method::Head,
+        Method::Post,
+        Method::Put,
+        Method::Patch,
+        Method::Delete,
+        Method::Options,
+    ];
+    let allowed = |method: &Method| {
+        let implied =
+            *method == Method::Options || (*method == Method::Head && routes.contains(&Method::Get));
+        implied || routes.contains(method)
+    };
+    all.iter().filter(|method| allowed(method)).map(|method| method.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_each_method_once_with_the_implied_ones() {
+        assert_eq!(allow(&[Method::Post, Method::Get, Method::Post]), "GET, HEAD, POST, OPTIONS");
+        assert_eq!(allow(&[Method::Delete]), "DELETE, OPTIONS");
+    }
+
+    #[test]
+    fn asks_to_retry_what_may_pass() {
+        let problem = |error| Problem::Upstream { plugin: "shop/pay".to_owned(), error }.answer(None);
+        let absent = problem(UpstreamError::NoEndpoint);
+        assert_eq!(
+            (absent.status().as_u16(), &absent.headers()[RETRY_AFTER]),
+            (503, &HeaderValue::from_static("1"))
+        );
+        assert!(!problem(UpstreamError::Timeout).headers().contains_key(RETRY_AFTER));
+    }
+}

@@ -1,0 +1,118 @@
+//! The end of a request: counted once, whatever became of it, and logged where that is wanted.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use http::{HeaderValue, Method, StatusCode};
+
+use super::{
+    guard::Watch,
+    snapshot::{Plugin, Route},
+    stats::UpstreamError,
+    worker::Worker,
+};
+
+/// What is written down of a request when it ends, which is when this is dropped.
+pub struct Record {
+    worker: Rc<Worker>,
+    watch: Arc<Watch>,
+    started: Instant,
+    method: Method,
+    /// Until there is another one: that the client went away first.
+    status: StatusCode,
+    route: Option<Arc<Route>>,
+    line: Option<Line>,
+}
+
+/// What the access log says besides.
+struct Line {
+    path: String,
+    id: HeaderValue,
+}
+
+impl Record {
+    /// A request has come in.
+    pub fn begin(worker: Rc<Worker>, watch: Arc<Watch>, method: Method) -> Self {
+        watch.set_busy(true, worker.clock.now());
+        let status = StatusCode::from_u16(499).expect("499 is a status");
+        Self { worker, watch, started: Instant::now(), method, status, route: None, line: None }
+    }
+
+    /// It has a route: it counts for the route's plugin from now on.
+    pub fn routed(&mut self, route: Arc<Route>) {
+        route.plugin.stats[self.worker.index].enter();
+        self.route = Some(route);
+    }
+
+    pub fn named(&mut self, path: &str, id: &HeaderValue) {
+        if self.worker.shared.settings.access_log {
+            self.line = Some(Line { path: path.to_owned(), id: id.clone() });
+        }
+    }
+
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Count what went wrong with the plugin.
+    pub fn error(&self, error: UpstreamError) {
+        if let Some(route) = &self.route {
+            route.plugin.stats[self.worker.index].error(error);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Self { worker, watch, started, method, status, route, line } = self;
+        watch.set_busy(false, worker.clock.now());
+        let took = started.elapsed();
+        if status.as_u16() == 499
+            && let Some(route) = route
+        {
+            route.plugin.stats[worker.index].error(UpstreamError::ClientGone);
+        }
+        match route {
+            Some(route) => {
+                route.plugin.stats[worker.index].leave();
+                route.stats[worker.index].record(method, *status, took);
+            }
+            None => worker.shared.unmatched[worker.index].record(method, *status, took),
+        }
+        if let Some(Line { path, id }) = line {
+            tracing::info!(
+                target: "access",
+                plugin = route.as_ref().map(|route| route.plugin.label.as_str()),
+                route = route.as_ref().map(|route| route.pattern.as_str()),
+                method = method.as_str(),
+                path,
+                status = status.as_u16(),
+                micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                request_id = id.to_str().ok(),
+                "request"
+            );
+        }
+    }
+}
+
+/// A tunnel's share in what its plugin has under way.
+pub struct Underway {
+    plugin: Arc<Plugin>,
+    worker: usize,
+}
+
+impl Underway {
+    pub fn new(plugin: Arc<Plugin>, worker: usize) -> Self {
+        plugin.stats[worker].enter();
+        Self { plugin, worker }
+    }
+
+    pub fn plugin_label(&self) -> String {
+        self.plugin.label.clone()
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.plugin.stats[self.worker].leave();
+    }
+}

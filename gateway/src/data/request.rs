@@ -1,0 +1,170 @@
+//! One request, from its head to the head of its answer.
+
+use std::{borrow::Cow, convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request, uri::Authority};
+use hyper::body::Incoming;
+
+use super::{
+    body::Answer,
+    forward::{Outbound, forward},
+    guard::Watch,
+    headers,
+    problem::{self, Problem},
+    record::Record,
+    snapshot::{Match, Route},
+    stats::UpstreamError,
+    trace,
+    worker::Worker,
+};
+
+/// Answer a request.
+pub async fn handle(
+    worker: Rc<Worker>,
+    watch: Arc<Watch>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let mut record = Record::begin(worker.clone(), watch.clone(), request.method().clone());
+    let (mut head, body) = request.into_parts();
+    let id = trace::mark(&mut head.headers, &worker.dice);
+    record.named(head.uri.path(), &id);
+    let answered = match check(&mut head, &watch) {
+        Ok(host) => route(&worker, head, body, peer, &host, &mut record).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(&id)));
+    record.answered(response.status());
+    response.headers_mut().insert(trace::REQUEST_ID, id);
+    if worker.shared.is_draining() && !response.headers().contains_key(header::UPGRADE) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| body.recorded(record)))
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    mut head: request::Parts,
+    body: Incoming,
+    peer: IpAddr,
+    host: &HeaderValue,
+    record: &mut Record,
+) -> Result<Response<Answer>, Problem> {
+    let found = worker.shared.snapshot.load().find(&name_of(host), &head.method, head.uri.path());
+    let route = match found {
+        Match::Route(route) => route,
+        Match::Allow(allowed) if head.method == Method::OPTIONS => return Ok(problem::options(&allowed)),
+        Match::Allow(allowed) => return Err(Problem::MethodNotAllowed(allowed)),
+        Match::NotFound if head.uri.path() == "*" => return Ok(problem::options(&[])),
+        Match::NotFound => return Err(Problem::NotFound),
+    };
+    record.routed(route.clone());
+    available(&route).map_err(|error| {
+        record.error(error);
+        Problem::Upstream { plugin: route.plugin.label.clone(), error }
+    })?;
+    headers::forward(&mut head.headers, peer, host, &worker.shared.settings.trusted);
+    forward(worker, Outbound::new(route, head, body), record).await
+}
+
+fn available(route: &Route) -> Result<(), UpstreamError> {
+    if route.plugin.endpoints().is_empty() {
+        Err(UpstreamError::NoEndpoint)
+    } else if route.plugin.is_unhealthy() {
+        Err(UpstreamError::Unhealthy)
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuse what can be read in two ways, and bring the target into the one form that plugins see:
+/// a path, and the `Host` header.
+fn check(head: &mut request::Parts, watch: &Watch) -> Result<HeaderValue, Problem> {
+    if watch.is_ambiguous() {
+        return Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"));
+    }
+    let mut encodings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(encoding) = encodings.next()
+        && (encodings.next().is_some() || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Problem::NotImplemented("the only Transfer-Encoding of a request is chunked"));
+    }
+    if head.method == Method::CONNECT {
+        return Err(Problem::NotImplemented("this is not a proxy for CONNECT"));
+    }
+    let host = host(head)?;
+    if has_dot_segment(head.uri.path()) {
+        return Err(Problem::BadRequest("the path has a segment '.' or '..'"));
+    }
+    head.headers.insert(header::HOST, host.clone());
+    Ok(host)
+}
+
+/// The host of the target, as RFC 9112 finds it: that of an absolute target, else `Host`, of which
+/// there must be exactly one.
+fn host(head: &mut request::Parts) -> Result<HeaderValue, Problem> {
+    let invalid = || Problem::BadRequest("the Host header is not a host and port");
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    if second.is_some() || (first.is_none() && head.version == Version::HTTP_11) {
+        return Err(Problem::BadRequest("there must be exactly one Host header"));
+    }
+    if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid())?;
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        head.uri = path.parse::<Uri>().map_err(|_| Problem::BadRequest("the target is not a path"))?;
+        return if host.as_bytes().contains(&b'@') { Err(invalid()) } else { Ok(host) };
+    }
+    let host = first.cloned().unwrap_or_else(|| HeaderValue::from_static(""));
+    let valid = host.is_empty()
+        || Authority::try_from(host.as_bytes()).is_ok_and(|authority| !authority.as_str().contains('@'));
+    if valid { Ok(host) } else { Err(invalid()) }
+}
+
+/// The host's name: without the port, in lower case.
+fn name_of(host: &HeaderValue) -> Cow<'_, str> {
+    let text = host.to_str().unwrap_or_default();
+    let name = match text.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => text,
+    };
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Whether some would read the path as another one. Clients resolve such segments before they
+/// ask; who does not, wants to get past something.
+fn has_dot_segment(path: &str) -> bool {
+    let is_dot = |segment: &str| {
+        matches!(segment.as_bytes().first(), Some(b'.' | b'%'))
+            && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+    };
+    path.split('/').any(is_dot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_dot_segments_however_they_are_written() {
+        for path in ["/.", "/a/..", "/a/../b", "/%2e/b", "/a/%2E%2e/b", "/.%2e"] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/", "/...", "/.well-known/x", "/a.b", "/%2e%2e%2e", "/..a", "*"] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn takes_the_name_of_a_host_without_port_and_case() {
+        let name = |text| name_of(&HeaderValue::from_static(text)).into_owned();
+        assert_eq!(name("Shop.Example:8080"), "shop.example");
+        assert_eq!(name("shop"), "shop");
+        assert_eq!(name("[::1]:80"), "[::1]");
+        assert_eq!(name(""), "");
+    }
+}

@@ -1,0 +1,276 @@
+//! What requests are answered from: routes by host, method and path, and behind each route its
+//! plugin with its present endpoints. Routes change by publishing another snapshot; endpoints
+//! and health change behind the plugin, without one.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use forward_plan::routes::{Method, PluginId, Segment, Trie};
+
+use super::{
+    clock::{Tick, present},
+    stats::{PluginStats, RouteStats},
+};
+
+/// All routes at one moment. A clone shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts the changes.
+    pub version: u64,
+    /// By host; under the empty name what holds for every host.
+    hosts: Arc<BTreeMap<String, Trie<Methods>>>,
+}
+
+/// The routes of one path, by method.
+#[derive(Clone, Debug, Default)]
+struct Methods(Vec<(Method, Arc<Route>)>);
+
+/// A route that a plugin has won.
+#[derive(Debug)]
+pub struct Route {
+    pub plugin: Arc<Plugin>,
+    /// The path pattern as the plugin spells it: the label for metrics.
+    pub pattern: String,
+    /// By worker.
+    pub stats: Arc<[RouteStats]>,
+}
+
+/// A plugin as requests see it.
+#[derive(Debug)]
+pub struct Plugin {
+    pub id: PluginId,
+    /// `namespace/name`.
+    pub label: String,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    unhealthy: AtomicBool,
+    /// By worker.
+    pub stats: Arc<[PluginStats]>,
+}
+
+/// A ready pod of a plugin.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in the process: what connections are pooled by.
+    pub key: u64,
+    /// The pod's UID, or its address where that is unknown.
+    pub pod: String,
+    pub address: SocketAddr,
+    /// Requests that are under way to it, from all workers.
+    pub in_flight: AtomicUsize,
+    retired: AtomicBool,
+    shunned_until: AtomicU64,
+}
+
+/// What a request comes to.
+#[derive(Clone, Debug)]
+pub enum Match {
+    Route(Arc<Route>),
+    /// There are routes for the path, but not for the method: those that there are.
+    Allow(Vec<Method>),
+    NotFound,
+}
+
+impl Snapshot {
+    /// Give a slot to a route, or to nobody.
+    pub fn set(&mut self, host: &str, path: &[Segment], method: Method, route: Option<Arc<Route>>) {
+        let hosts = Arc::make_mut(&mut self.hosts);
+        let trie = hosts.entry(host.to_owned()).or_default();
+        trie.edit(path, |methods| {
+            let all = methods.get_or_insert_default();
+            all.0.retain(|(other, _)| *other != method);
+            all.0.extend(route.map(|route| (method, route)));
+            if all.0.is_empty() {
+                *methods = None;
+            }
+        });
+        if trie.is_empty() {
+            hosts.remove(host);
+        }
+    }
+
+    /// Find the route for a request. A host's own routes go before those of every host, the more
+    /// specific path before the less specific one, the method's own route before that for all.
+    pub fn find(&self, host: &str, method: &http::Method, path: &str) -> Match {
+        let mut allowed = Vec::new();
+        let own = if host.is_empty() { None } else { self.hosts.get(host) };
+        for trie in own.into_iter().chain(self.hosts.get("")) {
+            let found = trie.visit(path, |methods| match methods.find(method) {
+                Some(route) => ControlFlow::Break(route),
+                None => {
+                    allowed.extend(methods.0.iter().map(|(method, _)| *method));
+                    ControlFlow::Continue(())
+                }
+            });
+            if let Some(route) = found {
+                return Match::Route(route.clone());
+            }
+        }
+        if allowed.is_empty() { Match::NotFound } else { Match::Allow(allowed) }
+    }
+}
+
+impl Methods {
+    fn find(&self, method: &http::Method) -> Option<&Arc<Route>> {
+        let known = method.as_str().parse::<Method>().ok();
+        let get = |wanted| self.0.iter().find(|(method, _)| *method == wanted).map(|(_, route)| route);
+        known
+            .filter(|known| *known != Method::Any)
+            .and_then(get)
+            .or_else(|| get(Method::Get).filter(|_| known == Some(Method::Head)))
+            .or_else(|| get(Method::Any))
+    }
+}
+
+impl Plugin {
+    pub fn new(id: PluginId, workers: usize) -> Arc<Self> {
+        let label = id.to_string();
+        let stats = (0..workers).map(|_| PluginStats::default()).collect();
+        Arc::new(Self { id, label, endpoints: ArcSwap::default(), unhealthy: AtomicBool::new(false), stats })
+    }
+
+    pub fn endpoints(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.endpoints.load()
+    }
+
+    /// Send requests to these from now on. Those of them that were there before stay the same,
+    /// with their connections; the others are retired.
+    pub fn set_endpoints(&self, ready: &[(String, SocketAddr)]) {
+        let before = self.endpoints.load();
+        let now = ready
+            .iter()
+            .map(|(pod, address)| {
+                let same = before.iter().find(|old| old.pod == *pod && old.address == *address);
+                same.cloned().unwrap_or_else(|| Endpoint::new(pod.clone(), *address))
+            })
+            .collect::<Vec<_>>();
+        for old in before.iter().filter(|old| now.iter().all(|new| new.key != old.key)) {
+            old.retired.store(true, Relaxed);
+        }
+        self.endpoints.store(Arc::new(now));
+    }
+
+    pub fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Relaxed)
+    }
+
+    pub fn set_unhealthy(&self, unhealthy: bool) {
+        self.unhealthy.store(unhealthy, Relaxed);
+    }
+}
+
+impl Endpoint {
+    pub fn new(pod: String, address: SocketAddr) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self {
+            key: NEXT.fetch_add(1, Relaxed),
+            pod,
+            address,
+            in_flight: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            shunned_until: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether it is no longer to be sent anything.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+
+    /// Prefer others for a while: no connection came about.
+    pub fn shun(&self, ticks: Tick) {
+        self.shunned_until.store(present() + ticks, Relaxed);
+    }
+
+    pub fn is_shunned(&self, now: Tick) -> bool {
+        self.shunned_until.load(Relaxed) > now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forward_plan::routes::Pattern;
+
+    use super::*;
+
+    fn snapshot(routes: &[(&str, &str, &str)]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (host, method, path) in routes {
+            let plugin = Plugin::new(PluginId::new("n", format!("{method} {host}{path}")), 1);
+            let pattern = path.parse::<Pattern>().unwrap();
+            let route = Route { plugin, pattern: (*path).to_owned(), stats: Arc::default() };
+            snapshot.set(host, pattern.segments(), method.parse().unwrap(), Some(Arc::new(route)));
+        }
+        snapshot
+    }
+
+    fn find(snapshot: &Snapshot, host: &str, method: http::Method, path: &str) -> String {
+        match snapshot.find(host, &method, path) {
+            Match::Route(route) => route.plugin.id.name.clone(),
+            Match::Allow(methods) => {
+                methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",")
+            }
+            Match::NotFound => "none".to_owned(),
+        }
+    }
+
+    #[test]
+    fn prefers_the_methods_own_route_and_gives_head_to_get() {
+        let table = snapshot(&[("", "GET", "/a"), ("", "*", "/a"), ("", "POST", "/b"), ("", "*", "/c")]);
+        assert_eq!(find(&table, "", http::Method::GET, "/a"), "GET /a");
+        assert_eq!(find(&table, "", http::Method::HEAD, "/a"), "GET /a");
+        assert_eq!(find(&table, "", http::Method::PUT, "/a"), "* /a");
+        assert_eq!(find(&table, "", http::Method::HEAD, "/c"), "* /c");
+        assert_eq!(find(&table, "", http::Method::from_bytes(b"BREW").unwrap(), "/c"), "* /c");
+        assert_eq!(find(&table, "", http::Method::from_bytes(b"*").unwrap(), "/c"), "* /c");
+        assert_eq!(find(&table, "", http::Method::GET, "/b"), "POST");
+        assert_eq!(find(&table, "", http::Method::GET, "/d"), "none");
+    }
+
+    #[test]
+    fn falls_back_from_the_host_to_every_host() {
+        let table =
+            snapshot(&[("a", "GET", "/x"), ("", "POST", "/x"), ("", "GET", "/y"), ("a", "GET", "/:z")]);
+        assert_eq!(find(&table, "a", http::Method::GET, "/x"), "GET a/x");
+        assert_eq!(find(&table, "a", http::Method::POST, "/x"), "POST /x");
+        assert_eq!(find(&table, "a", http::Method::GET, "/y"), "GET a/:z");
+        assert_eq!(find(&table, "b", http::Method::GET, "/y"), "GET /y");
+        assert_eq!(find(&table, "b", http::Method::GET, "/x"), "POST");
+    }
+
+    #[test]
+    fn goes_on_to_a_less_specific_path_for_the_method() {
+        let table = snapshot(&[("", "POST", "/a/b"), ("", "GET", "/a/:x"), ("", "PUT", "/*r")]);
+        assert_eq!(find(&table, "", http::Method::GET, "/a/b"), "GET /a/:x");
+        assert_eq!(find(&table, "", http::Method::DELETE, "/a/b"), "POST,GET,PUT");
+    }
+
+    #[test]
+    fn forgets_routes_and_hosts_without_disturbing_older_snapshots() {
+        let mut table = snapshot(&[("a", "GET", "/x")]);
+        let before = table.clone();
+        table.set("a", "/x".parse::<Pattern>().unwrap().segments(), Method::Get, None);
+        assert!(table.hosts.is_empty());
+        assert_eq!(find(&before, "a", http::Method::GET, "/x"), "GET a/x");
+    }
+
+    #[test]
+    fn keeps_endpoints_that_stay_and_retires_those_that_go() {
+        let plugin = Plugin::new(PluginId::new("n", "p"), 1);
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        plugin.set_endpoints(&[("a".to_owned(), at(1)), ("b".to_owned(), at(2))]);
+        let before = plugin.endpoints().clone();
+        plugin.set_endpoints(&[("b".to_owned(), at(2)), ("c".to_owned(), at(1))]);
+        let after = plugin.endpoints().clone();
+        assert!(before[0].is_retired());
+        assert!(Arc::ptr_eq(&before[1], &after[0]) && !after[0].is_retired());
+        assert_eq!((after.len(), after[1].pod.as_str()), (2, "c"));
+    }
+}

@@ -1,0 +1,190 @@
+//! What is counted, by worker: each counter has one writer, so that counting never contends.
+//! The numbers are added up when somebody asks for them.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use http::{Method, StatusCode};
+
+/// Upper bounds of the latency buckets, in seconds: from what the gateway itself takes to what
+/// a client gives up on.
+pub const BOUNDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// The classes of methods, by [`method_class`].
+pub const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+/// The classes of statuses, by the first digit.
+pub const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What went wrong between the gateway and a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// There was no ready endpoint.
+    NoEndpoint,
+    /// The plugin says that it is unhealthy.
+    Unhealthy,
+    /// No connection came about.
+    Connect,
+    /// The connection broke.
+    Broken,
+    /// The answer was not HTTP as we know it.
+    Malformed,
+    /// The answer did not begin in time.
+    Timeout,
+    /// The client went away first.
+    ClientGone,
+}
+
+impl UpstreamError {
+    pub const ALL: [Self; 7] = [
+        Self::NoEndpoint,
+        Self::Unhealthy,
+        Self::Connect,
+        Self::Broken,
+        Self::Malformed,
+        Self::Timeout,
+        Self::ClientGone,
+    ];
+
+    /// As a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no_endpoint",
+            Self::Unhealthy => "unhealthy",
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+            Self::Malformed => "malformed",
+            Self::Timeout => "timeout",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// One worker's counts of the requests for one route.
+#[derive(Debug, Default)]
+pub struct RouteStats {
+    requests: [[AtomicU64; STATUSES.len()]; METHODS.len()],
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl RouteStats {
+    /// Count a request.
+    pub fn record(&self, method: &Method, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, STATUSES.len()) - 1;
+        bump(&self.requests[method_class(method)][class], 1);
+        let seconds = took.as_secs_f64();
+        bump(&self.buckets[BOUNDS.partition_point(|bound| *bound < seconds)], 1);
+        bump(&self.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// One worker's counts for one plugin.
+#[derive(Debug, Default)]
+pub struct PluginStats {
+    in_flight: AtomicI64,
+    errors: [AtomicU64; UpstreamError::ALL.len()],
+}
+
+impl PluginStats {
+    /// One more request is under way; [`PluginStats::leave`] ends it.
+    pub fn enter(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub fn leave(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed) - 1, Relaxed);
+    }
+
+    pub fn error(&self, kind: UpstreamError) {
+        bump(&self.errors[kind as usize], 1);
+    }
+}
+
+/// The counts of all workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteTotals {
+    /// By [`METHODS`] and [`STATUSES`].
+    pub requests: [[u64; STATUSES.len()]; METHODS.len()],
+    /// By [`BOUNDS`], and one for what is above.
+    pub buckets: [u64; BOUNDS.len() + 1],
+    pub seconds: f64,
+}
+
+impl RouteTotals {
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a RouteStats>) -> Self {
+        let mut totals = Self::default();
+        for worker in workers {
+            for (sums, counts) in totals.requests.iter_mut().zip(&worker.requests) {
+                add(sums, counts);
+            }
+            add(&mut totals.buckets, &worker.buckets);
+            totals.seconds += Duration::from_nanos(worker.nanos.load(Relaxed)).as_secs_f64();
+        }
+        totals
+    }
+}
+
+/// The counts of all workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginTotals {
+    pub in_flight: i64,
+    /// By [`UpstreamError::ALL`].
+    pub errors: [u64; UpstreamError::ALL.len()],
+}
+
+impl PluginTotals {
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a PluginStats>) -> Self {
+        let mut totals = Self::default();
+        for worker in workers {
+            totals.in_flight += worker.in_flight.load(Relaxed);
+            add(&mut totals.errors, &worker.errors);
+        }
+        totals
+    }
+}
+
+/// With one writer a load and a store are enough, and cheaper than an atomic addition.
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+fn add(sums: &mut [u64], counts: &[AtomicU64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count.load(Relaxed);
+    }
+}
+
+fn method_class(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_up_what_the_workers_counted() {
+        let workers = [RouteStats::default(), RouteStats::default()];
+        workers[0].record(&Method::GET, StatusCode::OK, Duration::from_millis(2));
+        workers[1].record(&Method::GET, StatusCode::CREATED, Duration::from_millis(1));
+        workers[1].record(&Method::TRACE, StatusCode::BAD_GATEWAY, Duration::from_secs(20));
+        let totals = RouteTotals::of(&workers);
+        assert_eq!(totals.requests[0][1], 2);
+        assert_eq!(totals.requests[7][4], 1);
+        assert_eq!((totals.buckets[1], totals.buckets[2], totals.buckets[14]), (1, 1, 1));
+        assert!((totals.seconds - 20.003).abs() < 1e-9);
+    }
+
+    #[test]
+    fn counts_errors_by_kind() {
+        let stats = PluginStats::default();
+        stats.enter();
+        stats.error(UpstreamError::Timeout);
+        let totals = PluginTotals::of([&stats]);
+        assert_eq!((totals.in_flight, totals.errors[5], totals.errors[0]), (1, 1, 0));
+        stats.leave();
+        assert_eq!(PluginTotals::of([&stats]).in_flight, 0);
+    }
+}

@@ -1,0 +1,220 @@
+//! The threads that carry the traffic: each with a runtime, a listening socket of its own on the
+//! one address (the kernel deals connections out), and its own connections to plugins.
+
+use std::{
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::{net::TcpListener, runtime::LocalOptions, sync::watch};
+
+use super::{
+    accept::{Connections, accept},
+    balance::Dice,
+    cidr::Cidr,
+    clock::Clock,
+    pool::Pool,
+    snapshot::Snapshot,
+    stats::RouteStats,
+};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How often unused connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+/// After how much silence a client is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// What the traffic is carried by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// From the end of a request to the head of its answer.
+    pub upstream_timeout: Duration,
+    /// How long the head of a request may take to come in.
+    pub head_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
+    /// How long requests that are under way may take to end when the process stops.
+    pub stop_timeout: Duration,
+    /// Whose word about the client is believed.
+    pub trusted: Vec<Cidr>,
+    pub access_log: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            upstream_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(75),
+            stop_timeout: Duration::from_secs(30),
+            trusted: Vec::new(),
+            access_log: false,
+        }
+    }
+}
+
+/// What all workers have in common.
+#[derive(Debug)]
+pub struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub settings: Settings,
+    /// Requests without a route, by worker.
+    pub unmatched: Vec<RouteStats>,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::default(),
+            settings,
+            unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.unmatched.len()
+    }
+
+    /// Ask clients to open their next connection elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}
+
+/// One thread's own.
+pub struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub clock: Rc<Clock>,
+    pub pool: Rc<Pool>,
+    pub dice: Dice,
+    pub connections: Rc<Connections>,
+}
+
+/// The running threads.
+pub struct Workers {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Listen on an address and carry traffic.
+    pub fn start(listen: SocketAddr, shared: &Arc<Shared>) -> io::Result<Self> {
+        let first = bind(listen)?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for _ in 1..shared.workers() {
+            listeners.push(bind(address)?);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let mut threads = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let (shared, stopped) = (shared.clone(), stopped.clone());
+            let thread = std::thread::Builder::new().name(format!("traffic-{index}"));
+            threads.push(thread.spawn(move || run(runtime, index, shared, listener, stopped))?);
+        }
+        Ok(Self { address, stop, threads })
+    }
+
+    /// Where they listen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accept no more connections, end the requests that are under way, and the threads. Blocks
+    /// until that is done, at most for the stop timeout.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a traffic thread panicked");
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    // Accepted connections inherit it.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn run(
+    mut runtime: tokio::runtime::Builder,
+    index: usize,
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stopped: watch::Receiver<bool>,
+) {
+    let result = runtime
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .and_then(|runtime| runtime.block_on(work(index, shared, listener, stopped)));
+    if let Err(error) = result {
+        tracing::error!(%error, "a traffic thread cannot run");
+    }
+}
+
+async fn work(
+    index: usize,
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let worker = Rc::new(Worker {
+        index,
+        shared,
+        clock: Clock::new(),
+        pool: Rc::default(),
+        dice: Dice::new(),
+        connections: Rc::default(),
+    });
+    tokio::task::spawn_local(worker.clock.clone().run());
+    tokio::task::spawn_local(sweep(worker.clone()));
+    tokio::select! {
+        () = accept(&worker, &listener) => {}
+        // An error means that whoever could say stop is gone.
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
+    drop(listener);
+    worker.connections.stop();
+    let mut late = worker.clock.after(worker.shared.settings.stop_timeout);
+    tokio::select! {
+        () = worker.connections.gone() => {}
+        () = &mut late => tracing::warn!("requests were broken off to stop in time"),
+    }
+    Ok(())
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        worker.clock.after(SWEEP).await;
+        worker.pool.sweep(worker.clock.now());
+    }
+}

@@ -1,0 +1,6 @@
+//! The gateway: registers what plugins offer and carries the traffic.
+//!
+//! Owns routing, every request, and the gateway's part of a plugin's status. Refuses to own what
+//! runs a plugin: it creates and deletes nothing.
+
+pub mod data;

@@ -1,0 +1,13 @@
+//! The data side over real sockets: clients and plugins are written out byte by byte, so that
+//! what is tested is what is on the wire.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
+
+mod bodies;
+mod failures;
+mod framing;
+mod harness;
+mod headers;
+mod routing;
+mod stopping;
+mod tunnels;
