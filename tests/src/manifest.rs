@@ -19,7 +19,8 @@ pub struct PluginBuilder {
     annotations: BTreeMap<String, String>,
 }
 
-/// A plugin that runs the test plugin's image, with its routes under `/testbed/<name>`.
+/// A plugin that runs the test plugin's image. Where it is applied, its routes come under
+/// [`TestNamespace::path`](crate::TestNamespace::path).
 pub fn plugin(name: &str) -> PluginBuilder {
     let builder = PluginBuilder {
         name: name.to_owned(),
@@ -31,7 +32,6 @@ pub fn plugin(name: &str) -> PluginBuilder {
     builder
         .version("1.0.0")
         .image(&format!("{TESTBED}:1.0.0"))
-        .config("prefix", format!("/testbed/{name}"))
         .set("sandbox", json!({"memory": "64Mi", "cpu": "100m"}))
 }
 
@@ -94,10 +94,12 @@ impl PluginBuilder {
         &self.name
     }
 
-    /// The object to apply.
-    pub fn build(&self) -> Plugin {
+    /// The object to apply, with its routes under `prefix` unless it says otherwise.
+    pub fn build(&self, prefix: &str) -> Plugin {
         let mut spec = self.spec.clone();
-        spec.insert("config".to_owned(), self.config.clone().into());
+        let mut config = self.config.clone();
+        config.entry("prefix").or_insert_with(|| prefix.into());
+        spec.insert("config".to_owned(), config.into());
         let mut plugin = Plugin::new(
             &self.name,
             serde_json::from_value(spec.into()).expect("a test sets fields that a Plugin has"),

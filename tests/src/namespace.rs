@@ -67,9 +67,15 @@ impl TestNamespace {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
 
+    /// Where the routes of a plugin of this namespace begin, with a slash at the end: no two tests
+    /// share one, although all share the gateway.
+    pub fn path(&self, plugin: &str) -> String {
+        format!("/{}/{plugin}/", self.name)
+    }
+
     /// Apply a plugin.
     pub async fn apply(&self, plugin: &PluginBuilder) -> Result<Plugin> {
-        let plugin = plugin.build();
+        let plugin = plugin.build(&self.path(plugin.name()));
         self.api::<Plugin>()
             .patch(&plugin.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&plugin))
             .await
