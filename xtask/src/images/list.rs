@@ -23,8 +23,8 @@ pub struct Source {
 pub enum Content {
     /// The binary of a package of this workspace; it has the package's name.
     Package(&'static str),
-    /// A static program of a Debian package, in its usual place.
-    Debian { package: &'static str, file: &'static str },
+    /// A static program of a Debian package, in its usual place, with what it is called with.
+    Debian { package: &'static str, file: &'static str, arguments: &'static [&'static str] },
 }
 
 pub const IMAGES: &[Source] = &[
@@ -49,11 +49,15 @@ pub const IMAGES: &[Source] = &[
         content: Content::Package("testbed"),
         published: false,
     },
-    // Stands for a third party's program that knows nothing of us.
+    // Stands for a third party's web server that knows nothing of us.
     Source {
         name: "busybox",
         tags: &["1.0.0"],
-        content: Content::Debian { package: "busybox-static", file: "/bin/busybox" },
+        content: Content::Debian {
+            package: "busybox-static",
+            file: "/bin/busybox",
+            arguments: &["httpd", "-f", "-p", "8080", "-h", "/tmp"],
+        },
         published: false,
     },
 ];

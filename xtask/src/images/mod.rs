@@ -51,15 +51,19 @@ pub fn build(images: &[&Source], profile: &str) -> Result<Vec<(String, PathBuf, 
     let step = Step::begin(format!("writing {} images", images.len()));
     let mut written = Vec::new();
     for source in images {
-        let (path, file) = match source.content {
-            Content::Package(package) => (format!("/{package}"), programs.join(package)),
-            Content::Debian { package, file } => (file.to_owned(), debian(package, file)?),
+        let (path, file, arguments) = match source.content {
+            Content::Package(package) => (format!("/{package}"), programs.join(package), &[][..]),
+            Content::Debian { package, file, arguments } => {
+                (file.to_owned(), debian(package, file)?, arguments)
+            }
         };
+        let entrypoint: Vec<_> =
+            [path.as_str()].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
         for tag in source.tags {
             let image = Image {
                 reference: source.reference(tag),
                 programs: vec![(path.clone(), file.clone())],
-                entrypoint: Vec::new(),
+                entrypoint: entrypoint.clone(),
                 user: USER,
             };
             let archive = source.archive(tag);

@@ -21,7 +21,7 @@ pub struct Image {
     pub reference: String,
     /// The path in the image and the file it is made from.
     pub programs: Vec<(String, PathBuf)>,
-    /// The first of the programs if empty.
+    /// The program to run and its arguments.
     pub entrypoint: Vec<String>,
     /// The user that it runs as, and the group.
     pub user: u32,
@@ -97,13 +97,11 @@ fn layer(image: &Image) -> Result<Vec<u8>> {
 }
 
 fn config(image: &Image, layer: &Blob) -> Value {
-    let first: Vec<_> = image.programs.iter().take(1).map(|(path, _)| path.clone()).collect();
-    let entrypoint = if image.entrypoint.is_empty() { &first } else { &image.entrypoint };
     json!({
         "created": "1970-01-01T00:00:00Z",
         "architecture": architecture(),
         "os": "linux",
-        "config": {"User": format!("{0}:{0}", image.user), "WorkingDir": "/", "Entrypoint": entrypoint},
+        "config": {"User": format!("{0}:{0}", image.user), "WorkingDir": "/", "Entrypoint": image.entrypoint},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)]},
     })
 }
@@ -142,7 +140,7 @@ mod tests {
             let image = Image {
                 reference: "forward.local/app:1.0.0".into(),
                 programs: vec![("/app".into(), program)],
-                entrypoint: Vec::new(),
+                entrypoint: vec!["/app".into()],
                 user,
             };
             let archive = folder.join(format!("{name}.tar"));

@@ -118,7 +118,8 @@ impl Suite {
     ) -> Result<(), Failed> {
         self.heading(name);
         let mut cargo = cargo();
-        cargo.args(["test", "--no-fail-fast"]).args(arguments).args(filter);
+        // Failures name what they waited for and a folder with the rest; a stack says nothing more.
+        cargo.args(["test", "--no-fail-fast"]).args(arguments).args(filter).env("RUST_BACKTRACE", "0");
         prepare(&mut cargo);
         let before = self.count;
         let succeeded = exec::tee(&mut cargo, |line| self.count.read(line));

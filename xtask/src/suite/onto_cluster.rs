@@ -61,6 +61,7 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
     release::install(&target, &settings.map(|setting| format!("gateway.service.{setting}")))?;
     let mut variables = target.environment;
     variables.extend([
+        ("FORWARD_CLUSTER", layout.name.to_string()),
         ("FORWARD_GATEWAY_URL", format!("http://127.0.0.1:{}", read_ports(layout)?.gateway)),
         ("FORWARD_AUDIT_LOG", layout.audit_log().display().to_string()),
         ("FORWARD_ARTIFACTS", artifacts().display().to_string()),
