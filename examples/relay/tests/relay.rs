@@ -23,5 +23,5 @@ fn a_request_goes_through_the_whole_chain() {
     drop(back);
     let (status, body) = front.get("/relay");
     assert_eq!(status, 502);
-    assert!(body.contains(r#"of \"relay-middle\": it answered 502"#), "{body}");
+    assert!(body.contains(r#"the plugin \"relay-middle\" did not answer"#), "{body}");
 }

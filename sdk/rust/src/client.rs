@@ -173,6 +173,11 @@ impl Dependency {
 }
 
 impl CallError {
+    /// The name of the plugin that was asked.
+    pub fn dependency(&self) -> &str {
+        &self.dependency
+    }
+
     /// The status of the answer, when there was one that is not 2xx.
     pub fn status(&self) -> Option<StatusCode> {
         match self.kind {

@@ -35,6 +35,8 @@ pub enum Failure {
     Failed { verb: Verb, source: Error },
     #[error("{verb} panicked")]
     Panicked { verb: Verb, source: Panic },
+    #[error("the plugin's code panicked")]
+    Panic(#[source] Panic),
     #[error("{verb} did not finish within {}", duration::display(*limit))]
     TimedOut { verb: Verb, limit: Duration },
 }

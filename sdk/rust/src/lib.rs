@@ -27,6 +27,11 @@
 //! forward_sdk::main!(Greeter);
 //! ```
 //!
+//! `cargo run` runs it on port 8080 with an empty configuration; `GOFORWARD_CONFIG_DIR` names a folder
+//! with a `config.json`, `GOFORWARD_PORT` another port, `GOFORWARD_DEPENDENCY_<NAME>` the base URL of a
+//! plugin it depends on, `GOFORWARD_TERMINATION_LOG` a file for the message of a failure, and
+//! `RUST_LOG` what is logged.
+//!
 //! Owns a plugin's life inside its pod: configuration, the contract `goforward.plugin.v1`, probes,
 //! draining, the termination message, logs. Refuses to own anything outside the pod; what a plugin
 //! knows of the cluster is what its environment says. Invariant: a plugin is asked for nothing

@@ -41,16 +41,18 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// Whoever asked learns which plugin is to blame; where it answers and what it said is for the log.
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         tracing::warn!(error = crate::failure::chain(&error), "a dependency did not answer as it should");
         let status = if error.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
-        Self::new(status, error.to_string())
+        Self::new(status, format!("the plugin {:?} did not answer as it should", error.dependency()))
     }
 }
 
 impl From<UndeclaredDependency> for Problem {
     fn from(error: UndeclaredDependency) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        tracing::error!(error = crate::failure::chain(&error), "a dependency is not declared");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the plugin is not set up to answer this")
     }
 }

@@ -31,7 +31,8 @@ pub fn run<P: Plugin>(about: About) -> ExitCode {
 
 fn live<P: Plugin>(about: About, environment: Environment) -> Result<(), Failure> {
     let runtime: Runtime = Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
-    let result = runtime.block_on(lifecycle::live::<P>(about, environment));
+    let life = panics::catch(lifecycle::live::<P>(about, environment));
+    let result = runtime.block_on(life).map_err(Failure::Panic).flatten();
     // Dropping it would wait for code that blocks its thread.
     runtime.shutdown_background();
     result

@@ -21,6 +21,8 @@ pub struct Config {
     pub fail_start: Option<String>,
     /// Panics with this message while it initializes.
     pub panic: Option<String>,
+    /// Panics with this message when it is asked for its routes.
+    pub panic_in_routes: Option<String>,
     /// Initializes by blocking its thread for good.
     pub block: bool,
     /// Never finishes its start.

@@ -46,6 +46,9 @@ impl Plugin for Testbed {
     }
 
     fn routes(&self) -> Routes<Self> {
+        if let Some(message) = &self.config.panic_in_routes {
+            panic!("{message}");
+        }
         endpoints::routes(&self.prefix)
     }
 

@@ -21,6 +21,8 @@ async fn a_failing_verb_ends_the_process_with_its_message() {
 async fn a_panic_ends_the_process_with_its_message() {
     let config = r#"{"panic": "impossible"}"#;
     assert_eq!(message("panics", config, &[]).await, "initialize panicked: impossible");
+    let config = r#"{"panicInRoutes": "impossible"}"#;
+    assert_eq!(message("panics-in-routes", config, &[]).await, "the plugin's code panicked: impossible");
 }
 
 #[tokio::test]

@@ -49,12 +49,17 @@ async fn asks_its_dependencies() {
     let dependency = Plugin::start("dependency", "{}", &[]).await;
     let url = format!("http://{}", dependency.address);
     let environment = [("GOFORWARD_DEPENDENCY_THE_OTHER", url.as_str())];
-    let plugin = Plugin::start("dependent", "{}", &environment).await;
+    let mut plugin = Plugin::start("dependent", "{}", &environment).await;
     let (status, body) = plugin.get("/testbed/dependent/call/the-other").await;
     assert_eq!((status, body.contains(r#""name":"dependency""#)), (200, true), "{body}");
+    // Whoever asks learns what is wrong, but not how the inside looks; that is for the log.
     let (status, body) = plugin.get("/testbed/dependent/call/nobody").await;
-    assert_eq!((status, body.contains("(the-other)")), (500, true), "{body}");
+    assert_eq!((status, body.contains("nobody")), (500, false), "{body}");
+    let error = plugin.await_line("a dependency is not declared").await["error"].to_string();
+    assert!(error.ends_with("declares (the-other)\""), "{error}");
     drop(dependency);
     let (status, body) = plugin.get("/testbed/dependent/call/the-other").await;
-    assert_eq!((status, body.contains("cannot be reached")), (502, true), "{body}");
+    assert_eq!((status, body.contains(&url)), (502, false), "{body}");
+    let error = plugin.await_line("a dependency did not answer as it should").await["error"].to_string();
+    assert!(error.contains(&url) && error.contains("cannot be reached"), "{error}");
 }
