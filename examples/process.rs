@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 /// A plugin's process; it ends with the value.
 pub struct Process {
     child: Child,
+    folder: PathBuf,
     /// Where it answers: `127.0.0.1:PORT`.
     pub address: String,
 }
@@ -22,18 +23,18 @@ impl Process {
     /// Runs a program as the plugin `name`, with its configuration and more of its environment, until
     /// it has started.
     pub fn start(program: &str, name: &str, config: &str, environment: &[(&str, &str)]) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("config.json"), config).unwrap();
         let mut child = Command::new(program)
             .envs([("GOFORWARD_PORT", "0"), ("GOFORWARD_PLUGIN_NAME", name), ("RUST_LOG", "info")])
-            .env("GOFORWARD_CONFIG_DIR", folder)
+            .env("GOFORWARD_CONFIG_DIR", &folder)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut process = Self { child, address: String::new() };
+        let mut process = Self { child, folder, address: String::new() };
         for line in log {
             let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
             if let Some(port) = line["port"].as_u64() {
@@ -61,5 +62,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        fs::remove_dir_all(&self.folder).unwrap();
     }
 }

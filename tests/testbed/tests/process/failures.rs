@@ -58,6 +58,6 @@ async fn routes_that_cannot_be_served_are_named() {
 
 #[tokio::test]
 async fn a_crash_keeps_its_exit_code() {
-    let plugin = Plugin::start("crashes", r#"{"crashAfter": "1ms", "exitCode": 3}"#, &[]).await;
+    let plugin = Plugin::spawn("crashes", r#"{"crashAfter": "1ms", "exitCode": 3}"#, &[]).await;
     assert_eq!(plugin.ended().await.0, Some(3));
 }

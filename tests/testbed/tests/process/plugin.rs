@@ -39,7 +39,7 @@ pub struct Plugin {
 impl Plugin {
     /// Runs the plugin until its port is open. `name` is unique among the tests.
     pub async fn spawn(name: &str, config: &str, environment: &[(&str, &str)]) -> Self {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("config.json"), config).unwrap();
         fs::write(folder.join("termination-log"), "").unwrap();
@@ -115,5 +115,11 @@ impl Plugin {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.folder).unwrap();
     }
 }
