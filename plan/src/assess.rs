@@ -132,7 +132,7 @@ impl Namespace {
         need: &Need,
     ) -> Option<Obstacle> {
         let view = &self.graph[dependency].view;
-        let accepts = |version: &Version| need.range.matches(version);
+        let accepts = |version: &Version| need.accepts(version);
         // An update that is held for the plugin's own sake must not hold the plugin in turn.
         let serves = view.serving.as_ref().is_some_and(accepts);
         if view.standing == Standing::Off(Cause::Held) && facts.is_alive() && serves {
@@ -159,7 +159,7 @@ impl Namespace {
     ) -> Option<Obstacle> {
         let view = &self.graph[dependency].view;
         let (version, hindrance) = match &view.serving {
-            Some(serving) if need.range.matches(serving) => return None,
+            Some(serving) if need.accepts(serving) => return None,
             Some(serving) => (Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict)),
             None => (view.version.clone(), view.standing.hindrance().unwrap_or(Hindrance::OnItsWay)),
         };
@@ -179,7 +179,7 @@ impl Namespace {
         let serving = facts.serving.as_ref()?.version.as_ref()?;
         let coming = facts.version.as_ref().ok()?;
         let runs = by.wish == Wish::Run && by.is_alive();
-        (runs && need.range.matches(serving) && !need.range.matches(coming)).then(|| Refusal {
+        (runs && need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
             name: self.name(dependent).to_owned(),
             range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
         })

@@ -8,7 +8,7 @@
 use crate::{
     decision::ConditionView,
     model::Problem,
-    reason::{Cause, Hindrance, Obstacle, Reason},
+    reason::{Cause, Hindrance, Obstacle, Reason, list_obstacles},
 };
 
 /// Starts of a process after which it is taken to fail for good: by then the kubelet waits longer
@@ -223,20 +223,21 @@ fn dependencies_ready(reason: &Reason, situation: &Situation<'_>) -> ConditionVi
     };
     missing.sort_by_key(|obstacle| (&obstacle.hindrance, &obstacle.name));
     if let Some(worst) = missing.first() {
-        return condition(TYPE, false, hindrance_code(&worst.hindrance).as_str(), &sentence(&missing));
+        return condition(
+            TYPE,
+            false,
+            hindrance_code(&worst.hindrance).as_str(),
+            &list_obstacles(missing.iter().copied()),
+        );
     }
-    let optional: Vec<&Obstacle> = situation.obstacles.iter().collect();
-    let message = match (situation.needs, optional.is_empty()) {
+    let message = match (situation.needs, situation.obstacles.is_empty()) {
         (0, _) => "it needs no other plugin".to_owned(),
         (_, true) => "all dependencies are ready".to_owned(),
-        (_, false) => format!("all required dependencies are ready; optional: {}", sentence(&optional)),
+        (_, false) => {
+            format!("all required dependencies are ready; optional: {}", list_obstacles(situation.obstacles))
+        }
     };
     condition(TYPE, true, ConditionReason::Satisfied.as_str(), &message)
-}
-
-fn sentence(obstacles: &[&Obstacle]) -> String {
-    let parts: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
-    parts.join("; ")
 }
 
 fn available(reason: &Reason, code: &str, message: &str, situation: &Situation<'_>) -> ConditionView {

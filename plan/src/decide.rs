@@ -184,7 +184,8 @@ impl Namespace {
 
     /// What goes on serving while a plugin is not at its current spec.
     fn serves_on(&self, facts: &Facts) -> Option<String> {
-        let serving = facts.serving.as_ref().filter(|_| !facts.is_rolled_out(&self.settings))?;
+        let is_short = facts.wish == Wish::Run && !facts.is_rolled_out(&self.settings);
+        let serving = facts.serving.as_ref().filter(|_| is_short)?;
         let is_old = |phase: PodPhase, current: bool| phase == PodPhase::Ready && !current;
         if serving.text != facts.plugin.spec.version {
             Some(serving.text.clone())

@@ -26,7 +26,8 @@ pub struct Need {
     pub optional: bool,
     /// The range as it is written.
     pub text: Option<String>,
-    pub range: VersionReq,
+    /// Absent where every version will do, pre-releases too (which `*` does not accept).
+    pub range: Option<VersionReq>,
 }
 
 /// The version that serves.
@@ -47,6 +48,12 @@ pub struct Facts {
     /// The version of the spec, or what is wrong with the spec.
     pub version: Result<Version, String>,
     pub serving: Option<Serving>,
+}
+
+impl Need {
+    pub fn accepts(&self, version: &Version) -> bool {
+        self.range.as_ref().is_none_or(|range| range.matches(version))
+    }
 }
 
 impl Facts {
@@ -177,11 +184,11 @@ fn read_needs(plugin: &Plugin) -> Result<BTreeMap<String, Need>, (BTreeMap<Strin
     for dependency in &plugin.spec.dependencies {
         let text = dependency.version.clone();
         let range = match text.as_deref().map(VersionReq::parse).transpose() {
-            Ok(range) => range.unwrap_or(VersionReq::STAR),
+            Ok(range) => range,
             Err(error) => {
                 let (name, text) = (&dependency.name, text.as_deref().unwrap_or_default());
                 wrong.get_or_insert(format!("the range \"{text}\" for {name} is not one: {error}"));
-                VersionReq::STAR
+                None
             }
         };
         needs.insert(dependency.name.clone(), Need { optional: dependency.optional, text, range });

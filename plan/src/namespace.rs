@@ -106,7 +106,7 @@ impl Namespace {
         if settings == self.settings {
             return touched;
         }
-        self.slots.set_limit(settings.max_concurrent_rollouts);
+        self.slots.set_limit(settings.max_concurrent_rollouts, &mut touched);
         let rebuild = settings.generation != self.settings.generation;
         self.settings = settings;
         if rebuild {
@@ -214,7 +214,7 @@ impl Namespace {
     }
 
     /// Bring the edges that go out from a plugin in line with what it needs. The answer is those
-    /// plugins that are now in other circles than before.
+    /// plugins that are now in other circles than before, or in one that is made otherwise.
     fn link(&mut self, index: NodeIndex) -> BTreeSet<NodeIndex> {
         let needs = self.facts(index).map(|facts| facts.needs.clone()).unwrap_or_default();
         let wanted: BTreeMap<NodeIndex, Optional> =
@@ -237,6 +237,8 @@ impl Namespace {
         }
         let mut changed = self.close_circles(index, Kind::Required);
         changed.append(&mut self.close_circles(index, Kind::Any));
+        // Even in the circle of before, another way round may be the shortest now.
+        changed.extend(self.graph[index].cycle.iter().flat_map(|members| members.iter()));
         changed
     }
 

@@ -331,8 +331,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Serving { version, without } if without.is_empty() => write!(f, "{version} serves"),
-            Self::Serving { version, without } => write!(f, "{version} serves without {}", list(without)),
-            Self::Degraded { obstacles } => write!(f, "runs degraded: {}", list(obstacles)),
+            Self::Serving { version, without } => {
+                write!(f, "{version} serves without {}", list_obstacles(without))
+            }
+            Self::Degraded { obstacles } => write!(f, "runs degraded: {}", list_obstacles(obstacles)),
             Self::Invalid { message } => f.write_str(message),
             Self::Cycle { members, path } => {
                 write!(f, "dependency cycle: {}", path.join(" -> "))?;
@@ -342,10 +344,13 @@ impl fmt::Display for Reason {
                 Ok(())
             }
             Self::Blocked { obstacles, .. } | Self::Waiting { obstacles, .. } => {
-                write!(f, "waits for {}", list(obstacles))
+                write!(f, "waits for {}", list_obstacles(obstacles))
             }
             Self::Queued { limit } => {
-                write!(f, "free to go; waits until fewer than {limit} plugins are on their way up")
+                write!(
+                    f,
+                    "free to go; waits for its turn, since at most {limit} may be on their way up at once"
+                )
             }
             Self::Refused { version, dependents } => {
                 write!(f, "{version} is held, because it is refused by {}", list(dependents))
@@ -353,8 +358,10 @@ impl fmt::Display for Reason {
             Self::RollingOut { version, updated, ready, wanted } => {
                 write!(f, "{version} rolls out: {updated} of {wanted} pods updated, {ready} ready")
             }
-            Self::Failed { version, problem, .. } => write!(f, "{version} {problem}"),
-            Self::Overdue { version } => write!(f, "{version} took longer than it may to become ready"),
+            Self::Failed { version, problem, .. } => write!(f, "{version} failed: {problem}"),
+            Self::Overdue { version } => {
+                write!(f, "{version} failed: it took longer than it may to become ready")
+            }
             Self::Unregistered => f.write_str("waits for the gateway to register it"),
             Self::NotRegistered { message, .. } => f.write_str(message),
             Self::Unhealthy { message } if message.is_empty() => f.write_str("reports that it is unhealthy"),
@@ -376,9 +383,19 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Names, or what reads like one.
 fn list<T: fmt::Display>(items: &[T]) -> String {
+    join(items, ", ")
+}
+
+/// Obstacles, which hold commas of their own.
+pub fn list_obstacles<'a>(items: impl IntoIterator<Item = &'a Obstacle>) -> String {
+    join(&items.into_iter().collect::<Vec<_>>(), "; ")
+}
+
+fn join<T: fmt::Display>(items: &[T], separator: &str) -> String {
     let shown: Vec<String> = items.iter().take(LISTED).map(ToString::to_string).collect();
     let more = items.len() - shown.len();
-    let text = shown.join(", ");
+    let text = shown.join(separator);
     if more > 0 { format!("{text} and {more} more") } else { text }
 }

@@ -46,9 +46,11 @@ impl Slots {
         }
     }
 
-    /// Change the limit. What follows from it is settled by [`Slots::settle`].
-    pub fn set_limit(&mut self, limit: usize) {
+    /// Change the limit, which everybody who waits is told. What follows from it is settled by
+    /// [`Slots::settle`].
+    pub fn set_limit(&mut self, limit: usize, touched: &mut BTreeSet<String>) {
         self.limit = limit;
+        touched.extend(self.waiting.iter().map(|(_, name)| name.clone()));
     }
 
     /// Change what a plugin has to do with slots. What follows is settled by [`Slots::settle`].

@@ -1,0 +1,8 @@
+//! What holds for every graph and every sequence of events: found by driving the decisions of random
+//! namespaces through a small simulated cluster.
+#![expect(clippy::unwrap_used, reason = "a simulation that cannot go on fails")]
+
+mod cost;
+mod properties;
+mod simulator;
+mod sketch;

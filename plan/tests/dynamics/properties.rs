@@ -1,0 +1,142 @@
+//! The properties.
+
+use std::collections::BTreeSet;
+
+use forward_plan::{Change, Reason};
+use proptest::prelude::*;
+
+use crate::{
+    simulator::Cluster,
+    sketch::{Event, NAMES, Sketch, event, name, sketch},
+};
+
+/// A cluster to which these things happened. What must hold at every step is checked there:
+/// nothing starts before what it needs or ends before what needs it, slots are kept, and whose
+/// decision changes is told.
+fn after(events: Vec<Event>) -> Cluster {
+    let mut cluster = Cluster::default();
+    for event in events {
+        cluster.happen(event);
+    }
+    cluster
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec(event(), 1..40)
+}
+
+/// A namespace in which everything is applied at once.
+fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
+    prop::collection::vec(sketch(), 1..=NAMES)
+}
+
+fn applied(sketches: &[Sketch], keep: impl Fn(&str) -> bool) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (index, sketch) in sketches.iter().enumerate().filter(|(index, _)| keep(&name(*index))) {
+        cluster.put(index, sketch);
+    }
+    cluster.rest();
+    cluster
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plan_is_the_same_for_every_order_of_input(events in events(), seed in any::<u64>()) {
+        let cluster = after(events);
+        let mut names: Vec<_> = cluster.plugins.keys().collect();
+        names.sort_by_key(|name| (name.bytes().map(u64::from).sum::<u64>() ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        prop_assert_eq!(cluster.plan_from_scratch(names.into_iter()), cluster.plan_from_scratch(cluster.plugins.keys()));
+    }
+
+    #[test]
+    fn index_kept_by_events_equals_one_made_anew(events in events()) {
+        let cluster = after(events);
+        prop_assert_eq!(cluster.namespace.plan(), cluster.plan_from_scratch(cluster.plugins.keys()));
+    }
+
+    #[test]
+    fn planning_again_after_applying_repeats_nothing(events in events()) {
+        let mut cluster = after(events);
+        let done = cluster.namespace.plan().steps;
+        cluster.act();
+        let next = cluster.namespace.plan().steps;
+        // A deletion is planned until the plugin is gone, which takes the cluster a moment. Where
+        // no pod has to go first, an end makes the next end free at once.
+        prop_assert!(next.iter().all(|step| step.change == Change::Delete || !done.contains(step)), "{next:?}");
+        prop_assert!(next.iter().all(|step| step.change.is_down()), "{next:?}");
+    }
+
+    #[test]
+    fn every_cluster_comes_to_rest_with_nothing_planned(events in events()) {
+        let mut cluster = after(events);
+        cluster.rest();
+        let plan = cluster.namespace.plan();
+        prop_assert!(plan.steps.is_empty());
+        // Where nothing moves, nobody waits for something to move.
+        for (name, decision) in plan.decisions {
+            let waits = matches!(
+                decision.reason,
+                Reason::Waiting { .. } | Reason::Queued { .. } | Reason::RollingOut { .. } | Reason::Unregistered
+            );
+            prop_assert!(!waits, "{name}: {}", decision.reason);
+        }
+    }
+
+    #[test]
+    fn order_of_events_does_not_decide_where_a_first_start_ends(sketches in sketches(), first in 0..NAMES) {
+        let together = applied(&sketches, |_| true);
+        let mut apart = Cluster::default();
+        for (index, sketch) in sketches.iter().enumerate().cycle().skip(first).take(sketches.len()) {
+            apart.put(index, sketch);
+        }
+        apart.rest();
+        prop_assert_eq!(together.namespace.plan(), apart.namespace.plan());
+    }
+
+    #[test]
+    fn deleting_everything_at_once_ends(events in events()) {
+        let mut cluster = after(events);
+        for index in 0..NAMES {
+            cluster.delete(&name(index), false);
+        }
+        cluster.rest();
+        prop_assert!(cluster.plugins.is_empty(), "left: {:?}", cluster.namespace.plan().decisions);
+    }
+
+    #[test]
+    fn cycle_does_not_touch_outsiders(sketches in sketches()) {
+        let all = applied(&sketches, |_| true);
+        let members: BTreeSet<String> =
+            all.plugins.keys().filter(|name| all.reaches(name, name)).cloned().collect();
+        let rest = applied(&sketches, |name| !members.contains(name));
+        for name in rest.plugins.keys() {
+            let plugin = &all.plugins[name];
+            let knows = |member: &String| {
+                all.reaches(name, member) || plugin.spec.dependencies.iter().any(|need| need.name == *member)
+            };
+            let waits_for_one_that_knows = !members.iter().any(knows);
+            if waits_for_one_that_knows {
+                let (with, without) = (all.namespace.decide(name), rest.namespace.decide(name));
+                prop_assert_eq!(with.map(|it| (it.action, it.state)), without.map(|it| (it.action, it.state)));
+            }
+        }
+    }
+
+    #[test]
+    fn members_of_a_cycle_name_all_members_and_a_way_round(sketches in sketches()) {
+        let cluster = applied(&sketches, |_| true);
+        for (name, decision) in cluster.namespace.plan().decisions {
+            if let Reason::Cycle { members, path } = decision.reason {
+                let both_ways = |other: &&String| cluster.reaches(&name, other) && cluster.reaches(other, &name);
+                let expected: Vec<_> = cluster.plugins.keys().filter(both_ways).cloned().collect();
+                prop_assert_eq!(members, expected);
+                prop_assert_eq!((path.first(), path.last()), (Some(&name), Some(&name)));
+                for step in path.windows(2) {
+                    prop_assert!(cluster.reaches(&step[0], &step[1]));
+                }
+            }
+        }
+    }
+}
