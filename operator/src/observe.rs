@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use forward_plan::{Observed, Pod as PodFacts, PodPhase, Problem, Workload};
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentStatus},
-    core::v1::{ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod},
+    core::v1::{
+        Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+    },
 };
 use kube::{Resource, ResourceExt};
 
 use crate::{
-    build::{CONFIG_HASH, CONTAINER, REVISION, TEMPLATE_HASH, VERSION},
+    build::{CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, REVISION, TEMPLATE_HASH, VERSION},
     index::Live,
 };
 
@@ -144,13 +146,20 @@ fn exit(pod: &Pod, ended: &ContainerStateTerminated, restarts: i32) -> Problem {
     if ended.reason.as_deref() == Some("OOMKilled") {
         return Problem::OutOfMemory { limit: memory_limit(pod).unwrap_or_default(), restarts };
     }
-    let message = ended.message.clone().unwrap_or_default();
-    Problem::Exited { code: ended.exit_code, message: message.trim().to_owned(), restarts }
+    let message = ended.message.as_deref().unwrap_or_default().trim();
+    let logged =
+        spec(pod).is_some_and(|spec| spec.termination_message_policy.as_deref() == Some(FALLBACK_TO_LOGS));
+    // The end of a log is many lines, of which the last says most.
+    let message = if logged { message.lines().next_back().unwrap_or_default() } else { message };
+    Problem::Exited { code: ended.exit_code, message: message.to_owned(), restarts }
+}
+
+fn spec(pod: &Pod) -> Option<&Container> {
+    pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
 }
 
 fn memory_limit(pod: &Pod) -> Option<String> {
-    let container = pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)?;
-    let limits: &BTreeMap<_, _> = container.resources.as_ref()?.limits.as_ref()?;
+    let limits: &BTreeMap<_, _> = spec(pod)?.resources.as_ref()?.limits.as_ref()?;
     limits.get("memory").map(|memory| memory.0.clone())
 }
 

@@ -21,6 +21,8 @@ const CONFIG_DIR: &str = "/etc/goforward";
 /// How long a plugin goes on serving after it was told to stop: kube-proxy and the gateway need
 /// that long, at worst, to learn that the pod is going.
 pub const DRAIN: Duration = Duration::from_secs(5);
+/// The policy by which the end of a log becomes the termination message.
+pub const FALLBACK_TO_LOGS: &str = "FallbackToLogsOnError";
 /// Probes in a row that must fail before a pod is taken out of traffic.
 const READINESS_FAILURES: i32 = 3;
 
@@ -70,7 +72,7 @@ pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
         readiness_probe: Some(probes.readiness),
         liveness_probe: probes.liveness,
         lifecycle: (spec.protocol == Protocol::Http).then(sleep_before_stop),
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        termination_message_policy: Some(last_words(spec.protocol).to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
@@ -78,6 +80,14 @@ pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
             ..SecurityContext::default()
         }),
         ..Container::default()
+    }
+}
+
+/// Where the reason for a failure is found: plugins of the contract write it down, others log it.
+fn last_words(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Grpc => "File",
+        Protocol::Http => FALLBACK_TO_LOGS,
     }
 }
 

@@ -131,9 +131,7 @@ fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Conf
         // Kubernetes' variables for every Service of the namespace are not part of the contract,
         // and would make pods of the same template differ.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(
-            i64::from(DRAIN.whole_seconds()) + i64::from(limits.timeout.whole_seconds()) + 10,
-        ),
+        termination_grace_period_seconds: Some(grace_seconds(limits)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
@@ -153,6 +151,13 @@ fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Conf
         priority_class_name,
         ..PodSpec::default()
     }
+}
+
+/// The drain, then as long as open requests may take, then as long as Stop may take, and a rest for
+/// the process to end by itself.
+fn grace_seconds(limits: &Limits) -> i64 {
+    let timeout = i64::from(limits.timeout.whole_seconds());
+    i64::from(DRAIN.whole_seconds()) + 2 * timeout + 10
 }
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -17,6 +17,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt};
 
 pub use config::Config;
+pub use container::FALLBACK_TO_LOGS;
 
 /// Annotation on a Deployment: the revision of the plugin that it was built from.
 pub const REVISION: &str = "goforward.dev/revision";
