@@ -1,8 +1,8 @@
 //! Puts Forward onto a cluster with its chart, and takes it away.
 
-use std::process::Command;
+use std::{env, path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{exec, paths, progress::Step};
 
@@ -38,10 +38,10 @@ impl Target {
     }
 
     /// By the search path that the program itself will get.
-    fn find(&self, name: &str) -> std::path::PathBuf {
+    fn find(&self, name: &str) -> PathBuf {
         let path = self.environment.iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path.clone());
-        let path = path.or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
-        std::env::split_paths(&path)
+        let path = path.or_else(|| env::var("PATH").ok()).unwrap_or_default();
+        env::split_paths(&path)
             .map(|folder| folder.join(name))
             .find(|file| file.is_file())
             .unwrap_or_else(|| name.into())
@@ -59,16 +59,29 @@ pub fn install(target: &Target, settings: &[String]) -> Result<()> {
     );
     exec::feed(target.kubectl().args(["apply", "--server-side", "--filename=-"]), &namespace)?;
     step.detail("operator and gateway");
-    exec::output(
+    let installed = exec::output(
         target
             .helm()
             .args(["upgrade", "--install", NAME])
             .arg(paths::repository().join("charts/goforward"))
-            .args(["--namespace", NAMESPACE, "--wait", "--timeout=180s"])
+            .args(["--namespace", NAMESPACE, "--wait", "--timeout=120s"])
             .args(settings.iter().flat_map(|setting| ["--set", setting])),
-    )?;
+    );
+    if let Err(error) = installed {
+        bail!("{error:#}\n{}", what_runs(target)?);
+    }
     step.done();
     Ok(())
+}
+
+/// The pods of the release and what they said last: helm tells only that they are not ready.
+fn what_runs(target: &Target) -> Result<String> {
+    let in_namespace = ["--namespace", NAMESPACE];
+    let pods = exec::output(target.kubectl().args(["get", "pods"]).args(in_namespace))?;
+    let selected = ["--selector=app.kubernetes.io/name=goforward", "--prefix", "--tail=5"];
+    let logs = exec::output(target.kubectl().arg("logs").args(selected).args(in_namespace));
+    // A pod that never ran has no logs.
+    Ok(format!("{pods}{}", logs.unwrap_or_default()))
 }
 
 /// Removes the release and its namespace, and the API unless somebody has Plugins of their own.

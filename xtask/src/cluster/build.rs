@@ -55,6 +55,8 @@ const LINKS: &[(&str, &str)] = &[
     ("etcd", "server"),
 ];
 
+const UNFINISHED: &str = "unfinished-";
+
 /// The archive of the image that holds a pod's namespaces.
 pub const PAUSE_ARCHIVE: &str = "pause.tar";
 
@@ -73,10 +75,9 @@ pub fn ensure() -> Result<PathBuf> {
     step.detail("another build is running");
     lock.lock()?;
     if !folder.exists() {
-        let unfinished = parent.join("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
+        remove_unfinished(parent)?;
+        // A killed run's compiler may go on for a while: it must not write into this one's.
+        let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
         fs::create_dir_all(&unfinished)?;
         for module in MODULES {
             build(module, &flags, &unfinished, &step)?;
@@ -86,6 +87,16 @@ pub fn ensure() -> Result<PathBuf> {
     }
     step.done();
     Ok(folder)
+}
+
+fn remove_unfinished(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_dir_all(entry.path()).context("remove what a killed build left")?;
+        }
+    }
+    Ok(())
 }
 
 fn build(module: &Module, flags: &str, target: &Path, step: &Step) -> Result<()> {
