@@ -9,6 +9,8 @@ mod build;
 mod check;
 mod config;
 mod error;
+#[cfg(test)]
+mod golden;
 mod index;
 mod lease;
 mod metrics;

@@ -182,3 +182,34 @@ fn overdue(phase: PodPhase, seconds: i32) -> Problem {
         _ => Problem::NeverReady { after: format!("{seconds}s") },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::golden;
+
+    /// Objects as a cluster showed them.
+    #[derive(Deserialize)]
+    struct Case {
+        deployment: Deployment,
+        pods: Vec<Pod>,
+    }
+
+    #[test]
+    fn observes_each_case() {
+        golden::check("observe", "observed", 8, |case: Case| {
+            let pods = case.pods.into_iter().map(|pod| (pod.name_any(), Arc::new(pod))).collect();
+            let live = Live { deployment: Some(Arc::new(case.deployment)), pods, ..Live::default() };
+            serde_saphyr::to_string(&observe(&live)).unwrap()
+        });
+    }
+
+    #[test]
+    fn nothing_is_observed_of_nothing() {
+        assert_eq!(observe(&Live::default()), Observed::default());
+    }
+}

@@ -84,12 +84,11 @@ fn owner(plugin: &Plugin) -> Option<OwnerReference> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
-
     use forward_crds::PluginSystemSpec;
     use serde::Deserialize;
 
     use super::*;
+    use crate::golden;
 
     /// A case: a plugin, and what its namespace says.
     #[derive(Deserialize)]
@@ -101,36 +100,17 @@ mod tests {
         stopped: bool,
     }
 
-    /// Every `tests/cases/build/<name>.yaml` against `<name>.objects.yaml`, the whole objects.
-    /// `UPDATE_GOLDEN=1` writes the latter.
     #[test]
     fn builds_the_objects_of_each_case() {
-        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/build");
-        let mut count = 0;
-        for entry in fs::read_dir(&cases).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if let Some(case) = name.strip_suffix(".objects.yaml") {
-                assert!(cases.join(format!("{case}.yaml")).exists(), "{name} has no case");
-                continue;
-            }
-            let case: Case = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        golden::check("build", "objects", 4, |case: Case| {
             let input = Input {
                 plugin: &case.plugin,
                 system: case.system.as_ref(),
                 revision: "3-0",
                 replicas: if case.stopped { 0 } else { case.plugin.spec.replicas },
             };
-            let actual = render(&build(&input).unwrap());
-            let golden = cases.join(name.replace(".yaml", ".objects.yaml"));
-            if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                fs::write(&golden, &actual).unwrap();
-            }
-            let expected = fs::read_to_string(&golden).unwrap_or_default();
-            assert_eq!(actual, expected, "{name}");
-            count += 1;
-        }
-        assert!(count >= 4, "only {count} cases");
+            render(&build(&input).unwrap())
+        });
     }
 
     fn render(objects: &Objects) -> String {
