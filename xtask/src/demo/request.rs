@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::exec::await_some;
 
 /// What the demo asks the examples for.
-pub const PATHS: &[&str] = &["/hello/world"];
+pub const PATHS: &[&str] = &["/hello/world", "/relay"];
 
 const BOUND: Duration = Duration::from_secs(10);
 
