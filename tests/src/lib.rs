@@ -37,7 +37,7 @@ use std::time::Duration;
 
 pub use audit::{Audit, Entry, Mark};
 pub use cluster::Cluster;
-pub use gateway::{Answer, Gateway};
+pub use gateway::{Answer, Body, Gateway};
 pub use load::{Load, Report};
 pub use manifest::{PluginBuilder, plugin};
 pub use namespace::TestNamespace;

@@ -120,7 +120,7 @@ async fn upgrades_and_uninstalls_without_hanging_or_stopping_a_plugin() {
 /// New pods of the operator and the gateway; no request fails.
 async fn upgrade_under_load(ns: &TestNamespace, release: &Release) -> Result<()> {
     let gateway = ns.cluster.gateway()?;
-    let path = format!("{}/", ns.path("front"));
+    let path = ns.path("front");
     gateway.await_status(&path, 200, seconds(10)).await?;
     let pods = Api::<Pod>::namespaced(release.client.clone(), SYSTEM_NAMESPACE);
     let names = async || -> Result<Vec<String>> {
