@@ -3,4 +3,9 @@
 //! Owns routing, every request, and the gateway's part of a plugin's status. Refuses to own what
 //! runs a plugin: it creates and deletes nothing.
 
+mod admin;
+pub mod config;
+pub mod control;
 pub mod data;
+pub mod metrics;
+pub mod run;

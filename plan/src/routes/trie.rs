@@ -13,7 +13,7 @@ pub struct Trie<T> {
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    literals: BTreeMap<Box<str>, Arc<Node<T>>>,
+    literals: BTreeMap<Arc<str>, Arc<Node<T>>>,
     param: Option<Arc<Node<T>>>,
     rest: Option<Arc<Node<T>>>,
     value: Option<T>,

@@ -1,0 +1,61 @@
+//! What the gateway is told: flags, each with an environment variable of the same meaning.
+
+use std::{net::SocketAddr, num::NonZeroUsize};
+
+use clap::Parser;
+use forward_crds::Duration;
+
+use crate::data::{cidr::Cidr, worker::Settings};
+
+/// Registers what plugins offer and carries the traffic.
+#[derive(Debug, Parser)]
+#[command(name = "forward-gateway", version)]
+pub struct Args {
+    /// Where requests are answered.
+    #[arg(long, env = "FORWARD_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are answered.
+    #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
+    pub admin: SocketAddr,
+    /// The gateway's own Service, by which replicas find each other.
+    #[arg(long, env = "FORWARD_SERVICE", default_value = "forward-gateway")]
+    pub service: String,
+    /// Threads that carry traffic. Absent: as many as there are cores.
+    #[arg(long, env = "FORWARD_WORKERS")]
+    pub workers: Option<NonZeroUsize>,
+    /// How long to go on accepting connections when told to stop, so that load balancers notice.
+    #[arg(long, env = "FORWARD_DRAIN", default_value = "5s")]
+    pub drain: Duration,
+    /// How long a plugin may take from the end of a request to the head of its answer.
+    #[arg(long, env = "FORWARD_UPSTREAM_TIMEOUT", default_value = "30s")]
+    pub upstream_timeout: Duration,
+    /// Addresses of proxies whose word about the client is believed, such as 10.0.0.0/8.
+    #[arg(long, env = "FORWARD_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Cidr>,
+    /// Log a line for every request.
+    #[arg(long, env = "FORWARD_ACCESS_LOG")]
+    pub access_log: bool,
+    /// This replica's name.
+    #[arg(long, env = "POD_NAME", default_value = "forward-gateway")]
+    pub name: String,
+    /// The namespace of this replica.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "forward-system")]
+    pub namespace: String,
+}
+
+impl Args {
+    /// How many threads carry traffic.
+    pub fn workers(&self) -> usize {
+        self.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+    }
+
+    /// What the traffic is carried by.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            upstream_timeout: self.upstream_timeout.get(),
+            trusted: self.trusted_proxies.clone(),
+            access_log: self.access_log,
+            ..Settings::default()
+        }
+    }
+}

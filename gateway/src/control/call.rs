@@ -1,0 +1,184 @@
+//! Calls to one pod of a plugin, by the contract `goforward.plugin.v1`.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+
+use forward_crds::Route;
+use forward_plan::routes::{MAX_ANNOUNCED, Method, Pattern, is_host};
+use forward_proto::plugin::v1::{
+    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, health_response::Status,
+    plugin_client::PluginClient,
+};
+use k8s_openapi::jiff::Timestamp;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long Describe may take.
+const DESCRIBE: Duration = Duration::from_secs(5);
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(2);
+/// What is kept of a plugin's texts, in characters: they stand in its status.
+const MAX_TEXT: usize = 1024;
+/// How many details are kept.
+const MAX_DETAILS: usize = 32;
+/// The largest answer, in bytes.
+const MAX_ANSWER: usize = 1024 * 1024;
+
+/// A pod that can be called.
+#[derive(Clone, Debug)]
+pub struct Callee {
+    client: PluginClient<Channel>,
+}
+
+/// What a plugin says it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub routes: Vec<Route>,
+}
+
+/// What a plugin says about its health.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub healthy: bool,
+    pub message: String,
+    pub details: BTreeMap<String, String>,
+    /// When it was found out.
+    pub timestamp: Timestamp,
+}
+
+/// Why there is no description.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DescribeError {
+    /// The pod did not answer.
+    Call(String),
+    /// It announces a route that is none. It will not say anything else.
+    Route(String),
+}
+
+impl fmt::Display for DescribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(message) | Self::Route(message) => f.write_str(message),
+        }
+    }
+}
+
+impl Callee {
+    /// The pod at an address; it is connected to with the first call.
+    pub fn new(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .expect("an address is the authority of a URI")
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(Duration::from_secs(30));
+        Self { client: PluginClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER) }
+    }
+
+    /// Ask what the plugin is and offers.
+    pub async fn describe(&mut self) -> Result<Description, DescribeError> {
+        let call = self.client.describe(DescribeRequest {});
+        let answer = bounded("Describe", DESCRIBE, call).await.map_err(DescribeError::Call)?;
+        description(answer).map_err(DescribeError::Route)
+    }
+
+    /// Ask how the plugin fares. `now` is what an answer without a time gets.
+    pub async fn health(&mut self, timeout: Duration, now: Timestamp) -> Result<Said, String> {
+        let answer = bounded("Health", timeout, self.client.health(HealthRequest {})).await?;
+        said(answer, now)
+    }
+}
+
+async fn bounded<T>(
+    what: &str,
+    timeout: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(format!("{what} failed: {:?}: {}", status.code(), text(status.message()))),
+        Err(_) => Err(format!("{what} was not answered within {timeout:?}")),
+    }
+}
+
+fn description(answer: DescribeResponse) -> Result<Description, String> {
+    let DescribeResponse { name, version, description: _, routes } = answer;
+    if routes.len() > MAX_ANNOUNCED {
+        return Err(format!("it announces {} routes, and {MAX_ANNOUNCED} is the most", routes.len()));
+    }
+    let routes = routes.into_iter().map(|route| {
+        route.method.parse::<Method>().map_err(|error| error.to_string())?;
+        route.path.parse::<Pattern>().map_err(|error| error.to_string())?;
+        if !is_host(&route.host) {
+            return Err(format!(
+                "host {:?} is not a host name in lower case without a port",
+                text(&route.host)
+            ));
+        }
+        Ok(Route { host: route.host, method: route.method, path: route.path })
+    });
+    let routes = routes.collect::<Result<_, String>>()?;
+    Ok(Description { name: text(&name), version: text(&version), routes })
+}
+
+fn said(answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
+    let status = answer.status();
+    if status == Status::Unspecified {
+        return Err(format!("Health was answered with the unknown status {}", answer.status));
+    }
+    let timestamp = answer.timestamp.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    let details = answer.details.iter().take(MAX_DETAILS);
+    Ok(Said {
+        healthy: status == Status::Healthy,
+        message: text(&answer.message),
+        details: details.map(|(key, value)| (text(key), text(value))).collect(),
+        // A clock that goes ahead is not believed.
+        timestamp: timestamp.map_or(now, |time| time.min(now)),
+    })
+}
+
+fn text(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use forward_proto::plugin::v1;
+
+    use super::*;
+
+    fn route(method: &str, host: &str, path: &str) -> v1::Route {
+        v1::Route { method: method.into(), host: host.into(), path: path.into(), description: String::new() }
+    }
+
+    fn describe(routes: Vec<v1::Route>) -> Result<Description, String> {
+        description(DescribeResponse { routes, ..DescribeResponse::default() })
+    }
+
+    #[test]
+    fn refuses_routes_that_a_manifest_could_not_have() {
+        assert_eq!(describe(vec![route("GET", "a.b", "/x/:id")]).unwrap().routes.len(), 1);
+        assert!(describe(vec![route("get", "", "/x")]).unwrap_err().contains("\"get\""));
+        assert!(describe(vec![route("GET", "", "x")]).unwrap_err().contains("does not start with '/'"));
+        assert!(describe(vec![route("GET", "A", "/x")]).unwrap_err().contains("host \"A\""));
+        let many = (0..257).map(|n| route("GET", "", &format!("/{n}"))).collect();
+        assert!(describe(many).unwrap_err().contains("257 routes"));
+    }
+
+    #[test]
+    fn keeps_a_bounded_part_of_what_is_said() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let details = (0..40).map(|n| (format!("{n:02}"), "x".repeat(5_000))).collect();
+        let later = prost_types::Timestamp { seconds: 2_000, nanos: 0 };
+        let answer =
+            HealthResponse { status: 2, message: "m".repeat(5_000), details, timestamp: Some(later) };
+        let said = said(answer, now).unwrap();
+        assert!(!said.healthy);
+        assert_eq!((said.message.len(), said.details.len(), said.details["00"].len()), (1024, 32, 1024));
+        assert_eq!(said.timestamp, now, "not from the future");
+    }
+
+    #[test]
+    fn does_not_take_an_unknown_status_for_health() {
+        let answer = HealthResponse { status: 7, ..HealthResponse::default() };
+        assert!(said(answer, Timestamp::UNIX_EPOCH).unwrap_err().contains("unknown status 7"));
+    }
+}

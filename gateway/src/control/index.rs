@@ -1,0 +1,337 @@
+//! What the watches have seen, by plugin. `apply` and `delete` are synchronous; each keeps what
+//! requests are answered from up to date and notes which plugins must be looked at again.
+//!
+//! An object costs its own plugin and those that claim the same routes. Endpoints and health take
+//! effect at once; routes with the next [`Index::publish`], so that many objects cost one snapshot.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use forward_crds::{
+    HealthStatus, PLUGIN_LABEL, Plugin, PluginSystem, Route, RouteSource, RouteStatus, SYSTEM_NAME,
+};
+use forward_plan::routes::{Change, Claimant, Contest, Offer, PluginId};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
+use tokio::sync::Notify;
+
+use super::{
+    share::is_mine,
+    slice::{Ready, merge, ready},
+};
+use crate::data::{
+    snapshot::{self, Snapshot},
+    stats::{PluginStats, RouteStats},
+    worker::Shared,
+};
+
+/// The label by which a slice says whose it is.
+pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// An object of a kind that is watched.
+#[derive(Clone, Debug)]
+pub enum Object {
+    Plugin(Arc<Plugin>),
+    System(Arc<PluginSystem>),
+    Slice(Arc<EndpointSlice>),
+    /// A slice of the gateway's own Service.
+    Own(Arc<EndpointSlice>),
+}
+
+/// What registering a plugin starts from.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub plugin: Arc<Plugin>,
+    pub ready: Vec<Ready>,
+    /// Grows when others' claims to the plugin's routes change.
+    pub contested: u64,
+}
+
+/// Counters of a plugin, for the metrics.
+pub struct Counted {
+    pub label: String,
+    pub endpoints: usize,
+    pub plugin: Arc<[PluginStats]>,
+    pub routes: Vec<(String, Arc<[RouteStats]>)>,
+}
+
+/// The index, shared between the watches and the registrar.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    index: Mutex<Index>,
+    touched: Notify,
+}
+
+/// Everything that has been seen.
+pub struct Index {
+    shared: Arc<Shared>,
+    me: String,
+    plugins: BTreeMap<PluginId, Entry>,
+    hosts: BTreeMap<String, Vec<String>>,
+    slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
+    own: BTreeMap<String, Vec<Ready>>,
+    replicas: BTreeSet<String>,
+    contest: Contest,
+    snapshot: Snapshot,
+    changed: bool,
+    touched: BTreeSet<PluginId>,
+}
+
+struct Entry {
+    plugin: Arc<Plugin>,
+    serving: Arc<snapshot::Plugin>,
+    /// By path pattern: a route that is taken away and given back goes on counting.
+    stats: BTreeMap<String, Arc<[RouteStats]>>,
+    contested: u64,
+}
+
+impl Handle {
+    pub fn new(index: Index) -> Self {
+        Self(Arc::new(Inner { index: Mutex::new(index), touched: Notify::new() }))
+    }
+
+    /// The index, for a moment: not across an await.
+    pub fn lock(&self) -> MutexGuard<'_, Index> {
+        self.0.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Take in events, then let requests and the registrar see what came of them.
+    pub fn change(&self, change: impl FnOnce(&mut Index)) {
+        let mut index = self.lock();
+        change(&mut index);
+        index.publish();
+        let touched = !index.touched.is_empty();
+        drop(index);
+        if touched {
+            self.0.touched.notify_one();
+        }
+    }
+
+    /// Wait until there is something to look at, and take it.
+    pub async fn touched(&self) -> BTreeSet<PluginId> {
+        loop {
+            let touched = mem::take(&mut self.lock().touched);
+            if !touched.is_empty() {
+                return touched;
+            }
+            self.0.touched.notified().await;
+        }
+    }
+}
+
+impl Index {
+    /// An empty index of the replica `me`.
+    pub fn new(shared: Arc<Shared>, me: impl Into<String>) -> Self {
+        Self {
+            shared,
+            me: me.into(),
+            plugins: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            own: BTreeMap::new(),
+            replicas: BTreeSet::new(),
+            contest: Contest::default(),
+            snapshot: Snapshot::default(),
+            changed: false,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Take in an object as it is now.
+    pub fn apply(&mut self, object: Object) {
+        match object {
+            Object::Plugin(plugin) => self.apply_plugin(plugin),
+            Object::System(system) => self.set_hosts(&system, Some(system.spec.hosts.clone())),
+            Object::Slice(slice) => self.set_slice(&slice, Some(ready(&slice))),
+            Object::Own(slice) => self.set_own(&slice, Some(ready(&slice))),
+        }
+    }
+
+    /// Take in that an object is gone.
+    pub fn delete(&mut self, object: Object) {
+        match object {
+            Object::Plugin(plugin) => self.delete_plugin(&id_of(&*plugin)),
+            Object::System(system) => self.set_hosts(&system, None),
+            Object::Slice(slice) => self.set_slice(&slice, None),
+            Object::Own(slice) => self.set_own(&slice, None),
+        }
+    }
+
+    /// Let requests see the routes as they are now.
+    pub fn publish(&mut self) {
+        if mem::take(&mut self.changed) {
+            self.snapshot.version += 1;
+            self.shared.snapshot.store(Arc::new(self.snapshot.clone()));
+        }
+    }
+
+    /// What registering a plugin starts from; `None` when it is gone or another replica's.
+    pub fn view(&self, id: &PluginId) -> Option<View> {
+        let entry = self.plugins.get(id)?;
+        let mine = is_mine(&self.me, &self.replicas, &entry.plugin.uid().unwrap_or_default());
+        mine.then(|| View { plugin: entry.plugin.clone(), ready: self.ready(id), contested: entry.contested })
+    }
+
+    /// What a plugin's routes come to, if it announces these.
+    pub fn judge(&self, plugin: &Plugin, announced: &[Route]) -> Vec<RouteStatus> {
+        self.contest.judge(&self.offer(plugin, announced))
+    }
+
+    /// All counters.
+    pub fn counted(&self) -> Vec<Counted> {
+        let counted = |entry: &Entry| Counted {
+            label: entry.serving.label.clone(),
+            endpoints: entry.serving.endpoints().len(),
+            plugin: entry.serving.stats.clone(),
+            routes: entry.stats.iter().map(|(pattern, stats)| (pattern.clone(), stats.clone())).collect(),
+        };
+        self.plugins.values().map(counted).collect()
+    }
+
+    fn apply_plugin(&mut self, plugin: Arc<Plugin>) {
+        let id = id_of(&*plugin);
+        let ready = self.ready(&id);
+        let workers = self.shared.workers();
+        let entry = self.plugins.entry(id.clone()).or_insert_with(|| {
+            let serving = snapshot::Plugin::new(id.clone(), workers);
+            serving.set_endpoints(&addresses(&ready));
+            Entry { plugin: plugin.clone(), serving, stats: BTreeMap::new(), contested: 0 }
+        });
+        entry.plugin = plugin.clone();
+        let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
+        entry.serving.set_unhealthy(health.is_some_and(|health| health.status == HealthStatus::Unhealthy));
+        self.touched.insert(id);
+        self.offer_again(&plugin);
+    }
+
+    fn delete_plugin(&mut self, id: &PluginId) {
+        let change = self.contest.remove(id);
+        self.settle(change);
+        if let Some(entry) = self.plugins.remove(id) {
+            entry.serving.set_endpoints(&[]);
+            self.touched.insert(id.clone());
+        }
+    }
+
+    fn set_hosts(&mut self, system: &PluginSystem, hosts: Option<Vec<String>>) {
+        let (namespace, name) = (system.namespace().unwrap_or_default(), system.name_any());
+        let hosts = hosts.unwrap_or_default();
+        if name != SYSTEM_NAME || self.hosts.get(&namespace).map_or(&[][..], Vec::as_slice) == hosts {
+            return;
+        }
+        self.hosts.insert(namespace.clone(), hosts);
+        let first = PluginId::new(namespace.clone(), "");
+        let plugins = self.plugins.range(first..).take_while(|(id, _)| id.namespace == namespace);
+        for plugin in plugins.map(|(_, entry)| entry.plugin.clone()).collect::<Vec<_>>() {
+            self.offer_again(&plugin);
+        }
+    }
+
+    fn set_slice(&mut self, slice: &EndpointSlice, ready: Option<Vec<Ready>>) {
+        let Some(name) = slice.labels().get(PLUGIN_LABEL) else { return };
+        let id = PluginId::new(slice.namespace().unwrap_or_default(), name);
+        let slices = self.slices.entry(id.clone()).or_default();
+        let earlier = match ready.clone() {
+            Some(ready) => slices.insert(slice.name_any(), ready),
+            None => slices.remove(&slice.name_any()),
+        };
+        if slices.is_empty() {
+            self.slices.remove(&id);
+        }
+        if earlier == ready {
+            return;
+        }
+        if let Some(entry) = self.plugins.get(&id) {
+            entry.serving.set_endpoints(&addresses(&self.ready(&id)));
+            self.touched.insert(id);
+        }
+    }
+
+    fn set_own(&mut self, slice: &EndpointSlice, ready: Option<Vec<Ready>>) {
+        match ready {
+            Some(ready) => self.own.insert(slice.name_any(), ready),
+            None => self.own.remove(&slice.name_any()),
+        };
+        let replicas = merge(self.own.values()).into_iter().map(|ready| ready.pod).collect();
+        if self.replicas != replicas {
+            tracing::info!(?replicas, "sharing the plugins");
+            self.replicas = replicas;
+            self.touched.extend(self.plugins.keys().cloned());
+        }
+    }
+
+    fn ready(&self, id: &PluginId) -> Vec<Ready> {
+        self.slices.get(id).map(|slices| merge(slices.values())).unwrap_or_default()
+    }
+
+    fn offer(&self, plugin: &Plugin, announced: &[Route]) -> Offer {
+        let id = id_of(plugin);
+        let created = plugin.creation_timestamp().map_or(0, |time| time.0.as_second());
+        let hosts = self.hosts.get(&id.namespace).map_or(&[][..], Vec::as_slice);
+        let manifest = plugin.spec.http.as_ref().map_or(&[][..], |http| &http.routes);
+        Offer::new(Claimant { id, priority: plugin.spec.priority, created }, hosts, manifest, announced)
+    }
+
+    fn offer_again(&mut self, plugin: &Plugin) {
+        if let Some(entry) = self.plugins.get_mut(&id_of(plugin)) {
+            // What no route holds any more is not counted any more.
+            entry.stats.retain(|_, stats| Arc::strong_count(stats) > 1);
+        }
+        let offer = self.offer(plugin, &announced(plugin));
+        let change = self.contest.apply(offer);
+        self.settle(change);
+    }
+
+    /// Let the routes go to their winners, and have those looked at again whom it concerns.
+    fn settle(&mut self, change: Change) {
+        let Change { slots, plugins } = change;
+        let workers = self.shared.workers();
+        for (slot, winner) in slots {
+            let route = winner.and_then(|winner| {
+                let entry = self.plugins.get_mut(&winner.plugin)?;
+                let pattern = winner.pattern.as_str().to_owned();
+                let stats = entry.stats.entry(pattern.clone());
+                let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
+                Some(Arc::new(snapshot::Route {
+                    plugin: entry.serving.clone(),
+                    pattern,
+                    stats: stats.clone(),
+                }))
+            });
+            self.snapshot.set(&slot.host, &slot.path, slot.method, route);
+            self.changed = true;
+        }
+        for id in plugins {
+            if let Some(entry) = self.plugins.get_mut(&id) {
+                entry.contested += 1;
+                self.touched.insert(id);
+            }
+        }
+    }
+}
+
+/// The routes that a plugin has announced, as its status has them.
+pub fn announced(plugin: &Plugin) -> Vec<Route> {
+    let routes = plugin.status.as_ref().map_or(&[][..], |status| &status.routes);
+    let announced = routes.iter().filter(|route| route.source == RouteSource::Plugin);
+    announced
+        .map(|route| Route {
+            host: route.host.clone(),
+            method: route.method.clone(),
+            path: route.path.clone(),
+        })
+        .collect()
+}
+
+fn id_of(object: &impl ResourceExt) -> PluginId {
+    PluginId::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn addresses(ready: &[Ready]) -> Vec<(String, std::net::SocketAddr)> {
+    ready.iter().map(|ready| (ready.uid.clone(), ready.address)).collect()
+}

@@ -1,0 +1,126 @@
+//! Follows one ready pod: asks it to describe itself until it does, then how it fares, again and
+//! again. What it learns it sends on.
+
+use std::time::Duration;
+
+use forward_crds::HealthCheck;
+use k8s_openapi::jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    call::{Callee, DescribeError, Description, Said},
+    slice::Ready,
+};
+use crate::{data::balance::Dice, metrics::Calls};
+
+/// The first and the longest pause after a failed Describe.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What has been learned of a pod.
+#[derive(Debug)]
+pub enum News {
+    Described(Result<Description, DescribeError>),
+    Health(Result<Said, String>),
+}
+
+/// How a plugin's health is asked, with the defaults filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub failure_threshold: u32,
+}
+
+impl Terms {
+    pub fn new(check: Option<&HealthCheck>) -> Self {
+        let seconds = |duration: Option<forward_crds::Duration>, default: u64| {
+            duration.map_or(Duration::from_secs(default), forward_crds::Duration::get)
+        };
+        Self {
+            interval: seconds(check.and_then(|check| check.interval), 10),
+            timeout: seconds(check.and_then(|check| check.timeout), 2),
+            failure_threshold: check
+                .and_then(|check| check.failure_threshold)
+                .and_then(|threshold| u32::try_from(threshold).ok())
+                .unwrap_or(3),
+        }
+    }
+}
+
+/// Follow a pod until dropped, or until nobody listens.
+pub async fn follow(
+    ready: Ready,
+    mut terms: watch::Receiver<Terms>,
+    news: mpsc::Sender<(String, News)>,
+    calls: Calls,
+) {
+    let mut callee = Callee::new(ready.address);
+    let dice = Dice::new();
+    let mut pause = RETRY.0;
+    loop {
+        let described = callee.describe().await;
+        calls.described(described.is_ok());
+        let retry = matches!(described, Err(DescribeError::Call(_)));
+        if news.send((ready.uid.clone(), News::Described(described))).await.is_err() {
+            return;
+        }
+        if !retry {
+            break;
+        }
+        sleep(jitter(pause, &dice)).await;
+        pause = (pause * 2).min(RETRY.1);
+    }
+    loop {
+        let asked = Instant::now();
+        let Terms { timeout, .. } = *terms.borrow_and_update();
+        let said = callee.health(timeout, Timestamp::now()).await;
+        calls.health(said.as_ref().ok().map(|said| said.healthy));
+        if news.send((ready.uid.clone(), News::Health(said))).await.is_err() {
+            return;
+        }
+        // Other terms hold from now on, not from when the old interval is over.
+        loop {
+            let Terms { interval, .. } = *terms.borrow_and_update();
+            tokio::select! {
+                () = sleep_until(asked + jitter(interval, &dice)) => break,
+                changed = terms.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// Up to a tenth more or less, so that not all are asked at once.
+fn jitter(duration: Duration, dice: &Dice) -> Duration {
+    let percent = u32::try_from(dice.roll() % 21).expect("a remainder of 21 fits") + 90;
+    duration * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fills_in_the_defaults() {
+        let terms = Terms::new(None);
+        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs(), terms.failure_threshold), (10, 2, 3));
+        let check = HealthCheck {
+            interval: Some("1s".parse().unwrap()),
+            failure_threshold: Some(1),
+            ..HealthCheck::default()
+        };
+        let terms = Terms::new(Some(&check));
+        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs(), terms.failure_threshold), (1, 2, 1));
+    }
+
+    #[test]
+    fn spreads_questions_by_a_tenth() {
+        let dice = Dice::new();
+        for _ in 0..100 {
+            let spread = jitter(Duration::from_secs(10), &dice).as_secs();
+            assert!((9..=11).contains(&spread));
+        }
+    }
+}

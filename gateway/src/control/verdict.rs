@@ -1,0 +1,309 @@
+//! What a plugin's registration comes to: decided from what is known, without I/O or a clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use forward_crds::{Health, HealthStatus, Plugin, Protocol, Route, RouteStatus};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+use super::{
+    call::{DescribeError, Description, Said},
+    index::announced,
+    slice::Ready,
+};
+
+/// The condition for what a plugin offers.
+pub const REGISTERED: &str = "Registered";
+/// The condition for how it fares.
+pub const HEALTHY: &str = "Healthy";
+
+/// How many routes a message names; the rest is counted.
+const NAMED: usize = 3;
+
+/// The gateway's part of a plugin's status.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registration {
+    pub routes: Vec<RouteStatus>,
+    pub health: Option<Health>,
+    pub conditions: Vec<Condition>,
+}
+
+/// What is known of a pod.
+#[derive(Clone, Debug, Default)]
+pub struct Pod {
+    description: Option<Result<Description, DescribeError>>,
+    refusals: u32,
+    failures: u32,
+    last: Option<Result<Said, String>>,
+    verdict: Option<bool>,
+}
+
+/// What a decision starts from.
+pub struct Facts<'a> {
+    pub plugin: &'a Plugin,
+    /// The ready pods, and what is known of them by UID.
+    pub ready: &'a [Ready],
+    pub pods: &'a BTreeMap<String, Pod>,
+    pub now: Timestamp,
+}
+
+/// What the ready pods offer together.
+enum Offered {
+    /// There is no ready pod.
+    Nobody,
+    /// Not every pod has been asked.
+    Pending,
+    Failed {
+        reason: &'static str,
+        message: String,
+    },
+    Agreed {
+        routes: Vec<Route>,
+        remark: Option<String>,
+    },
+}
+
+impl Registration {
+    /// What is in the status now.
+    pub fn of(plugin: &Plugin) -> Self {
+        let status = plugin.status.clone().unwrap_or_default();
+        let mut conditions = status.conditions;
+        conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
+        let mut registration = Self { routes: status.routes, health: status.health, conditions };
+        registration.sort();
+        registration
+    }
+
+    /// The server keeps lists in an order of its own.
+    fn sort(&mut self) {
+        self.routes.sort_by(|a, b| (&a.host, &a.path, &a.method).cmp(&(&b.host, &b.path, &b.method)));
+        self.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    }
+
+    fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+}
+
+impl Pod {
+    /// Take in what it says it is. That it does not answer counts from the second time on: a pod
+    /// that has just become ready may not be reachable from everywhere yet.
+    pub fn described(&mut self, described: Result<Description, DescribeError>) {
+        if matches!(described, Err(DescribeError::Call(_))) {
+            self.refusals = self.refusals.saturating_add(1);
+            if self.refusals < 2 {
+                return;
+            }
+        }
+        self.description = Some(described);
+    }
+
+    /// Take in an answer about its health. It counts as unhealthy after this many failures in a
+    /// row, and as healthy after one success.
+    pub fn said(&mut self, said: Result<Said, String>, threshold: u32) {
+        if said.as_ref().is_ok_and(|said| said.healthy) {
+            self.failures = 0;
+            self.verdict = Some(true);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            if self.failures >= threshold {
+                self.verdict = Some(false);
+            }
+        }
+        self.last = Some(said);
+    }
+}
+
+/// Decide what a plugin's status should say. `judge` tells what becomes of the plugin's routes if
+/// it announces these.
+pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -> Registration {
+    let before = Registration::of(facts.plugin);
+    let offered = offered(facts);
+    let routes = match &offered {
+        Offered::Agreed { routes, .. } => judge(routes),
+        // The last that was good.
+        Offered::Nobody | Offered::Pending | Offered::Failed { .. } => judge(&announced(facts.plugin)),
+    };
+    let (health, healthy) = health(facts, before.health.as_ref());
+    let generation = facts.plugin.metadata.generation;
+    let new = |type_: &str, status: &str, reason: &str, message: String| Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: before
+            .condition(type_)
+            .filter(|earlier| earlier.status == status)
+            .map_or(Time(facts.now), |earlier| earlier.last_transition_time.clone()),
+    };
+    let registered = registered(facts, &offered, &routes)
+        .map(|(status, reason, message)| new(REGISTERED, status, reason, message))
+        .or_else(|| before.condition(REGISTERED).cloned());
+    let healthy = healthy.map(|(status, reason, message)| new(HEALTHY, status, reason, message));
+    let mut registration =
+        Registration { routes, health, conditions: registered.into_iter().chain(healthy).collect() };
+    registration.sort();
+    registration
+}
+
+type Verdict = (&'static str, &'static str, String);
+
+/// What is new about [`REGISTERED`]. It is said of a generation only when that generation's pods
+/// are the ones that have been asked, which is once it is rolled out.
+fn registered(facts: &Facts<'_>, offered: &Offered, routes: &[RouteStatus]) -> Option<Verdict> {
+    if !is_rolled_out(facts.plugin) {
+        return None;
+    }
+    match offered {
+        Offered::Nobody | Offered::Pending => None,
+        Offered::Failed { reason, message } => Some(("False", reason, message.clone())),
+        Offered::Agreed { remark, .. } => {
+            let lost = routes.iter().filter_map(|route| route.message.as_deref()).collect::<Vec<_>>();
+            if lost.is_empty() {
+                let count = match routes.len() {
+                    0 => "the plugin has no routes".to_owned(),
+                    1 => "1 route is served".to_owned(),
+                    count => format!("{count} routes are served"),
+                };
+                let remark = remark.as_ref().map(|remark| format!("; {remark}")).unwrap_or_default();
+                return Some(("True", "Registered", format!("{count}{remark}")));
+            }
+            let mut message = lost.iter().take(NAMED).copied().collect::<Vec<_>>().join("; ");
+            if lost.len() > NAMED {
+                message.push_str(&format!("; and {} more", lost.len() - NAMED));
+            }
+            Some(("False", "RouteConflict", message))
+        }
+    }
+}
+
+fn is_rolled_out(plugin: &Plugin) -> bool {
+    let generation = plugin.metadata.generation;
+    plugin.status.as_ref().is_some_and(|status| {
+        let available = status.conditions.iter().find(|condition| condition.type_ == "Available");
+        status.observed_generation == generation
+            && available.is_some_and(|it| it.status == "True" && it.observed_generation == generation)
+    })
+}
+
+fn offered(facts: &Facts<'_>) -> Offered {
+    if facts.ready.is_empty() {
+        return Offered::Nobody;
+    }
+    if facts.plugin.spec.protocol == Protocol::Http {
+        return Offered::Agreed { routes: Vec::new(), remark: None };
+    }
+    let mut descriptions = Vec::new();
+    let mut pending = false;
+    for ready in facts.ready {
+        match facts.pods.get(&ready.uid).and_then(|pod| pod.description.as_ref()) {
+            None => pending = true,
+            Some(Ok(description)) => descriptions.push(description),
+            Some(Err(error)) => {
+                let reason = match error {
+                    DescribeError::Call(_) => "DescribeFailed",
+                    DescribeError::Route(_) => "InvalidRoute",
+                };
+                return Offered::Failed { reason, message: format!("pod {}: {error}", ready.pod) };
+            }
+        }
+    }
+    if pending {
+        return Offered::Pending;
+    }
+    Offered::Agreed { routes: common(&descriptions), remark: remark(facts.plugin, &descriptions) }
+}
+
+/// The routes that every pod has, in the order of the first.
+fn common(descriptions: &[&Description]) -> Vec<Route> {
+    let Some((first, others)) = descriptions.split_first() else { return Vec::new() };
+    let others = others.iter().map(|other| other.routes.iter().collect::<BTreeSet<_>>()).collect::<Vec<_>>();
+    let everywhere = |route: &&Route| others.iter().all(|other| other.contains(route));
+    first.routes.iter().filter(everywhere).cloned().collect()
+}
+
+/// What the plugin calls itself, where that is not what its manifest calls it.
+fn remark(plugin: &Plugin, descriptions: &[&Description]) -> Option<String> {
+    let name = plugin.metadata.name.as_deref().unwrap_or_default();
+    let other = descriptions.iter().find(|it| it.name != name || it.version != plugin.spec.version)?;
+    Some(format!("it calls itself {:?} in version {:?}", other.name, other.version))
+}
+
+/// The health, and what to say of it in [`HEALTHY`].
+fn health(facts: &Facts<'_>, before: Option<&Health>) -> (Option<Health>, Option<Verdict>) {
+    let found = match facts.plugin.spec.protocol {
+        _ if facts.ready.is_empty() => before.map(|_| Found::unknown("no pod is ready")),
+        Protocol::Http => Some(Found { status: HealthStatus::Healthy, ..Found::unknown("") }),
+        Protocol::Grpc => polled(facts),
+    };
+    let Some(found) = found else {
+        let health = before.cloned();
+        return (health.clone(), health.map(|health| verdict(&health)));
+    };
+    let same = before.filter(|before| before.status == found.status && before.message == found.message);
+    let health = Health {
+        status: found.status,
+        message: found.message,
+        details: found.details,
+        timestamp: same.map_or(Time(found.timestamp.unwrap_or(facts.now)), |before| before.timestamp.clone()),
+    };
+    let verdict = verdict(&health);
+    (Some(health), Some(verdict))
+}
+
+fn verdict(health: &Health) -> Verdict {
+    match health.status {
+        HealthStatus::Healthy => ("True", "Healthy", health.message.clone()),
+        HealthStatus::Unhealthy => ("False", "Unhealthy", health.message.clone()),
+        HealthStatus::Unknown => ("Unknown", "NoReadyEndpoints", health.message.clone()),
+    }
+}
+
+struct Found {
+    status: HealthStatus,
+    message: String,
+    details: BTreeMap<String, String>,
+    timestamp: Option<Timestamp>,
+}
+
+impl Found {
+    fn unknown(message: &str) -> Self {
+        Self {
+            status: HealthStatus::Unknown,
+            message: message.to_owned(),
+            details: BTreeMap::new(),
+            timestamp: None,
+        }
+    }
+}
+
+/// The plugin is unhealthy when every ready pod is, and healthy when one is. As long as neither
+/// is known, nothing is.
+fn polled(facts: &Facts<'_>) -> Option<Found> {
+    let pods = facts.ready.iter().map(|ready| (ready, facts.pods.get(&ready.uid)));
+    let verdicts = pods.map(|(ready, pod)| (ready, pod, pod.and_then(|pod| pod.verdict))).collect::<Vec<_>>();
+    let bad = verdicts.iter().filter(|(.., verdict)| *verdict == Some(false)).collect::<Vec<_>>();
+    let good = verdicts.iter().find(|(.., verdict)| *verdict == Some(true));
+    let last = |pod: Option<&Pod>| match pod.and_then(|pod| pod.last.as_ref()) {
+        Some(Ok(said)) => (said.message.clone(), said.details.clone(), Some(said.timestamp)),
+        Some(Err(error)) => (error.clone(), BTreeMap::new(), None),
+        None => (String::new(), BTreeMap::new(), None),
+    };
+    if let Some((_, pod, _)) = good {
+        let (message, details, timestamp) = last(*pod);
+        let message = match bad.first() {
+            Some((ready, pod, _)) => {
+                format!("{} of {} pods unhealthy: {}: {}", bad.len(), verdicts.len(), ready.pod, last(*pod).0)
+            }
+            None => message,
+        };
+        return Some(Found { status: HealthStatus::Healthy, message, details, timestamp });
+    }
+    let (ready, pod, _) = bad.first().filter(|_| bad.len() == verdicts.len())?;
+    let (message, details, timestamp) = last(*pod);
+    let message = if bad.len() > 1 { format!("{}: {message}", ready.pod) } else { message };
+    Some(Found { status: HealthStatus::Unhealthy, message, details, timestamp })
+}

@@ -1,0 +1,200 @@
+//! What is told to Prometheus: the workers' own counters, added up when they are asked for, and
+//! what the control side counts. Besides plugins and their route patterns, labels are closed sets.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    control::index::{Counted, Handle},
+    data::{
+        stats::{BOUNDS, METHODS, PluginTotals, RouteTotals, STATUSES, UpstreamError},
+        worker::Shared,
+    },
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// What the control side counts.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    describes: Family<Outcome, Counter>,
+    healths: Family<Outcome, Counter>,
+    writes: Family<Outcome, Counter>,
+}
+
+impl Calls {
+    /// A pod was asked to describe itself.
+    pub fn described(&self, ok: bool) {
+        count(&self.describes, if ok { "ok" } else { "failed" });
+    }
+
+    /// A pod was asked how it fares; `None` when it did not say.
+    pub fn health(&self, healthy: Option<bool>) {
+        count(
+            &self.healths,
+            match healthy {
+                Some(true) => "healthy",
+                Some(false) => "unhealthy",
+                None => "failed",
+            },
+        );
+    }
+
+    /// A status was written, or not.
+    pub fn wrote(&self, ok: bool) {
+        count(&self.writes, if ok { "ok" } else { "failed" });
+    }
+}
+
+fn count(family: &Family<Outcome, Counter>, outcome: &'static str) {
+    family.get_or_create(&Outcome { outcome }).inc();
+}
+
+/// The gateway's metrics.
+pub struct Metrics(Registry);
+
+impl Metrics {
+    pub fn new(shared: Arc<Shared>, index: Handle, calls: &Calls) -> Self {
+        let mut registry = Registry::with_prefix("forward_gateway");
+        let Calls { describes, healths, writes } = calls.clone();
+        registry.register("describes", "Describe calls to plugins by outcome", describes);
+        registry.register("health_checks", "Health calls to plugins by outcome", healths);
+        registry.register("status_writes", "Writes of plugins' status by outcome", writes);
+        registry.register_collector(Box::new(Traffic { shared, index }));
+        Self(registry)
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+/// What the workers have counted.
+struct Traffic {
+    shared: Arc<Shared>,
+    index: Handle,
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Traffic {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let plugins = self.index.lock().counted();
+        let routes = routes(&self.shared, &plugins);
+        requests(&mut encoder, &routes)?;
+        latencies(&mut encoder, &routes)?;
+        upstreams(&mut encoder, &plugins)?;
+        let snapshot = self.shared.snapshot.load();
+        gauge(&mut encoder, "snapshot_version", "Changes of the routes since the start", snapshot.version)?;
+        let count = plugins.iter().map(|plugin| plugin.routes.len()).sum::<usize>();
+        gauge(&mut encoder, "routes", "Path patterns that are served", count as u64)?;
+        gauge(&mut encoder, "plugins", "Plugins that are known", plugins.len() as u64)
+    }
+}
+
+struct RouteCount<'a> {
+    plugin: &'a str,
+    route: &'a str,
+    totals: RouteTotals,
+}
+
+/// The counts of all routes; those of requests without a route under empty names.
+fn routes<'a>(shared: &Shared, plugins: &'a [Counted]) -> Vec<RouteCount<'a>> {
+    let unmatched = RouteCount { plugin: "", route: "", totals: RouteTotals::of(&shared.unmatched) };
+    let routes = plugins.iter().flat_map(|plugin| {
+        plugin.routes.iter().map(|(route, stats)| RouteCount {
+            plugin: &plugin.label,
+            route,
+            totals: RouteTotals::of(stats.iter()),
+        })
+    });
+    std::iter::once(unmatched).chain(routes).collect()
+}
+
+fn requests(encoder: &mut DescriptorEncoder, routes: &[RouteCount<'_>]) -> fmt::Result {
+    let help = "Requests by plugin, route, method and class of status";
+    let mut metric = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
+    for RouteCount { plugin, route, totals } in routes {
+        for (method, statuses) in METHODS.iter().zip(&totals.requests) {
+            for (status, count) in STATUSES.iter().zip(statuses).filter(|(_, count)| **count > 0) {
+                let labels =
+                    [("plugin", *plugin), ("route", *route), ("method", *method), ("status", *status)];
+                ConstCounter::new(*count).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn latencies(encoder: &mut DescriptorEncoder, routes: &[RouteCount<'_>]) -> fmt::Result {
+    let help = "Time from the head of a request to the end of its answer, by plugin and route";
+    let seconds = Some(&Unit::Seconds);
+    let mut metric = encoder.encode_descriptor("request_duration", help, seconds, MetricType::Histogram)?;
+    for RouteCount { plugin, route, totals } in routes {
+        let count = totals.buckets.iter().sum::<u64>();
+        if count > 0 {
+            let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+            let buckets = bounds.zip(totals.buckets).collect::<Vec<_>>();
+            let labels = [("plugin", *plugin), ("route", *route)];
+            histogram(&mut metric.encode_family(&labels)?, totals.seconds, count, &buckets)?;
+        }
+    }
+    Ok(())
+}
+
+fn histogram(encoder: &mut MetricEncoder<'_>, sum: f64, count: u64, buckets: &[(f64, u64)]) -> fmt::Result {
+    encoder.encode_histogram::<[(&str, &str); 0]>(sum, count, buckets, None)
+}
+
+fn upstreams(encoder: &mut DescriptorEncoder, plugins: &[Counted]) -> fmt::Result {
+    let totals =
+        plugins.iter().map(|plugin| (plugin, PluginTotals::of(plugin.plugin.iter()))).collect::<Vec<_>>();
+    let help = "Requests that a plugin could not answer, by kind";
+    let mut metric = encoder.encode_descriptor("upstream_errors", help, None, MetricType::Counter)?;
+    for (plugin, totals) in &totals {
+        for (kind, count) in UpstreamError::ALL.iter().zip(totals.errors).filter(|(_, count)| *count > 0) {
+            let labels = [("plugin", plugin.label.as_str()), ("kind", kind.as_str())];
+            ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    let mut metric =
+        encoder.encode_descriptor("in_flight", "Requests under way by plugin", None, MetricType::Gauge)?;
+    for (plugin, totals) in &totals {
+        ConstGauge::new(totals.in_flight)
+            .encode(metric.encode_family(&[("plugin", plugin.label.as_str())])?)?;
+    }
+    let mut metric =
+        encoder.encode_descriptor("endpoints", "Ready pods by plugin", None, MetricType::Gauge)?;
+    for (plugin, _) in &totals {
+        let labels = [("plugin", plugin.label.as_str())];
+        ConstGauge::new(i64::try_from(plugin.endpoints).unwrap_or(i64::MAX))
+            .encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)
+}

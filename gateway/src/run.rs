@@ -1,0 +1,101 @@
+//! Wires the parts together.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use futures::future::select_all;
+use kube::Client;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::sleep,
+};
+
+use crate::{
+    admin,
+    config::Args,
+    control::{
+        index::{Handle, Index},
+        registrar,
+        watch::Watches,
+    },
+    data::worker::{Shared, Workers},
+    metrics::{Calls, Metrics},
+};
+
+/// Run until told to stop.
+pub fn run(args: &Args) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false).with_env_filter(filter).init();
+    // Traffic has threads of its own; one is enough for the rest.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &Args) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shared = Shared::new(args.settings(), args.workers());
+    let index = Handle::new(Index::new(shared.clone(), args.name.clone()));
+    let calls = Calls::default();
+    let metrics = Arc::new(Metrics::new(shared.clone(), index.clone(), &calls));
+    let (ready, is_ready) = watch::channel(false);
+    let admin = admin::serve(args.admin, metrics, is_ready);
+    let control = control(args, index, calls, &ready);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("told to stop"),
+            _ = interrupt.recv() => tracing::info!("interrupted"),
+        }
+    };
+    let workers =
+        Workers::start(args.listen, &shared).with_context(|| format!("listen on {}", args.listen))?;
+    tracing::info!(listen = %workers.address(), workers = shared.workers(), "carrying traffic");
+    let serving = async {
+        tokio::pin!(control);
+        tokio::select! {
+            result = &mut control => return result,
+            () = stop => {}
+        }
+        // The routes go on changing while connections are still accepted, but the other replicas
+        // register the plugins from now on.
+        ready.send_replace(false);
+        shared.drain();
+        tokio::select! {
+            result = &mut control => result,
+            () = sleep(args.drain.get()) => Ok(()),
+        }
+    };
+    tokio::select! {
+        result = admin => result?,
+        result = serving => result?,
+    }
+    tracing::info!("ending the requests that are under way");
+    tokio::task::spawn_blocking(move || workers.stop()).await.context("join the traffic threads")
+}
+
+/// Keep the routes, and register this replica's share of the plugins. Ends only with an error.
+async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender<bool>) -> Result<()> {
+    let client = Client::try_default().await.context("connect to the API server")?;
+    let Watches { run, listed } = Watches::new(&client, &index, &args.namespace, &args.service);
+    let registering = async {
+        for listed in listed {
+            listed.await.context("list the objects")?;
+        }
+        tracing::info!("listed all objects");
+        ready.send_replace(true);
+        let mut stopping = ready.subscribe();
+        tokio::select! {
+            () = registrar::run(client, index, calls) => Ok(()),
+            result = stopping.wait_for(|ready| !ready) => result.map(|_| ()).context("watch for the stop"),
+        }
+    };
+    let watching = async {
+        select_all(run).await;
+        anyhow::bail!("a watch has ended")
+    };
+    let (result, never) = tokio::join!(registering, watching);
+    result.and(never)
+}

@@ -1,0 +1,167 @@
+//! From objects to what requests are answered from.
+
+use std::sync::Arc;
+
+use forward_crds::Plugin;
+use forward_gateway::{
+    control::index::{Index, Object},
+    data::{
+        snapshot::{Match, Route},
+        worker::{Settings, Shared},
+    },
+};
+use forward_plan::routes::PluginId;
+use serde_json::json;
+
+use crate::objects::*;
+
+struct Table {
+    shared: Arc<Shared>,
+    index: Index,
+}
+
+impl Table {
+    fn new() -> Self {
+        let shared = Shared::new(Settings::default(), 1);
+        Self { index: Index::new(shared.clone(), "gateway-a"), shared }
+    }
+
+    fn apply(&mut self, plugin: Plugin) {
+        self.take(Object::Plugin(Arc::new(plugin)));
+    }
+
+    fn take(&mut self, object: Object) {
+        self.index.apply(object);
+        self.index.publish();
+    }
+
+    fn delete(&mut self, object: Object) {
+        self.index.delete(object);
+        self.index.publish();
+    }
+
+    fn route(&self, text: &str) -> Option<Arc<Route>> {
+        let (method, rest) = text.split_once(' ').unwrap();
+        let (host, path) = rest.split_at(rest.find('/').unwrap());
+        match self.shared.snapshot.load().find(host, &method.parse().unwrap(), path) {
+            Match::Route(route) => Some(route),
+            Match::Allow(_) | Match::NotFound => None,
+        }
+    }
+
+    fn owner(&self, text: &str) -> String {
+        self.route(text).map_or("nobody".to_owned(), |route| route.plugin.id.name.clone())
+    }
+
+    fn endpoints(&self, text: &str) -> usize {
+        self.route(text).unwrap().plugin.endpoints().len()
+    }
+
+    fn is_mine(&self, name: &str) -> bool {
+        self.index.view(&PluginId::new("shop", name)).is_some()
+    }
+}
+
+#[test]
+fn serves_manifest_and_announced_routes_as_the_objects_say() {
+    let mut table = Table::new();
+    table.apply(plugin("pay", routes(&["GET /pay/:id"]), announced(&["POST /pay"])));
+    assert_eq!((table.owner("GET /pay/1"), table.owner("POST /pay")), ("pay".into(), "pay".into()));
+    table.apply(plugin("pay", json!({}), announced(&[])));
+    assert_eq!((table.owner("GET /pay/1"), table.owner("POST /pay")), ("nobody".into(), "nobody".into()));
+}
+
+#[test]
+fn hands_a_route_to_the_next_when_its_owner_goes() {
+    let mut table = Table::new();
+    table.apply(plugin("low", routes(&["GET /x"]), json!({})));
+    let mut spec = routes(&["GET /x"]);
+    spec["priority"] = json!(5);
+    let high = plugin("high", spec, json!({}));
+    table.apply(high.clone());
+    assert_eq!(table.owner("GET /x"), "high");
+    table.delete(Object::Plugin(Arc::new(high)));
+    assert_eq!(table.owner("GET /x"), "low");
+}
+
+#[test]
+fn follows_endpoints_whether_they_come_before_or_after_the_plugin() {
+    let mut table = Table::new();
+    table.take(slice("pay", &["pay-1", "!pay-2"]));
+    table.apply(plugin("pay", routes(&["GET /x"]), json!({})));
+    assert_eq!(table.endpoints("GET /x"), 1);
+    let version = table.shared.snapshot.load().version;
+    table.take(slice("pay", &["pay-1", "pay-2"]));
+    assert_eq!(table.endpoints("GET /x"), 2);
+    table.delete(slice("pay", &[]));
+    assert_eq!(table.endpoints("GET /x"), 0);
+    assert_eq!(table.shared.snapshot.load().version, version, "endpoints need no other routes");
+}
+
+#[test]
+fn takes_health_from_the_status() {
+    let mut table = Table::new();
+    let health = |status: &str| json!({"health": {"status": status, "timestamp": "2026-01-01T00:00:00Z"}});
+    for (status, unhealthy) in [("Healthy", false), ("Unhealthy", true), ("Unknown", false)] {
+        table.apply(plugin("pay", routes(&["GET /x"]), health(status)));
+        assert_eq!(table.route("GET /x").unwrap().plugin.is_unhealthy(), unhealthy, "{status}");
+    }
+}
+
+#[test]
+fn serves_routes_without_host_under_the_hosts_of_their_namespace() {
+    let mut table = Table::new();
+    table.apply(plugin("pay", routes(&["GET /x", "GET own.example/y"]), json!({})));
+    assert_eq!(table.owner("GET any.example/x"), "pay");
+    table.take(Object::System(Arc::new(system("shop", "default", &["shop.example"]))));
+    assert_eq!(table.owner("GET any.example/x"), "nobody");
+    assert_eq!(table.owner("GET shop.example/x"), "pay");
+    assert_eq!(table.owner("GET own.example/y"), "pay");
+    table.take(Object::System(Arc::new(system("other", "default", &["other.example"]))));
+    table.take(Object::System(Arc::new(system("shop", "unused", &["unused.example"]))));
+    assert_eq!(table.owner("GET shop.example/x"), "pay");
+    table.delete(Object::System(Arc::new(system("shop", "default", &[]))));
+    assert_eq!(table.owner("GET any.example/x"), "pay");
+}
+
+#[test]
+fn owns_the_plugins_of_its_share_only() {
+    let mut table = Table::new();
+    let names = (0..100).map(|n| format!("p{n}")).collect::<Vec<_>>();
+    for name in &names {
+        table.apply(plugin(name, json!({}), json!({})));
+    }
+    let mine = |table: &Table| names.iter().filter(|name| table.is_mine(name)).count();
+    assert_eq!(mine(&table), 100, "alone, it has them all");
+    table.take(own(&["gateway-a", "gateway-b"]));
+    let share = mine(&table);
+    assert!((25..75).contains(&share), "{share}");
+    table.take(own(&["gateway-a", "!gateway-b"]));
+    assert_eq!(mine(&table), 100);
+    table.take(own(&["gateway-b"]));
+    assert_eq!(mine(&table), 0);
+}
+
+#[test]
+fn tells_a_plugin_what_becomes_of_its_routes() {
+    let mut table = Table::new();
+    let mut spec = routes(&["GET /x"]);
+    spec["priority"] = json!(5);
+    table.apply(plugin("high", spec, json!({})));
+    let low = plugin("low", routes(&["GET /x"]), json!({}));
+    table.apply(low.clone());
+    let verdicts = table.index.judge(&low, &[serde_json::from_value(route("GET /low")).unwrap()]);
+    assert_eq!(verdicts.len(), 2);
+    assert!(!verdicts[0].active && verdicts[1].active);
+    let message = verdicts[0].message.clone().unwrap();
+    assert_eq!(message, "GET /x is served by shop/high, which has the higher priority (5 > 0)");
+}
+
+#[test]
+fn keeps_counting_a_route_that_comes_back() {
+    let mut table = Table::new();
+    table.apply(plugin("pay", routes(&["GET /x"]), json!({})));
+    let stats = table.route("GET /x").unwrap().stats.clone();
+    table.apply(plugin("pay", routes(&["GET /x", "POST /x"]), json!({})));
+    assert!(Arc::ptr_eq(&stats, &table.route("POST /x").unwrap().stats), "one path, one count");
+}

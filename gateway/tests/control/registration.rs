@@ -1,0 +1,274 @@
+//! A plugin is asked, and what it says is written.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::patch};
+use forward_crds::Plugin;
+use forward_gateway::{
+    control::{
+        index::{Handle, Index, Object},
+        registrar,
+    },
+    data::worker::{Settings, Shared},
+    metrics::Calls,
+};
+use forward_proto::plugin::v1::{
+    self, DescribeRequest, DescribeResponse, HealthRequest, HealthResponse,
+    plugin_server::{Plugin as Contract, PluginServer},
+};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+use tonic::{Request, Response, Status};
+
+use crate::objects::{plugin, rolled_out};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A plugin that can be made to fail.
+#[derive(Clone, Default)]
+struct Fake {
+    mute: Arc<AtomicBool>,
+    unhealthy: Arc<AtomicBool>,
+    described: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Contract for Fake {
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<DescribeResponse>, Status> {
+        self.described.fetch_add(1, Ordering::Relaxed);
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(Status::unimplemented("no such service"));
+        }
+        let route = v1::Route { method: "GET".into(), path: "/x/:id".into(), ..v1::Route::default() };
+        let (name, version) = ("pay".into(), "1.0.0".into());
+        Ok(Response::new(DescribeResponse {
+            name,
+            version,
+            routes: vec![route],
+            ..DescribeResponse::default()
+        }))
+    }
+
+    async fn health(&self, _: Request<HealthRequest>) -> Result<Response<HealthResponse>, Status> {
+        let unhealthy = self.unhealthy.load(Ordering::Relaxed);
+        let status = if unhealthy {
+            v1::health_response::Status::Unhealthy
+        } else {
+            v1::health_response::Status::Healthy
+        };
+        let message = if unhealthy { "no database".into() } else { String::new() };
+        Ok(Response::new(HealthResponse { status: status.into(), message, ..HealthResponse::default() }))
+    }
+}
+
+impl Fake {
+    async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes =
+            tonic::service::Routes::new(PluginServer::new(self.clone())).prepare().into_axum_router();
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        address
+    }
+}
+
+/// The API server's way with a status, and the gateway's control side before it.
+struct World {
+    index: Handle,
+    writes: mpsc::UnboundedReceiver<Value>,
+    server: Arc<Server>,
+    _registrar: tokio_util::task::AbortOnDropHandle<()>,
+}
+
+struct Server {
+    plugin: Mutex<Plugin>,
+    index: Handle,
+    writes: mpsc::UnboundedSender<Value>,
+    failing: AtomicBool,
+}
+
+async fn write(State(server): State<Arc<Server>>, body: String) -> Result<Json<Plugin>, StatusCode> {
+    // Server-side apply has a content type of its own.
+    let body: Value = serde_json::from_str(&body).unwrap();
+    if server.failing.load(Ordering::Relaxed) {
+        return Err(StatusCode::CONFLICT);
+    }
+    let plugin = {
+        let mut plugin = server.plugin.lock().unwrap();
+        let mut object = serde_json::to_value(&*plugin).unwrap();
+        let available = object["status"]["conditions"].as_array().unwrap().iter();
+        let available =
+            available.filter(|condition| condition["type"] == "Available").cloned().collect::<Vec<_>>();
+        let mut status = body["status"].clone();
+        status["observedGeneration"] = object["status"]["observedGeneration"].clone();
+        status["conditions"].as_array_mut().unwrap().extend(available);
+        object["status"] = status;
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() + 1;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        *plugin = serde_json::from_value(object).unwrap();
+        plugin.clone()
+    };
+    server.index.change(|index| index.apply(Object::Plugin(Arc::new(plugin.clone()))));
+    server.writes.send(body).unwrap();
+    Ok(Json(plugin))
+}
+
+impl World {
+    async fn new(plugin: Plugin) -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let shared = Shared::new(Settings::default(), 1);
+        let index = Handle::new(Index::new(shared, "gateway-a"));
+        let (sender, writes) = mpsc::unbounded_channel();
+        let server = Arc::new(Server {
+            plugin: Mutex::new(plugin.clone()),
+            index: index.clone(),
+            writes: sender,
+            failing: AtomicBool::new(false),
+        });
+        let path = "/apis/goforward.dev/v1alpha1/namespaces/shop/plugins/pay/status";
+        let router = Router::new().route(path, patch(write)).with_state(server.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+        index.change(|index| index.apply(Object::Plugin(Arc::new(plugin))));
+        let registrar = tokio::spawn(registrar::run(client, index.clone(), Calls::default()));
+        Self { index, writes, server, _registrar: tokio_util::task::AbortOnDropHandle::new(registrar) }
+    }
+
+    fn endpoints(&self, endpoints: &[SocketAddr]) {
+        let pods = endpoints.iter().map(|address| {
+            json!({
+                "addresses": [address.ip().to_string()],
+                "targetRef": {"kind": "Pod", "name": format!("pay-{}", address.port()), "uid": address.to_string()},
+            })
+        });
+        let slice = json!({
+            "metadata": {"namespace": "shop", "name": "pay-abc", "labels": {"goforward.dev/plugin": "pay"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": endpoints.first().map_or(1, |address| address.port())}],
+            "endpoints": pods.collect::<Vec<_>>(),
+        });
+        let slice = serde_json::from_value(slice).unwrap();
+        self.index.change(|index| index.apply(Object::Slice(Arc::new(slice))));
+    }
+
+    /// The next write.
+    async fn write(&mut self) -> Value {
+        let body = tokio::time::timeout(PATIENCE, self.writes.recv()).await.unwrap().unwrap();
+        assert_eq!(body["metadata"]["uid"], "uid-pay");
+        body["status"].clone()
+    }
+
+    /// Nothing is written for longer than it takes to write something.
+    async fn silence(&mut self) {
+        let waited = tokio::time::timeout(Duration::from_millis(600), self.writes.recv()).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+}
+
+fn condition(status: &Value, type_: &str) -> Value {
+    let mut conditions = status["conditions"].as_array().unwrap().iter();
+    let condition = conditions.find(|condition| condition["type"] == type_);
+    condition.map_or(Value::Null, |condition| json!([condition["status"], condition["reason"]]))
+}
+
+fn often() -> Plugin {
+    plugin("pay", json!({"health": {"interval": "100ms", "failureThreshold": 2}}), json!({}))
+}
+
+#[tokio::test]
+async fn registers_a_plugin_in_one_write_and_writes_nothing_more() {
+    let fake = Fake::default();
+    let mut world = World::new(often()).await;
+    world.endpoints(&[fake.serve().await]);
+    let status = world.write().await;
+    assert_eq!(condition(&status, "Registered"), json!(["True", "Registered"]));
+    assert_eq!(condition(&status, "Healthy"), json!(["True", "Healthy"]));
+    assert_eq!(status["routes"][0]["path"], "/x/:id");
+    assert_eq!(status["health"]["status"], "Healthy");
+    world.silence().await;
+    assert_eq!(fake.described.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn follows_health_up_and_down() {
+    let fake = Fake::default();
+    let mut world = World::new(often()).await;
+    world.endpoints(&[fake.serve().await]);
+    world.write().await;
+    fake.unhealthy.store(true, Ordering::Relaxed);
+    let status = world.write().await;
+    assert_eq!(condition(&status, "Healthy"), json!(["False", "Unhealthy"]));
+    assert_eq!(status["health"]["message"], "no database");
+    fake.unhealthy.store(false, Ordering::Relaxed);
+    assert_eq!(condition(&world.write().await, "Healthy"), json!(["True", "Healthy"]));
+    world.endpoints(&[]);
+    let status = world.write().await;
+    assert_eq!(condition(&status, "Healthy"), json!(["Unknown", "NoReadyEndpoints"]));
+    assert_eq!(status["routes"][0]["path"], "/x/:id", "they stay");
+}
+
+#[tokio::test]
+async fn asks_again_until_a_plugin_describes_itself() {
+    let fake = Fake::default();
+    fake.mute.store(true, Ordering::Relaxed);
+    let mut world = World::new(often()).await;
+    world.endpoints(&[fake.serve().await]);
+    let status = world.write().await;
+    assert_eq!(condition(&status, "Registered"), json!(["False", "DescribeFailed"]));
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert!(message.contains("Unimplemented: no such service"), "{message}");
+    fake.mute.store(false, Ordering::Relaxed);
+    assert_eq!(condition(&world.write().await, "Registered"), json!(["True", "Registered"]));
+}
+
+#[tokio::test]
+async fn describes_each_pod_once_and_registers_each_generation() {
+    let fake = Fake::default();
+    let mut world = World::new(often()).await;
+    let address = fake.serve().await;
+    world.endpoints(&[address]);
+    world.write().await;
+    let mut next = world.server.plugin.lock().unwrap().clone();
+    rolled_out(&mut next, 2);
+    next.metadata.resource_version = Some("50".to_owned());
+    *world.server.plugin.lock().unwrap() = next.clone();
+    world.index.change(|index| index.apply(Object::Plugin(Arc::new(next))));
+    let status = world.write().await;
+    assert_eq!(status["conditions"][1]["observedGeneration"], 2);
+    assert_eq!(fake.described.load(Ordering::Relaxed), 1);
+    world.endpoints(&[Fake::default().serve().await]);
+    world.silence().await;
+}
+
+#[tokio::test]
+async fn tries_again_to_write_what_could_not_be_written() {
+    let fake = Fake::default();
+    let mut world = World::new(often()).await;
+    world.server.failing.store(true, Ordering::Relaxed);
+    world.endpoints(&[fake.serve().await]);
+    world.silence().await;
+    world.server.failing.store(false, Ordering::Relaxed);
+    assert_eq!(condition(&world.write().await, "Registered"), json!(["True", "Registered"]));
+}
+
+#[tokio::test]
+async fn leaves_a_plugin_to_another_replica() {
+    let fake = Fake::default();
+    let mut world = World::new(often()).await;
+    world.index.change(|index| index.apply(crate::objects::own(&["gateway-b"])));
+    world.endpoints(&[fake.serve().await]);
+    world.silence().await;
+    assert_eq!(fake.described.load(Ordering::Relaxed), 0);
+    world.index.change(|index| index.apply(crate::objects::own(&["gateway-a"])));
+    assert_eq!(condition(&world.write().await, "Registered"), json!(["True", "Registered"]));
+}

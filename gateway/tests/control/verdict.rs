@@ -1,0 +1,252 @@
+//! What a registration says, from what is known.
+
+use std::collections::BTreeMap;
+
+use forward_crds::{HealthStatus, Plugin, Route, RouteSource, RouteStatus};
+use forward_gateway::control::{
+    call::{DescribeError, Description, Said},
+    slice::Ready,
+    verdict::{Facts, Pod, Registration, decide},
+};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use crate::objects::{announced, plugin, rolled_out, route, routes};
+
+const THRESHOLD: u32 = 2;
+
+/// Takes every route for active, but `/lost`.
+fn judge(announced: &[Route]) -> Vec<RouteStatus> {
+    let verdict = |route: &Route| RouteStatus {
+        host: route.host.clone(),
+        method: route.method.clone(),
+        path: route.path.clone(),
+        source: RouteSource::Plugin,
+        active: route.path != "/lost",
+        message: (route.path == "/lost").then(|| "/lost is served by shop/other".to_owned()),
+    };
+    announced.iter().map(verdict).collect()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+struct Case {
+    plugin: Plugin,
+    ready: Vec<Ready>,
+    pods: BTreeMap<String, Pod>,
+    now: i64,
+}
+
+impl Case {
+    fn new(pods: &[&str]) -> Self {
+        let ready = |pod: &&str| Ready {
+            uid: (*pod).to_owned(),
+            pod: format!("pod-{pod}"),
+            address: ([10, 0, 0, 1], 80).into(),
+        };
+        Self {
+            plugin: plugin("pay", json!({}), json!({})),
+            ready: pods.iter().map(ready).collect(),
+            pods: BTreeMap::new(),
+            now: 0,
+        }
+    }
+
+    fn describes(mut self, pod: &str, routes: &[&str]) -> Self {
+        let routes = routes.iter().map(|text| serde_json::from_value(route(text)).unwrap()).collect();
+        let description = Description { name: "pay".to_owned(), version: "1.0.0".to_owned(), routes };
+        self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
+        self
+    }
+
+    fn fails(mut self, pod: &str, error: DescribeError) -> Self {
+        self.pods.entry(pod.to_owned()).or_default().described(Err(error));
+        self
+    }
+
+    fn says(mut self, pod: &str, healthy: bool, message: &str) -> Self {
+        let said =
+            Said { healthy, message: message.to_owned(), details: BTreeMap::new(), timestamp: at(self.now) };
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self
+    }
+
+    fn decide(&self) -> Registration {
+        let Self { plugin, ready, pods, now } = self;
+        decide(&Facts { plugin, ready, pods, now: at(*now) }, judge)
+    }
+
+    /// Write it, as the API server would, and go on.
+    fn written(mut self) -> Self {
+        let Registration { routes, health, conditions } = self.decide();
+        let status = self.plugin.status.get_or_insert_default();
+        status.routes = routes;
+        status.health = health;
+        status.conditions.retain(|condition| condition.type_ == "Available");
+        status.conditions.extend(conditions);
+        assert_eq!(self.decide(), Registration::of(&self.plugin), "what is written is not written again");
+        self.now += 60;
+        self
+    }
+
+    fn condition(&self, type_: &str) -> Option<(String, String, String, Option<i64>)> {
+        let condition = self.decide().conditions.into_iter().find(|condition| condition.type_ == type_)?;
+        Some((condition.status, condition.reason, condition.message, condition.observed_generation))
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.decide().routes.into_iter().map(|route| route.path).collect()
+    }
+}
+
+fn is(
+    status: &str,
+    reason: &str,
+    message: &str,
+    generation: i64,
+) -> Option<(String, String, String, Option<i64>)> {
+    Some((status.to_owned(), reason.to_owned(), message.to_owned(), Some(generation)))
+}
+
+#[test]
+fn registers_what_every_pod_offers() {
+    let case =
+        Case::new(&["a", "b"]).describes("a", &["GET /x", "GET /y"]).describes("b", &["GET /y", "GET /z"]);
+    assert_eq!(case.paths(), ["/y"]);
+    assert_eq!(case.condition("Registered"), is("True", "Registered", "1 route is served", 1));
+}
+
+#[test]
+fn says_nothing_of_pods_that_have_not_been_asked() {
+    let case = Case::new(&["a", "b"]).describes("a", &["GET /x"]);
+    assert_eq!((case.condition("Registered"), case.condition("Healthy")), (None, None));
+    assert_eq!(Case::new(&[]).decide(), Registration::default());
+}
+
+#[test]
+fn registers_a_plugin_without_routes() {
+    let case = Case::new(&["a"]).describes("a", &[]);
+    assert_eq!(case.condition("Registered"), is("True", "Registered", "the plugin has no routes", 1));
+}
+
+#[test]
+fn speaks_of_a_generation_only_once_it_is_rolled_out() {
+    let mut case = Case::new(&["a"]).describes("a", &["GET /x"]).written();
+    case.plugin.metadata.generation = Some(2);
+    assert_eq!(case.condition("Registered"), is("True", "Registered", "1 route is served", 1));
+    case.plugin.status.as_mut().unwrap().observed_generation = Some(2);
+    assert_eq!(case.condition("Registered").unwrap().3, Some(1), "Available is still of generation 1");
+    rolled_out(&mut case.plugin, 2);
+    assert_eq!(case.condition("Registered").unwrap().3, Some(2));
+    case.pods.clear();
+    rolled_out(&mut case.plugin, 3);
+    assert_eq!(case.condition("Registered").unwrap().3, Some(1), "nobody has been asked");
+}
+
+#[test]
+fn keeps_the_last_good_routes_when_a_pod_does_not_answer_or_offers_nonsense() {
+    let mut case = Case::new(&["a"]).describes("a", &["GET /x"]).written();
+    case.pods.clear();
+    let silent = DescribeError::Call("Describe failed: Unavailable".to_owned());
+    case = case.fails("a", silent.clone());
+    assert_eq!(case.condition("Registered").unwrap().0, "True", "once is not enough");
+    case = case.fails("a", silent);
+    assert_eq!(case.paths(), ["/x"]);
+    assert_eq!(
+        case.condition("Registered"),
+        is("False", "DescribeFailed", "pod pod-a: Describe failed: Unavailable", 1)
+    );
+    case = case.fails("a", DescribeError::Route("path \"x\" is wrong".to_owned()));
+    assert_eq!(case.paths(), ["/x"]);
+    assert_eq!(
+        case.condition("Registered"),
+        is("False", "InvalidRoute", "pod pod-a: path \"x\" is wrong", 1)
+    );
+}
+
+#[test]
+fn tells_of_routes_that_others_have() {
+    let case = Case::new(&["a"]).describes("a", &["GET /x", "GET /lost"]);
+    assert_eq!(
+        case.condition("Registered"),
+        is("False", "RouteConflict", "/lost is served by shop/other", 1)
+    );
+}
+
+#[test]
+fn remarks_that_a_plugin_calls_itself_otherwise() {
+    let mut case = Case::new(&["a"]).describes("a", &["GET /x"]);
+    case.plugin.spec.version = "2.0.0".to_owned();
+    let message = "1 route is served; it calls itself \"pay\" in version \"1.0.0\"";
+    assert_eq!(case.condition("Registered"), is("True", "Registered", message, 1));
+}
+
+#[test]
+fn keeps_the_registration_but_not_the_health_when_no_pod_is_ready() {
+    let mut case = Case::new(&["a"]).describes("a", &["GET /x"]).says("a", true, "fine").written();
+    assert_eq!(case.condition("Healthy"), is("True", "Healthy", "fine", 1));
+    case.ready.clear();
+    assert_eq!(case.paths(), ["/x"]);
+    assert_eq!(case.condition("Registered"), is("True", "Registered", "1 route is served", 1));
+    assert_eq!(case.condition("Healthy"), is("Unknown", "NoReadyEndpoints", "no pod is ready", 1));
+    assert_eq!(case.decide().health.unwrap().status, HealthStatus::Unknown);
+    case.written();
+}
+
+#[test]
+fn is_unhealthy_after_failures_in_a_row_and_healthy_after_one_success() {
+    let mut case = Case::new(&["a"]).describes("a", &[]).says("a", true, "").written();
+    case = case.says("a", false, "no database").written();
+    assert_eq!(case.condition("Healthy").unwrap().0, "True", "once is not enough");
+    case = case.says("a", false, "no database").written();
+    assert_eq!(case.condition("Healthy"), is("False", "Unhealthy", "no database", 1));
+    case = case.says("a", true, "").written();
+    assert_eq!(case.condition("Healthy").unwrap().0, "True");
+}
+
+#[test]
+fn is_unhealthy_only_when_every_pod_is() {
+    let mut case = Case::new(&["a", "b"]);
+    for _ in 0..THRESHOLD {
+        case = case.says("a", false, "broken");
+    }
+    assert_eq!(case.condition("Healthy"), None, "b may be well");
+    case = case.says("b", true, "");
+    assert_eq!(case.condition("Healthy"), is("True", "Healthy", "1 of 2 pods unhealthy: pod-a: broken", 1));
+    for _ in 0..THRESHOLD {
+        case = case.says("b", false, "broken too");
+    }
+    assert_eq!(case.condition("Healthy"), is("False", "Unhealthy", "pod-a: broken", 1));
+}
+
+#[test]
+fn moves_times_only_when_the_verdict_changes() {
+    let mut case = Case::new(&["a"]).describes("a", &["GET /x"]).says("a", true, "fine").written();
+    let first = case.decide();
+    case = case.says("a", true, "fine");
+    assert_eq!(case.decide(), first);
+    case.now = 500;
+    case = case.says("a", true, "better").written();
+    assert_eq!(case.decide().health.unwrap().timestamp.0, at(500));
+    let transition = |case: &Case| case.decide().conditions[0].last_transition_time.clone();
+    assert_eq!((case.decide().conditions[0].type_.as_str(), transition(&case).0), ("Healthy", at(0)));
+    for _ in 0..THRESHOLD {
+        case = case.says("a", false, "worse");
+    }
+    assert_eq!(transition(&case).0, at(560));
+}
+
+#[test]
+fn calls_no_plugin_of_another_protocol() {
+    let mut case = Case::new(&["a"]);
+    let mut spec = routes(&["GET /x"]);
+    spec["protocol"] = json!("Http");
+    case.plugin = plugin("web", spec, announced(&[]));
+    assert_eq!(case.condition("Registered").unwrap().1, "Registered");
+    assert_eq!(case.condition("Healthy"), is("True", "Healthy", "", 1));
+    case = case.written();
+    case.ready.clear();
+    assert_eq!(case.condition("Healthy").unwrap().1, "NoReadyEndpoints");
+}
