@@ -1,5 +1,7 @@
 //! Patterns, the contest for routes, and the tree of paths.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
+
 use std::ops::ControlFlow;
 
 use forward_crds::{Route, RouteSource};
