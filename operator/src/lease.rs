@@ -1,11 +1,14 @@
 //! Which replica acts. A lease manager takes and renews the Lease; because it does not tell when
-//! the API server stops answering, a probe reads the Lease too, and a replica that has not seen
-//! its own name there for [`FENCE`] stops acting before another one may start.
+//! the API server stops answering, a probe reads the Lease too, and a replica stops acting
+//! [`MARGIN`] before the last renewal that it saw there runs out: before another one may start.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::{
+    api::coordination::v1::Lease,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{Api, Client};
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::{
@@ -15,14 +18,15 @@ use tokio::{
 };
 
 /// How long the Lease holds without renewal, in seconds.
-const DURATION: u64 = 15;
-/// How long before its end the Lease is renewed, in seconds.
-const GRACE: u64 = 5;
-/// A replica that has not confirmed its Lease for this long stops acting. Less than [`DURATION`]
-/// by more than a probe and the clocks' difference take.
-const FENCE: Duration = Duration::from_secs(10);
+const DURATION: u64 = 20;
+/// How long before its end the Lease is renewed, in seconds: an API server that is away for ten
+/// seconds does not cost the Lease.
+const GRACE: u64 = 12;
+/// How long before the Lease's end its holder stops acting: more than a probe and the difference
+/// of two machines' clocks take.
+const MARGIN: Duration = Duration::from_secs(2);
 /// The time between two probes, and how long one may take.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Whether this replica leads, and the way to let go.
 pub struct Leadership {
@@ -62,7 +66,7 @@ impl Leadership {
     }
 }
 
-/// Publish "leading" while the manager says so and the Lease was seen to be ours lately.
+/// Publish "leading" while the manager says so and the Lease that was last seen is ours and holds.
 async fn probe(
     lease: Api<Lease>,
     name: String,
@@ -71,7 +75,7 @@ async fn probe(
     leading: watch::Sender<bool>,
 ) {
     let mut ticks = interval(PROBE);
-    let mut confirmed: Option<Instant> = None;
+    let mut holds_until: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -79,10 +83,90 @@ async fn probe(
         }
         let asked = Instant::now();
         if let Ok(Ok(lease)) = timeout(PROBE, lease.get(&name)).await {
-            let holder = lease.spec.and_then(|spec| spec.holder_identity);
-            confirmed = (holder.as_deref() == Some(identity.as_str())).then_some(asked);
+            holds_until = remaining(&lease, &identity, Timestamp::now()).map(|left| asked + left);
         }
-        let ours = *held.borrow() && confirmed.is_some_and(|at| at.elapsed() < FENCE);
+        let ours = *held.borrow() && holds_until.is_some_and(|end| Instant::now() < end);
         leading.send_if_modified(|leading| std::mem::replace(leading, ours) != ours);
+    }
+}
+
+/// How long the holder may go on acting; none for who does not hold the Lease.
+fn remaining(lease: &Lease, identity: &str, now: Timestamp) -> Option<Duration> {
+    let spec = lease.spec.as_ref()?;
+    if spec.holder_identity.as_deref() != Some(identity) {
+        return None;
+    }
+    let age = now.duration_since(spec.renew_time.as_ref()?.0);
+    let left = SignedDuration::try_from(Duration::from_secs(DURATION) - MARGIN).ok()? - age;
+    Duration::try_from(left).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response, StatusCode};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An API server that knows the holder until it fails.
+    async fn serve(holder: &'static str, answers: usize) -> (watch::Receiver<bool>, watch::Sender<bool>) {
+        let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let lease = Api::<Lease>::namespaced(Client::new(service, "system"), "system");
+        let (held, is_held) = watch::channel(true);
+        let (leading, is_leading) = watch::channel(false);
+        tokio::spawn(probe(lease, "lease".to_owned(), "me".to_owned(), is_held, leading));
+        tokio::spawn(async move {
+            let mut count = 0;
+            while let Some((_, send)) = server.next_request().await {
+                count += 1;
+                let spec = json!({"holderIdentity": holder, "renewTime": MicroTime(Timestamp::now())});
+                let body = json!({"metadata": {"name": "lease"}, "spec": spec});
+                let status = if count <= answers { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                let body = Body::from(serde_json::to_vec(&body).unwrap());
+                send.send_response(Response::builder().status(status).body(body).unwrap());
+            }
+        });
+        (is_leading, held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_acting_before_an_unconfirmed_lease_can_be_taken() {
+        let (mut leading, _held) = serve("me", 3).await;
+        leading.wait_for(|leading| *leading).await.unwrap();
+        let begin = Instant::now();
+        leading.wait_for(|leading| !leading).await.unwrap();
+        // Three answers came, a probe apart; the Lease that the last one showed ends after DURATION.
+        let end = PROBE * 2 + Duration::from_secs(DURATION);
+        assert!(begin.elapsed() < end - PROBE, "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn what_is_left_counts_from_the_last_renewal() {
+        let renewed = Timestamp::from_second(1_800_000_000).unwrap();
+        let lease = |holder: &str| -> Lease {
+            let spec = json!({"holderIdentity": holder, "renewTime": MicroTime(renewed)});
+            serde_json::from_value(json!({"spec": spec})).unwrap()
+        };
+        let after = |seconds| renewed + SignedDuration::from_secs(seconds);
+        assert_eq!(remaining(&lease("me"), "me", after(8)), Some(Duration::from_secs(10)));
+        assert_eq!(remaining(&lease("me"), "me", after(30)), None);
+        assert_eq!(remaining(&lease("another"), "me", after(0)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn does_not_act_on_the_lease_of_another() {
+        let (mut leading, _held) = serve("another", usize::MAX).await;
+        let waited = timeout(Duration::from_secs(60), leading.wait_for(|leading| *leading)).await;
+        assert!(waited.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stops_acting_when_the_manager_lets_go() {
+        let (mut leading, held) = serve("me", usize::MAX).await;
+        leading.wait_for(|leading| *leading).await.unwrap();
+        held.send_replace(false);
+        timeout(PROBE, leading.wait_for(|leading| !leading)).await.unwrap().unwrap();
     }
 }
