@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{exec, paths, progress::Step};
+use crate::{exec, images::Built, paths, progress::Step};
 
 /// The release's name and the namespace it lives in.
 pub const NAME: &str = "forward";
@@ -72,6 +72,12 @@ pub fn install(target: &Target, settings: &[String]) -> Result<()> {
     }
     step.done();
     Ok(())
+}
+
+/// Settings with which pods are replaced when their image is another one of the same name.
+pub fn rolls_with(images: &[Built]) -> Vec<String> {
+    let ours = images.iter().filter(|image| ["operator", "gateway"].contains(&image.name));
+    ours.map(|Built { name, digest, .. }| format!("{name}.podAnnotations.image-digest={digest}")).collect()
 }
 
 /// The pods of the release and what they said last: helm tells only that they are not ready.

@@ -39,10 +39,10 @@ pub fn run(args: Args) -> Result<()> {
     let started = Instant::now();
     place.check()?;
     let published: Vec<_> = images::IMAGES.iter().filter(|image| image.published).collect();
-    let archives = images::build(&published, "image")?;
-    place.prepare(&archives)?;
+    let built = images::build(&published, "image")?;
+    place.prepare(&built)?;
     let target = place.target();
-    release::install(&target, &place.settings())?;
+    release::install(&target, &[place.settings(), release::rolls_with(&built)].concat())?;
     let applied = apply_examples(&target, place.registry())?;
     show::await_ready(&target, applied)?;
     println!(
@@ -89,7 +89,12 @@ fn examples() -> Result<String> {
 fn example_manifests() -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for example in fs::read_dir(paths::repository().join("examples"))? {
-        for file in fs::read_dir(example?.path())? {
+        let example = example?.path();
+        // What examples share lies beside them.
+        if !example.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(example)? {
             let path = file?.path();
             if path.extension().is_some_and(|extension| extension == "yaml") {
                 found.push(path);

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -16,14 +15,11 @@ use crate::{
         start::read_ports,
     },
     exec,
-    images::REGISTRY,
+    images::{Built, REGISTRY},
     machine,
     progress::Step,
     release::{self, Target},
 };
-
-/// An image as it was built: its reference, its archive, its digest.
-type Built = (String, PathBuf, String);
 
 pub enum Place {
     /// The cluster "demo" of this machine.
@@ -62,7 +58,7 @@ impl Place {
         match self {
             Self::Own(layout) => {
                 cluster::start(layout)?;
-                cluster::load(layout, images.iter().map(|(_, archive, _)| archive.clone()).collect())
+                cluster::load(layout, images.iter().map(|image| image.archive.clone()).collect())
             }
             Self::Given { registry: Some(registry), .. } => push(images, registry),
             Self::Given { context, registry: None } => {
@@ -156,8 +152,10 @@ fn kind(context: &str) -> Option<&str> {
 
 fn load_into_kind(images: &[Built], cluster: &str) -> Result<()> {
     let step = Step::begin(format!("loading {} images into the kind cluster \"{cluster}\"", images.len()));
-    for (_, archive, _) in images {
-        exec::output(Command::new("kind").args(["load", "image-archive", "--name", cluster]).arg(archive))?;
+    for image in images {
+        exec::output(
+            Command::new("kind").args(["load", "image-archive", "--name", cluster]).arg(&image.archive),
+        )?;
     }
     step.done();
     Ok(())
@@ -169,7 +167,7 @@ fn push(images: &[Built], registry: &str) -> Result<()> {
         machine::install(&["skopeo"]).context("images are pushed by skopeo, which is missing")?;
     }
     let step = Step::begin(format!("pushing {} images to {registry}", images.len()));
-    for (reference, archive, _) in images {
+    for Built { reference, archive, .. } in images {
         let name = reference.trim_start_matches(REGISTRY).trim_start_matches('/');
         step.detail(name);
         let (archive, target) =

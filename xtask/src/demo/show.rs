@@ -20,15 +20,22 @@ struct Seen {
     reason: String,
 }
 
+impl Seen {
+    /// Why it is not ready changes often on its way; where it is tells enough.
+    fn is_news_after(&self, before: &Self) -> bool {
+        (&self.state, self.ready) != (&before.state, before.ready)
+    }
+}
+
 /// Shows changes until this many plugins are ready.
 pub fn await_ready(target: &Target, plugins: usize) -> Result<()> {
     println!("\nplugins on their way up:");
     let started = Instant::now();
-    let mut shown = BTreeMap::new();
+    let mut shown: BTreeMap<String, Seen> = BTreeMap::new();
     await_some("all plugins to be ready", BOUND, || {
         let seen = plugins_now(target)?;
         for (name, now) in &seen {
-            if shown.get(name) != Some(now) {
+            if shown.get(name).is_none_or(|before| now.is_news_after(before)) {
                 println!("{}", line(started.elapsed(), name, now));
             }
         }

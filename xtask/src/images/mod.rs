@@ -31,6 +31,16 @@ pub struct Args {
     dist: bool,
 }
 
+/// An image as it was built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The last part of its name.
+    pub name: &'static str,
+    pub reference: String,
+    pub archive: PathBuf,
+    pub digest: String,
+}
+
 /// Built images have this and no other user.
 const USER: u32 = 65532;
 
@@ -39,14 +49,15 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .filter(|image| args.names.is_empty() || args.names.iter().any(|name| name == image.name))
         .collect();
-    for (reference, archive, digest) in build(&chosen, if args.dist { "dist" } else { "image" })? {
+    for Built { reference, archive, digest, .. } in build(&chosen, if args.dist { "dist" } else { "image" })?
+    {
         println!("{reference}  {digest}  {}", archive.display());
     }
     Ok(())
 }
 
-/// Builds the archives of some images; gives each one's reference, archive and digest.
-pub fn build(images: &[&Source], profile: &str) -> Result<Vec<(String, PathBuf, String)>> {
+/// Builds the archives of some images.
+pub fn build(images: &[&Source], profile: &str) -> Result<Vec<Built>> {
     let programs = compile(images, profile)?;
     let step = Step::begin(format!("writing {} images", images.len()));
     let mut written = Vec::new();
@@ -68,7 +79,7 @@ pub fn build(images: &[&Source], profile: &str) -> Result<Vec<(String, PathBuf, 
             };
             let archive = source.archive(tag);
             let digest = oci::write(&image, &archive)?;
-            written.push((image.reference, archive, digest));
+            written.push(Built { name: source.name, reference: image.reference, archive, digest });
         }
     }
     step.done();

@@ -51,7 +51,7 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
     }
     fs::create_dir_all(artifacts())?;
     let all: Vec<_> = images::IMAGES.iter().collect();
-    let archives = images::build(&all, "image")?.into_iter().map(|(_, archive, _)| archive).collect();
+    let archives = images::build(&all, "image")?.into_iter().map(|image| image.archive).collect();
     // A new one even if one is running: what an earlier run left on it could hide a fault.
     cluster::stop(layout)?;
     cluster::start(layout)?;
