@@ -109,29 +109,27 @@ impl Place {
     }
 
     pub fn how_to_go_on(&self) -> String {
-        let (first, down) = match self {
+        match self {
             Self::Own(layout) => {
                 let port = read_ports(layout).map_or(0, |ports| ports.gateway);
-                let kubeconfig = layout.kubeconfig();
-                let bin = layout.bin();
-                (
-                    format!(
-                        "  export KUBECONFIG={} PATH=\"{}:$PATH\"\n  curl http://127.0.0.1:{port}/hello/you",
-                        kubeconfig.display(),
-                        bin.display()
-                    ),
-                    "cargo xtask demo --down".to_owned(),
+                format!(
+                    "  export KUBECONFIG={} PATH=\"{}:$PATH\"\n  \
+                     curl http://127.0.0.1:{port}/hello/you\n  \
+                     kubectl get plugins --watch\n  \
+                     kubectl explain plugin.spec\n  \
+                     cargo xtask demo --down",
+                    layout.kubeconfig().display(),
+                    layout.bin().display()
                 )
             }
-            Self::Given { context, .. } => (
-                format!(
-                    "  kubectl --context {context} -n {} port-forward svc/forward-gateway 8080:80",
-                    release::NAMESPACE
-                ),
-                format!("cargo xtask demo --context {context} --down"),
+            Self::Given { context, .. } => format!(
+                "  kubectl --context {context} --namespace {} port-forward service/forward-gateway 8080:80\n  \
+                 kubectl --context {context} get plugins --watch\n  \
+                 kubectl --context {context} explain plugin.spec\n  \
+                 cargo xtask demo --context {context} --down",
+                release::NAMESPACE
             ),
-        };
-        format!("{first}\n  kubectl get plugins --watch\n  kubectl explain plugin.spec\n  {down}")
+        }
     }
 
     pub fn take_down(&self) -> Result<()> {
