@@ -257,9 +257,10 @@ impl Index {
             Some(ready) => self.own.insert(slice.name_any(), ready),
             None => self.own.remove(&slice.name_any()),
         };
-        let replicas = merge(self.own.values()).into_iter().map(|ready| ready.pod).collect();
+        let replicas: BTreeSet<_> = merge(self.own.values()).into_iter().map(|ready| ready.pod).collect();
         if self.replicas != replicas {
-            tracing::info!(?replicas, "sharing the plugins");
+            let names = replicas.iter().cloned().collect::<Vec<_>>().join(", ");
+            tracing::info!(replicas = names, "sharing the plugins");
             self.replicas = replicas;
             self.touched.extend(self.plugins.keys().cloned());
         }

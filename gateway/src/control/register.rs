@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use forward_crds::{Plugin, Protocol};
 use forward_plan::routes::PluginId;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{Client, ResourceExt};
 use tokio::{
     sync::{mpsc, watch},
@@ -160,7 +160,7 @@ impl State {
                 // When it is gone, there is nothing to write until it is seen again.
                 match plugin {
                     Some(plugin) => {
-                        tracing::debug!(plugin = %id, "registered");
+                        tell(id, &Registration::of(&self.plugin), &Registration::of(&plugin));
                         self.plugin = plugin;
                     }
                     None => self.due = Some(self.written + RETRY.1),
@@ -173,6 +173,17 @@ impl State {
                 self.due = Some(self.written + self.pause * percent / 100);
                 self.pause = (self.pause * 2).min(RETRY.1);
             }
+        }
+    }
+}
+
+/// Log what has turned out otherwise than before.
+fn tell(id: &PluginId, before: &Registration, after: &Registration) {
+    for condition in &after.conditions {
+        let Condition { type_, status, reason, message, .. } = condition;
+        let same = |earlier: &&Condition| earlier.type_ == *type_ && earlier.status == *status;
+        if !before.conditions.iter().any(|earlier| same(&earlier) && earlier.reason == *reason) {
+            tracing::info!(plugin = %id, condition = type_, status, reason, detail = message, "registered");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{Health, HealthStatus, Plugin, Protocol, Route, RouteStatus};
+use forward_plan::ConditionReason;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -56,7 +57,7 @@ enum Offered {
     /// Not every pod has been asked.
     Pending,
     Failed {
-        reason: &'static str,
+        reason: ConditionReason,
         message: String,
     },
     Agreed {
@@ -128,10 +129,10 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
     };
     let (health, healthy) = health(facts, before.health.as_ref());
     let generation = facts.plugin.metadata.generation;
-    let new = |type_: &str, status: &str, reason: &str, message: String| Condition {
+    let new = |type_: &str, (status, reason, message): Verdict| Condition {
         type_: type_.to_owned(),
         status: status.to_owned(),
-        reason: reason.to_owned(),
+        reason: reason.as_str().to_owned(),
         message,
         observed_generation: generation,
         last_transition_time: before
@@ -140,16 +141,17 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
             .map_or(Time(facts.now), |earlier| earlier.last_transition_time.clone()),
     };
     let registered = registered(facts, &offered, &routes)
-        .map(|(status, reason, message)| new(REGISTERED, status, reason, message))
+        .map(|verdict| new(REGISTERED, verdict))
         .or_else(|| before.condition(REGISTERED).cloned());
-    let healthy = healthy.map(|(status, reason, message)| new(HEALTHY, status, reason, message));
+    let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
     let mut registration =
         Registration { routes, health, conditions: registered.into_iter().chain(healthy).collect() };
     registration.sort();
     registration
 }
 
-type Verdict = (&'static str, &'static str, String);
+/// Status, reason and message of a condition.
+type Verdict = (&'static str, ConditionReason, String);
 
 /// What is new about [`REGISTERED`]. It is said of a generation only when that generation's pods
 /// are the ones that have been asked, which is once it is rolled out.
@@ -159,7 +161,7 @@ fn registered(facts: &Facts<'_>, offered: &Offered, routes: &[RouteStatus]) -> O
     }
     match offered {
         Offered::Nobody | Offered::Pending => None,
-        Offered::Failed { reason, message } => Some(("False", reason, message.clone())),
+        Offered::Failed { reason, message } => Some(("False", *reason, message.clone())),
         Offered::Agreed { remark, .. } => {
             let lost = routes.iter().filter_map(|route| route.message.as_deref()).collect::<Vec<_>>();
             if lost.is_empty() {
@@ -169,13 +171,13 @@ fn registered(facts: &Facts<'_>, offered: &Offered, routes: &[RouteStatus]) -> O
                     count => format!("{count} routes are served"),
                 };
                 let remark = remark.as_ref().map(|remark| format!("; {remark}")).unwrap_or_default();
-                return Some(("True", "Registered", format!("{count}{remark}")));
+                return Some(("True", ConditionReason::Registered, format!("{count}{remark}")));
             }
             let mut message = lost.iter().take(NAMED).copied().collect::<Vec<_>>().join("; ");
             if lost.len() > NAMED {
                 message.push_str(&format!("; and {} more", lost.len() - NAMED));
             }
-            Some(("False", "RouteConflict", message))
+            Some(("False", ConditionReason::RouteConflict, message))
         }
     }
 }
@@ -204,8 +206,8 @@ fn offered(facts: &Facts<'_>) -> Offered {
             Some(Ok(description)) => descriptions.push(description),
             Some(Err(error)) => {
                 let reason = match error {
-                    DescribeError::Call(_) => "DescribeFailed",
-                    DescribeError::Route(_) => "InvalidRoute",
+                    DescribeError::Call(_) => ConditionReason::DescribeFailed,
+                    DescribeError::Route(_) => ConditionReason::InvalidRoute,
                 };
                 return Offered::Failed { reason, message: format!("pod {}: {error}", ready.pod) };
             }
@@ -237,11 +239,11 @@ fn health(facts: &Facts<'_>, before: Option<&Health>) -> (Option<Health>, Option
     let found = match facts.plugin.spec.protocol {
         _ if facts.ready.is_empty() => before.map(|_| Found::unknown("no pod is ready")),
         Protocol::Http => Some(Found { status: HealthStatus::Healthy, ..Found::unknown("") }),
-        Protocol::Grpc => polled(facts),
+        Protocol::Grpc => polled(facts, before),
     };
     let Some(found) = found else {
         let health = before.cloned();
-        return (health.clone(), health.map(|health| verdict(&health)));
+        return (health.clone(), health.map(|health| verdict(facts, &health)));
     };
     let same = before.filter(|before| before.status == found.status && before.message == found.message);
     let health = Health {
@@ -250,16 +252,18 @@ fn health(facts: &Facts<'_>, before: Option<&Health>) -> (Option<Health>, Option
         details: found.details,
         timestamp: same.map_or(Time(found.timestamp.unwrap_or(facts.now)), |before| before.timestamp.clone()),
     };
-    let verdict = verdict(&health);
+    let verdict = verdict(facts, &health);
     (Some(health), Some(verdict))
 }
 
-fn verdict(health: &Health) -> Verdict {
-    match health.status {
-        HealthStatus::Healthy => ("True", "Healthy", health.message.clone()),
-        HealthStatus::Unhealthy => ("False", "Unhealthy", health.message.clone()),
-        HealthStatus::Unknown => ("Unknown", "NoReadyEndpoints", health.message.clone()),
-    }
+fn verdict(facts: &Facts<'_>, health: &Health) -> Verdict {
+    let (status, reason) = match health.status {
+        HealthStatus::Healthy => ("True", ConditionReason::Healthy),
+        HealthStatus::Unhealthy => ("False", ConditionReason::Unhealthy),
+        HealthStatus::Unknown if facts.ready.is_empty() => ("Unknown", ConditionReason::NoReadyEndpoints),
+        HealthStatus::Unknown => ("Unknown", ConditionReason::Unknown),
+    };
+    (status, reason, health.message.clone())
 }
 
 struct Found {
@@ -281,8 +285,8 @@ impl Found {
 }
 
 /// The plugin is unhealthy when every ready pod is, and healthy when one is. As long as neither
-/// is known, nothing is.
-fn polled(facts: &Facts<'_>) -> Option<Found> {
+/// is known, what was known before holds.
+fn polled(facts: &Facts<'_>, before: Option<&Health>) -> Option<Found> {
     let pods = facts.ready.iter().map(|ready| (ready, facts.pods.get(&ready.uid)));
     let verdicts = pods.map(|(ready, pod)| (ready, pod, pod.and_then(|pod| pod.verdict))).collect::<Vec<_>>();
     let bad = verdicts.iter().filter(|(.., verdict)| *verdict == Some(false)).collect::<Vec<_>>();
@@ -302,7 +306,11 @@ fn polled(facts: &Facts<'_>) -> Option<Found> {
         };
         return Some(Found { status: HealthStatus::Healthy, message, details, timestamp });
     }
-    let (ready, pod, _) = bad.first().filter(|_| bad.len() == verdicts.len())?;
+    let Some((ready, pod, _)) = bad.first().filter(|_| bad.len() == verdicts.len()) else {
+        let asked = verdicts.iter().find(|(_, pod, _)| pod.is_some_and(|pod| pod.last.is_some()));
+        let known = before.is_some_and(|before| before.status != HealthStatus::Unknown);
+        return asked.filter(|_| !known).map(|(_, pod, _)| Found::unknown(&last(*pod).0));
+    };
     let (message, details, timestamp) = last(*pod);
     let message = if bad.len() > 1 { format!("{}: {message}", ready.pod) } else { message };
     Some(Found { status: HealthStatus::Unhealthy, message, details, timestamp })

@@ -207,12 +207,20 @@ fn is_unhealthy_after_failures_in_a_row_and_healthy_after_one_success() {
 }
 
 #[test]
+fn knows_nothing_of_a_health_that_has_failed_too_seldom() {
+    let case = Case::new(&["a"]).describes("a", &[]).says("a", false, "starting").written();
+    assert_eq!(case.condition("Healthy"), is("Unknown", "Unknown", "starting", 1));
+    let case = case.says("a", false, "starting");
+    assert_eq!(case.condition("Healthy"), is("False", "Unhealthy", "starting", 1));
+}
+
+#[test]
 fn is_unhealthy_only_when_every_pod_is() {
     let mut case = Case::new(&["a", "b"]);
     for _ in 0..THRESHOLD {
         case = case.says("a", false, "broken");
     }
-    assert_eq!(case.condition("Healthy"), None, "b may be well");
+    assert_eq!(case.condition("Healthy"), is("Unknown", "Unknown", "broken", 1), "b may be well");
     case = case.says("b", true, "");
     assert_eq!(case.condition("Healthy"), is("True", "Healthy", "1 of 2 pods unhealthy: pod-a: broken", 1));
     for _ in 0..THRESHOLD {
