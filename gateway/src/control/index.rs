@@ -249,6 +249,10 @@ impl Index {
         if let Some(entry) = self.plugins.get(&id) {
             entry.serving.set_endpoints(&addresses(&self.ready(&id)));
             self.touched.insert(id);
+            let plugin = entry.plugin.clone();
+            if is_going(&plugin) {
+                self.offer_again(&plugin);
+            }
         }
     }
 
@@ -275,6 +279,9 @@ impl Index {
         let created = plugin.creation_timestamp().map_or(0, |time| time.0.as_second());
         let hosts = self.hosts.get(&id.namespace).map_or(&[][..], Vec::as_slice);
         let manifest = plugin.spec.http.as_ref().map_or(&[][..], |http| &http.routes);
+        // A plugin that is going keeps its routes from others while a pod of it answers, no longer.
+        let gone = is_going(plugin) && self.ready(&id).is_empty();
+        let (manifest, announced) = if gone { (&[][..], &[][..]) } else { (manifest, announced) };
         Offer::new(Claimant { id, priority: plugin.spec.priority, created }, hosts, manifest, announced)
     }
 
@@ -327,6 +334,11 @@ pub fn announced(plugin: &Plugin) -> Vec<Route> {
             path: route.path.clone(),
         })
         .collect()
+}
+
+/// Whether a plugin is to be unloaded or deleted.
+fn is_going(plugin: &Plugin) -> bool {
+    !plugin.spec.enabled || plugin.metadata.deletion_timestamp.is_some()
 }
 
 fn id_of(object: &impl ResourceExt) -> PluginId {

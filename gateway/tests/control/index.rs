@@ -85,6 +85,28 @@ fn hands_a_route_to_the_next_when_its_owner_goes() {
 }
 
 #[test]
+fn a_plugin_that_is_going_keeps_its_routes_while_a_pod_answers() {
+    let mut disabled = routes(&["GET /x"]);
+    disabled["priority"] = json!(5);
+    let high = plugin("high", disabled.clone(), json!({}));
+    disabled["enabled"] = json!(false);
+    let mut deleted = high.clone();
+    deleted.metadata.deletion_timestamp =
+        Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap());
+    for going in [plugin("high", disabled, json!({})), deleted] {
+        let mut table = Table::new();
+        table.apply(plugin("low", routes(&["GET /x"]), json!({})));
+        table.apply(high.clone());
+        assert_eq!(table.owner("GET /x"), "high", "without a pod, but to stay");
+        table.take(slice("high", &["high-1"]));
+        table.apply(going);
+        assert_eq!(table.owner("GET /x"), "high", "its pod still answers");
+        table.take(slice("high", &["!high-1"]));
+        assert_eq!(table.owner("GET /x"), "low");
+    }
+}
+
+#[test]
 fn follows_endpoints_whether_they_come_before_or_after_the_plugin() {
     let mut table = Table::new();
     table.take(slice("pay", &["pay-1", "!pay-2"]));
