@@ -1,6 +1,6 @@
 //! The part of the tests that a real cluster is started for.
 
-use std::{env, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -65,9 +65,16 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
         ("FORWARD_GATEWAY_URL", format!("http://127.0.0.1:{}", read_ports(layout)?.gateway)),
         ("FORWARD_AUDIT_LOG", layout.audit_log().display().to_string()),
         ("FORWARD_ARTIFACTS", artifacts().display().to_string()),
-        ("FORWARD_XTASK", env::current_exe()?.display().to_string()),
+        ("FORWARD_XTASK", own_copy()?.display().to_string()),
     ]);
     Ok(variables)
+}
+
+/// This program in a place where no later build replaces it while tests call it.
+fn own_copy() -> Result<PathBuf> {
+    let copy = artifacts().join("xtask");
+    fs::copy("/proc/self/exe", &copy).context("copy this program for the tests")?;
+    Ok(copy)
 }
 
 /// What failing tests leave.
