@@ -154,7 +154,7 @@ fn latencies(encoder: &mut DescriptorEncoder, routes: &[RouteCount<'_>]) -> fmt:
     for RouteCount { plugin, route, totals } in routes {
         let count = totals.buckets.iter().sum::<u64>();
         if count > 0 {
-            let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+            let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
             let buckets = bounds.zip(totals.buckets).collect::<Vec<_>>();
             let labels = [("plugin", *plugin), ("route", *route)];
             histogram(&mut metric.encode_family(&labels)?, totals.seconds, count, &buckets)?;

@@ -71,6 +71,7 @@ async fn serve(args: &Args) -> Result<()> {
     tokio::select! {
         result = admin => result?,
         result = serving => result?,
+        () = workers.died() => anyhow::bail!("a traffic thread has ended"),
     }
     tracing::info!("ending the requests that are under way");
     tokio::task::spawn_blocking(move || workers.stop()).await.context("join the traffic threads")

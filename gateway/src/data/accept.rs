@@ -25,8 +25,6 @@ use super::{
 
 /// The largest request head.
 const MAX_HEAD: usize = 64 * 1024;
-/// How many headers a request may have.
-const MAX_HEADERS: usize = 128;
 /// How long to wait when no connection can be accepted, because there are too many.
 const FULL: Duration = Duration::from_millis(100);
 
@@ -125,7 +123,6 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Op
     };
     let connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
         .max_buf_size(2 * MAX_HEAD)
         .serve_connection(TokioIo::new(Guarded::new(stream, watch.clone())), service)
         .with_upgrades();

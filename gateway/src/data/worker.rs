@@ -15,7 +15,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::{net::TcpListener, runtime::LocalOptions, sync::watch};
+use tokio::{
+    net::TcpListener,
+    runtime::LocalOptions,
+    sync::{Notify, watch},
+};
 
 use super::{
     accept::{Connections, accept},
@@ -112,7 +116,17 @@ pub struct Worker {
 pub struct Workers {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    died: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// Tells when its thread ends, even by a panic.
+struct Alarm(Arc<Notify>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Workers {
@@ -125,19 +139,28 @@ impl Workers {
             listeners.push(bind(address)?);
         }
         let (stop, stopped) = watch::channel(false);
+        let died = Arc::new(Notify::new());
         let mut threads = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread();
-            let (shared, stopped) = (shared.clone(), stopped.clone());
+            let (shared, stopped, alarm) = (shared.clone(), stopped.clone(), Alarm(died.clone()));
             let thread = std::thread::Builder::new().name(format!("traffic-{index}"));
-            threads.push(thread.spawn(move || run(runtime, index, shared, listener, stopped))?);
+            threads.push(thread.spawn(move || {
+                let _alarm = alarm;
+                run(runtime, index, shared, listener, stopped);
+            })?);
         }
-        Ok(Self { address, stop, threads })
+        Ok(Self { address, stop, died, threads })
     }
 
     /// Where they listen.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Resolves when a thread has ended that was not told to.
+    pub async fn died(&self) {
+        self.died.notified().await;
     }
 
     /// Accept no more connections, end the requests that are under way, and the threads. Blocks

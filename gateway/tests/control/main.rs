@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
 
 mod index;
+mod metrics;
 mod objects;
 mod registration;
 mod verdict;

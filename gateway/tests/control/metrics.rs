@@ -1,0 +1,57 @@
+//! What Prometheus reads.
+
+use std::{sync::Arc, time::Duration};
+
+use forward_gateway::{
+    control::index::{Handle, Index, Object},
+    data::{
+        snapshot::Match,
+        stats::UpstreamError,
+        worker::{Settings, Shared},
+    },
+    metrics::{Calls, Metrics},
+};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::objects::{plugin, routes, slice};
+
+#[test]
+fn adds_up_the_workers_by_plugin_and_route() {
+    let shared = Shared::new(Settings::default(), 2);
+    let index = Handle::new(Index::new(shared.clone(), "gateway-a"));
+    index.change(|index| {
+        index.apply(Object::Plugin(Arc::new(plugin("pay", routes(&["GET /pay/:id"]), json!({})))));
+        index.apply(slice("pay", &["pay-1", "pay-2"]));
+    });
+    let Match::Route(route) = shared.snapshot.load().find("", &Method::GET, "/pay/1") else {
+        panic!("no route");
+    };
+    for worker in [0, 1, 1] {
+        route.stats[worker].record(&Method::GET, StatusCode::OK, Duration::from_millis(3));
+    }
+    route.plugin.stats[1].enter();
+    route.plugin.stats[0].error(UpstreamError::Timeout);
+    shared.unmatched[0].record(&Method::POST, StatusCode::NOT_FOUND, Duration::ZERO);
+    let calls = Calls::default();
+    calls.described(true);
+    calls.health(None);
+    let text = Metrics::new(shared, index, &calls).render().unwrap();
+    for line in [
+        r#"forward_gateway_requests_total{plugin="shop/pay",route="/pay/:id",method="GET",status="2xx"} 3"#,
+        r#"forward_gateway_requests_total{plugin="",route="",method="POST",status="4xx"} 1"#,
+        r#"forward_gateway_request_duration_seconds_bucket{le="0.005",plugin="shop/pay",route="/pay/:id"} 3"#,
+        r#"forward_gateway_request_duration_seconds_bucket{le="0.0025",plugin="shop/pay",route="/pay/:id"} 0"#,
+        r#"forward_gateway_request_duration_seconds_bucket{le="+Inf",plugin="shop/pay",route="/pay/:id"} 3"#,
+        r#"forward_gateway_request_duration_seconds_count{plugin="shop/pay",route="/pay/:id"} 3"#,
+        r#"forward_gateway_upstream_errors_total{plugin="shop/pay",kind="timeout"} 1"#,
+        r#"forward_gateway_in_flight{plugin="shop/pay"} 1"#,
+        r#"forward_gateway_endpoints{plugin="shop/pay"} 2"#,
+        r#"forward_gateway_describes_total{outcome="ok"} 1"#,
+        r#"forward_gateway_health_checks_total{outcome="failed"} 1"#,
+        "forward_gateway_routes 1",
+        "forward_gateway_snapshot_version 1",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+}
