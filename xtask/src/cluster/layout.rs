@@ -84,6 +84,11 @@ impl Layout {
         self.dir.with_extension("lock")
     }
 
+    /// Held by a run that needs the cluster for itself.
+    pub fn reservation(&self) -> PathBuf {
+        self.dir.with_extension("reserved")
+    }
+
     /// Exists once the cluster was seen working.
     pub fn ready(&self) -> PathBuf {
         self.dir.join("ready")

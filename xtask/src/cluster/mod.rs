@@ -17,7 +17,7 @@ use std::{
     env,
     fs::{self, File, TryLockError},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -205,15 +205,23 @@ fn restart(layout: &Layout, component: &str) -> Result<()> {
     start::await_api_server(layout)
 }
 
+/// Keeps a cluster for a run of several commands; whoever else asks for it waits until the file is dropped.
+pub fn reserve(layout: &Layout) -> Result<File> {
+    lock_file(&layout.reservation(), &format!("another run to be done with the cluster \"{}\"", layout.name))
+}
+
 /// One command at a time changes a cluster; the others wait for it.
 fn lock(layout: &Layout) -> Result<File> {
-    let path = layout.lock();
+    lock_file(&layout.lock(), &format!("another command to finish with the cluster \"{}\"", layout.name))
+}
+
+fn lock_file(path: &Path, awaited: &str) -> Result<File> {
     fs::create_dir_all(path.parent().context("the cache")?)?;
-    let file = File::create(&path)?;
+    let file = File::create(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another command to finish with the cluster \"{}\"", layout.name);
+            eprintln!("waiting for {awaited}");
             file.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error).context("lock the cluster"),

@@ -23,6 +23,8 @@ impl Suite {
         let layout = CLUSTER.parse().and_then(Layout::new);
         let layout = self.must(layout)?;
         self.heading("a cluster with Forward on it");
+        let reserved = cluster::reserve(&layout);
+        let _reserved = self.must(reserved)?;
         let ready = set_up(&layout);
         let outcome = match self.must(ready) {
             Ok(variables) => {
