@@ -120,6 +120,9 @@ fn passes_values_on() -> Result<()> {
         "gateway.service.nodePort=30080",
         "gateway.drain=20s",
         "gateway.workers=3",
+        "gateway.upstreamTimeout=1m",
+        "gateway.trustedProxies={10.0.0.0/8,fd00::/8}",
+        "gateway.accessLog=true",
         "operator.priorityClassName=system-cluster-critical",
     ])?;
     let deployments = of_kind(&objects, "Deployment");
@@ -131,7 +134,14 @@ fn passes_values_on() -> Result<()> {
     assert_eq!(gateway["containers"][0]["image"], "registry.example/forward/gateway:9.9.9");
     assert_eq!(
         gateway["containers"][0]["args"],
-        json!(["--service=forward-gateway", "--drain=20s", "--workers=3"])
+        json!([
+            "--service=forward-gateway",
+            "--drain=20s",
+            "--workers=3",
+            "--upstream-timeout=1m",
+            "--trusted-proxies=10.0.0.0/8,fd00::/8",
+            "--access-log",
+        ])
     );
     assert_eq!(gateway["terminationGracePeriodSeconds"], 60);
     assert_eq!(gateway["imagePullSecrets"], json!([{"name": "pull"}]));
