@@ -196,8 +196,113 @@ impl Object {
         self.meta().namespace.clone().unwrap_or_default()
     }
 
-    /// The plugin that an owned object says it belongs to.
+    /// The plugin that an object was made for. The label alone does not tell: people copy it onto
+    /// objects of their own, as `kubectl expose` does.
     fn plugin(&self) -> Option<String> {
-        self.meta().labels.as_ref()?.get(PLUGIN_LABEL).cloned()
+        let plugin = self.meta().labels.as_ref()?.get(PLUGIN_LABEL)?;
+        let is_its = match self {
+            Self::Plugin(_) | Self::System(_) => false,
+            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) => {
+                self.meta().name.as_ref() == Some(plugin)
+            }
+            Self::ConfigMap(_) => self.controller(Plugin::kind(&()).as_ref()) == Some(plugin),
+            // A ReplicaSet has the name of its Deployment and a hash without hyphens.
+            Self::Pod(_) => self
+                .controller("ReplicaSet")
+                .and_then(|name| name.rsplit_once('-'))
+                .is_some_and(|(deployment, _)| deployment == plugin),
+        };
+        is_its.then(|| plugin.clone())
+    }
+
+    /// The name of the object's controller, where that is of the kind.
+    fn controller(&self, kind: &str) -> Option<&String> {
+        let owners = self.meta().owner_references.as_ref()?;
+        let owner = owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
+        Some(&owner.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn metadata(name: &str, owner: Option<(&str, &str)>) -> Value {
+        let owners: Vec<_> = owner
+            .into_iter()
+            .map(|(kind, name)| {
+                json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "u", "controller": true})
+            })
+            .collect();
+        json!({"metadata": {"name": name, "namespace": "shop", "labels": {"goforward.dev/plugin": "cart"},
+                            "ownerReferences": owners}})
+    }
+
+    fn cart() -> Object {
+        let plugin = json!({"metadata": {"name": "cart", "namespace": "shop", "uid": "u", "generation": 1},
+                            "spec": {"version": "1.0.0", "image": "cart"}});
+        Object::Plugin(Arc::new(serde_json::from_value(plugin).unwrap()))
+    }
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        index.apply(cart());
+        index
+    }
+
+    fn of<K: DeserializeOwned>(
+        wrap: fn(Arc<K>) -> Object,
+        name: &str,
+        owner: Option<(&str, &str)>,
+    ) -> Object {
+        wrap(Arc::new(serde_json::from_value(metadata(name, owner)).unwrap()))
+    }
+
+    #[test]
+    fn wakes_the_plugin_whose_object_changed() {
+        let mut index = index();
+        for object in [
+            of(Object::Deployment, "cart", None),
+            of(Object::Service, "cart", None),
+            of(Object::ServiceAccount, "cart", None),
+            of(Object::ConfigMap, "cart-config-1", Some(("Plugin", "cart"))),
+            of(Object::Pod, "cart-1-x", Some(("ReplicaSet", "cart-1"))),
+        ] {
+            assert_eq!(index.apply(object.clone()), [ObjectRef::new("cart").within("shop")]);
+            assert_eq!(index.delete(object), [ObjectRef::new("cart").within("shop")]);
+        }
+        assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+    }
+
+    #[test]
+    fn leaves_objects_alone_that_only_carry_the_label() {
+        let mut index = index();
+        for object in [
+            of(Object::Deployment, "another", None),
+            of(Object::Service, "cart-public", None),
+            of(Object::ServiceAccount, "shop", None),
+            of(Object::ConfigMap, "settings", None),
+            of(Object::ConfigMap, "settings", Some(("Plugin", "another"))),
+            of(Object::Pod, "debug", None),
+            of(Object::Pod, "cart-more-1-x", Some(("ReplicaSet", "cart-more-1"))),
+        ] {
+            assert_eq!(index.apply(object), []);
+        }
+        assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+    }
+
+    #[test]
+    fn forgets_a_namespace_with_its_last_object() {
+        let mut index = index();
+        let service = of(Object::Service, "cart", None);
+        index.apply(service.clone());
+        index.delete(cart());
+        assert!(index.snapshot("shop", "cart").is_none());
+        assert_eq!(index.tenants.len(), 1, "the Service is still there");
+        index.delete(service);
+        assert!(index.tenants.is_empty());
     }
 }
