@@ -71,7 +71,16 @@ fn workload(deployment: &Deployment) -> Workload {
             && available_replicas.unwrap_or(0) == wanted
             && ready_replicas.unwrap_or(0) == wanted,
         progress_deadline_exceeded: seen && passed_deadline(deployment).is_some(),
+        pods_refused: pods_refused(deployment).filter(|_| seen),
     }
+}
+
+/// What the API server said when the Deployment's ReplicaSet could not make a pod: no such
+/// ServiceAccount, a quota that is used up, a policy.
+fn pods_refused(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True")?;
+    failure.message.clone().or_else(|| failure.reason.clone())
 }
 
 /// The deadline in seconds, once the Deployment controller says that it has passed.
@@ -201,7 +210,7 @@ mod tests {
 
     #[test]
     fn observes_each_case() {
-        golden::check("observe", "observed", 8, |case: Case| {
+        golden::check("observe", "observed", 10, |case: Case| {
             let pods = case.pods.into_iter().map(|pod| (pod.name_any(), Arc::new(pod))).collect();
             let live = Live { deployment: Some(Arc::new(case.deployment)), pods, ..Live::default() };
             serde_saphyr::to_string(&observe(&live)).unwrap()

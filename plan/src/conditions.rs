@@ -94,6 +94,8 @@ reasons! {
     NeverReady,
     /// The container cannot be made.
     ContainerNotCreated,
+    /// The API server takes no pod.
+    PodsRefused,
     /// The pods took too long, and none says why.
     ProgressDeadlineExceeded,
     /// The gateway has not looked at it yet.
@@ -280,12 +282,12 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
 }
 
 /// Whether a problem does not pass by itself, as far as one can tell. A missing Secret or a full
-/// cluster can; they are given until the Deployment's deadline.
+/// cluster can, and so can a quota; they are given until the Deployment's deadline.
 fn is_final(problem: &Problem) -> bool {
     match problem {
         Problem::ImageNotPulled { .. } | Problem::NeverReady { .. } => true,
         Problem::Exited { restarts, .. } | Problem::OutOfMemory { restarts, .. } => *restarts >= CRASHES,
-        Problem::Unschedulable { .. } | Problem::CreateFailed { .. } => false,
+        Problem::Unschedulable { .. } | Problem::CreateFailed { .. } | Problem::PodsRefused { .. } => false,
     }
 }
 
@@ -344,5 +346,6 @@ fn problem_code(problem: &Problem) -> ConditionReason {
         Problem::Unschedulable { .. } => ConditionReason::Unschedulable,
         Problem::NeverReady { .. } => ConditionReason::NeverReady,
         Problem::CreateFailed { .. } => ConditionReason::ContainerNotCreated,
+        Problem::PodsRefused { .. } => ConditionReason::PodsRefused,
     }
 }

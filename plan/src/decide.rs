@@ -109,9 +109,8 @@ impl Namespace {
         let version = facts.plugin.spec.version.clone();
         let rolled_out = facts.is_rolled_out(&self.settings);
         if !rolled_out && facts.failure().is_some() {
-            let pod = facts.troubled_pod();
-            return match pod.and_then(|pod| Some((pod, pod.problem.clone()?))) {
-                Some((pod, problem)) => Reason::Failed { version, pod: pod.name.clone(), problem },
+            return match facts.problem() {
+                Some(problem) => Reason::Failed { version, problem },
                 None => Reason::Overdue { version },
             };
         }

@@ -7,7 +7,7 @@ use forward_crds::{FORCE_DELETE, Plugin, PluginState};
 use semver::{Version, VersionReq};
 
 use crate::{
-    model::{Observed, Pod, PodPhase, Settings, Workload, revision},
+    model::{Observed, PodPhase, Problem, Settings, Workload, revision},
     reason::Failure,
 };
 
@@ -117,18 +117,22 @@ impl Facts {
         self.is_applied(settings) && self.workload().is_some_and(done)
     }
 
-    /// The pod of the newest template that has most to tell about why it does not come up.
-    pub fn troubled_pod(&self) -> Option<&Pod> {
-        let pods = self.observed.pods.iter().filter(|pod| pod.current && pod.problem.is_some());
-        pods.max_by_key(|pod| {
-            let restarts = pod.problem.as_ref().map_or(0, |problem| problem.restarts());
-            (restarts, std::cmp::Reverse(&pod.name))
-        })
+    /// What keeps the newest template from coming up: what the pod says that has most to tell, or
+    /// why there is none.
+    pub fn problem(&self) -> Option<Problem> {
+        let pods = self.observed.pods.iter().filter(|pod| pod.current);
+        let problems = pods.filter_map(|pod| Some((pod.problem.as_ref()?, &pod.name)));
+        let worst = problems.max_by_key(|(problem, name)| (problem.restarts(), std::cmp::Reverse(*name)));
+        let refused = || {
+            let message = self.workload()?.pods_refused.clone()?;
+            Some(Problem::PodsRefused { message })
+        };
+        worst.map(|(problem, _)| problem.clone()).or_else(refused)
     }
 
     pub fn failure(&self) -> Option<Failure> {
-        if let Some(problem) = self.troubled_pod().and_then(|pod| pod.problem.as_ref()) {
-            return Some(problem.into());
+        if let Some(problem) = self.problem() {
+            return Some((&problem).into());
         }
         let overdue = self.workload().is_some_and(|workload| workload.progress_deadline_exceeded);
         overdue.then_some(Failure::Overdue)

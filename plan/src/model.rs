@@ -42,6 +42,9 @@ pub struct Workload {
     pub rolled_out: bool,
     /// The Deployment controller has given up waiting for progress.
     pub progress_deadline_exceeded: bool,
+    /// What the API server says against making its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_refused: Option<String>,
 }
 
 /// One pod of a plugin.
@@ -120,6 +123,11 @@ pub enum Problem {
         /// What the kubelet says.
         message: String,
     },
+    /// The API server takes no pod.
+    PodsRefused {
+        /// What it says.
+        message: String,
+    },
 }
 
 /// The settings of a namespace, with defaults filled in.
@@ -186,6 +194,7 @@ impl fmt::Display for Problem {
             Self::Unschedulable { message } => write!(f, "no node takes its pod: {message}"),
             Self::NeverReady { after } => write!(f, "is up but was not ready within {after}"),
             Self::CreateFailed { message } => write!(f, "its container cannot be made: {message}"),
+            Self::PodsRefused { message } => write!(f, "its pods are refused: {message}"),
         }
     }
 }

@@ -80,8 +80,6 @@ pub enum Reason {
     Failed {
         /// The version that fails.
         version: String,
-        /// The pod that says it.
-        pod: String,
         /// What is wrong with it.
         problem: Problem,
     },
@@ -221,6 +219,8 @@ pub enum Failure {
     NeverReady,
     /// See [`Problem::CreateFailed`].
     CreateFailed,
+    /// See [`Problem::PodsRefused`].
+    PodsRefused,
     /// No pod says why, and the deadline has passed.
     Overdue,
 }
@@ -234,6 +234,7 @@ impl From<&Problem> for Failure {
             Problem::Unschedulable { .. } => Self::Unschedulable,
             Problem::NeverReady { .. } => Self::NeverReady,
             Problem::CreateFailed { .. } => Self::CreateFailed,
+            Problem::PodsRefused { .. } => Self::PodsRefused,
         }
     }
 }
@@ -312,6 +313,7 @@ impl fmt::Display for Failure {
             Self::Unschedulable => "no node takes it",
             Self::NeverReady => "it is never ready",
             Self::CreateFailed => "its container cannot be made",
+            Self::PodsRefused => "its pods are refused",
             Self::Overdue => "it took too long",
         })
     }
