@@ -3,6 +3,7 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use forward_crds::Plugin;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
@@ -111,15 +112,18 @@ impl Writer<'_> {
         self.check_owner_of(K::NAME, &live.name_any(), live.owner_references())
     }
 
-    fn check_owner_of(
-        &self,
-        kind: &'static str,
-        name: &str,
-        owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
-    ) -> Result<(), Error> {
+    fn check_owner_of(&self, kind: &'static str, name: &str, owners: &[OwnerReference]) -> Result<(), Error> {
         let uid = self.plugin.uid();
         if owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref()) {
             return Ok(());
+        }
+        let is_before = |owner: &OwnerReference| {
+            owner.kind == Plugin::NAME
+                && owner.name == self.plugin.name_any()
+                && Some(&owner.uid) != uid.as_ref()
+        };
+        if owners.iter().any(is_before) {
+            return Err(Error::LeftBehind { kind, name: name.to_owned() });
         }
         Err(Error::ForeignObject { kind, name: name.to_owned() })
     }

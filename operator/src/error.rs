@@ -9,6 +9,8 @@ pub enum Error {
         "{kind} {name:?} exists and does not belong to this plugin; rename the plugin or delete that object"
     )]
     ForeignObject { kind: &'static str, name: String },
+    #[error("{kind} {name:?} of a deleted plugin of this name is not collected yet")]
+    LeftBehind { kind: &'static str, name: String },
     #[error("the API server refused {kind} {name:?}: {message}")]
     Refused { kind: &'static str, name: String, message: String },
     #[error("{action} {kind} {name:?}")]
@@ -24,7 +26,7 @@ pub enum Error {
 pub enum Category {
     /// The spec leads to an object that cannot be: waits for a change.
     Invalid,
-    /// Somebody else wrote at the same time.
+    /// Somebody else writes at the same time.
     Conflict,
     /// The API server did not answer, or not in time.
     Transient,
@@ -35,6 +37,7 @@ impl Error {
         match self {
             Self::ForeignObject { .. } | Self::Refused { .. } | Self::Build { .. } => Category::Invalid,
             Self::Call { source: kube::Error::Api(status), .. } if status.is_conflict() => Category::Conflict,
+            Self::LeftBehind { .. } => Category::Conflict,
             Self::Call { .. } | Self::Timeout { .. } => Category::Transient,
         }
     }

@@ -20,7 +20,11 @@ fn plugin() -> Plugin {
 }
 
 fn config_map(owner: &str, value: &str) -> ConfigMap {
-    let owner = json!({"apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin", "name": "hello", "uid": owner, "controller": true});
+    owned_by("Plugin", "hello", owner, value)
+}
+
+fn owned_by(kind: &str, name: &str, uid: &str, value: &str) -> ConfigMap {
+    let owner = json!({"apiVersion": "any/v1", "kind": kind, "name": name, "uid": uid, "controller": true});
     serde_json::from_value(json!({
         "metadata": {"name": "hello-config", "namespace": "shop", "ownerReferences": [owner]},
         "data": {"config.json": value},
@@ -85,7 +89,7 @@ async fn looks_before_it_makes_a_new_object() {
 
 #[tokio::test]
 async fn leaves_the_object_of_somebody_else_alone() {
-    let found = config_map("u-2", "{}");
+    let found = owned_by("Plugin", "another", "u-2", "{}");
     let meta =
         json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found.metadata});
     let result = apply_against(None, async |mut server| {
@@ -96,6 +100,13 @@ async fn leaves_the_object_of_somebody_else_alone() {
     assert!(matches!(error, Error::ForeignObject { kind: "ConfigMap", .. }), "{error}");
     let error = apply_against(Some(found), async |server| server).await.unwrap_err();
     assert_eq!(error.category(), Category::Invalid);
+}
+
+#[tokio::test]
+async fn waits_for_the_objects_of_a_deleted_plugin_of_the_same_name() {
+    let error = apply_against(Some(config_map("u-0", "{}")), async |server| server).await.unwrap_err();
+    assert!(matches!(error, Error::LeftBehind { .. }), "{error}");
+    assert_eq!(error.category(), Category::Conflict);
 }
 
 #[tokio::test]
