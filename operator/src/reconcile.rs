@@ -26,7 +26,8 @@ use crate::{
     error::{Category, Error},
     index::{Index, Live, Snapshot},
     metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
-    status, teardown,
+    status,
+    teardown::{self, Progress},
 };
 
 /// When an object is looked at again whose spec the API server refused: what stood in the way
@@ -98,38 +99,47 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     }
     let acted = act(&writer, &snapshot).await;
     let mut desired = status::build(plugin, live, decision, Timestamp::now());
-    if let Err(error) = &acted {
-        if error.category() != Category::Invalid {
-            return acted;
-        }
-        status::refuse(&mut desired, plugin, error, Timestamp::now());
+    match acted {
+        // There is nothing left to write a status to.
+        Ok(Done { gone: true, .. }) => return Ok((true, controller::Action::await_change())),
+        Err(error) if error.category() != Category::Invalid => return Err(error),
+        Err(ref error) => status::refuse(&mut desired, plugin, error, Timestamp::now()),
+        Ok(_) => {}
     }
-    let gone = deleting && decision.action == Action::Delete;
-    if !gone {
-        let wrote = write_status(context, plugin, &desired).await?;
-        return acted.map(|(applied, action)| (applied || wrote, action));
-    }
-    acted
+    let told = write_status(context, plugin, &desired).await?;
+    acted.map(|done| (done.wrote || told, done.next))
 }
 
-/// Do what was decided. Answers whether anything was written, and when to look again.
-async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<(bool, controller::Action), Error> {
-    let wait = controller::Action::await_change();
+/// What came of a decision.
+struct Done {
+    /// Whether an object was written or deleted.
+    wrote: bool,
+    /// Whether the plugin was let go.
+    gone: bool,
+    /// When to look again.
+    next: controller::Action,
+}
+
+impl Done {
+    fn new(wrote: bool) -> Self {
+        Self { wrote, gone: false, next: controller::Action::await_change() }
+    }
+}
+
+/// Do what was decided.
+async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<Done, Error> {
     match snapshot.decision.action {
-        Action::Apply => Ok((apply(writer, snapshot, snapshot.plugin.spec.replicas).await?, wait)),
-        Action::Stop => Ok((apply(writer, snapshot, 0).await?, wait)),
-        Action::Hold => Ok((false, wait)),
-        Action::Unload => match &snapshot.live.deployment {
-            Some(deployment) => {
-                writer.delete(&**deployment).await?;
-                Ok((true, wait))
+        Action::Apply => Ok(Done::new(apply(writer, snapshot, snapshot.plugin.spec.replicas).await?)),
+        Action::Stop => Ok(Done::new(apply(writer, snapshot, 0).await?)),
+        Action::Hold => Ok(Done::new(false)),
+        Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
+        Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Timestamp::now()).await? {
+            Progress::Asked { now } => Done::new(now),
+            Progress::Left(left) => {
+                Done { next: controller::Action::requeue(left.unsigned_abs()), ..Done::new(false) }
             }
-            None => Ok((false, wait)),
-        },
-        Action::Delete => match teardown::remove(writer, &snapshot.live, Timestamp::now()).await? {
-            Some(left) => Ok((false, controller::Action::requeue(left.unsigned_abs()))),
-            None => Ok((true, wait)),
-        },
+            Progress::Gone => Done { gone: true, ..Done::new(true) },
+        }),
     }
 }
 
@@ -217,3 +227,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,28 +26,40 @@ pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
     set_finalizers(writer, &[FINALIZER]).await
 }
 
-/// Remove the Deployment, and once no pod is left, the finalizer. Answers with the time until a
-/// lost pod stops holding this up, where one does.
-pub async fn remove(
-    writer: &Writer<'_>,
-    live: &Live,
-    now: Timestamp,
-) -> Result<Option<SignedDuration>, Error> {
-    if let Some(deployment) = &live.deployment {
-        writer.delete(&**deployment).await?;
-        return Ok(None);
+/// Tell the Deployment to go. Answers whether that was still to be said.
+pub async fn unload(writer: &Writer<'_>, live: &Live) -> Result<bool, Error> {
+    match live.deployment.as_ref().filter(|deployment| deployment.meta().deletion_timestamp.is_none()) {
+        Some(deployment) => writer.delete(&**deployment).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// How far the end of a plugin has come.
+pub enum Progress {
+    /// The Deployment was told to go, `now` or before; its events come back here.
+    Asked { now: bool },
+    /// Pods are left. They hold this up for that long at most.
+    Left(SignedDuration),
+    /// The finalizer is off, and the plugin with it unless others hold it.
+    Gone,
+}
+
+/// Remove the Deployment, and once no pod is left, the finalizer.
+pub async fn remove(writer: &Writer<'_>, live: &Live, now: Timestamp) -> Result<Progress, Error> {
+    if live.deployment.is_some() {
+        return Ok(Progress::Asked { now: unload(writer, live).await? });
     }
     let left = live.pods.values().map(|pod| match &pod.meta().deletion_timestamp {
         Some(at) => now.duration_until(at.0) + LOST,
         None => LOST,
     });
     if let Some(left) = left.max().filter(|left| left.is_positive()) {
-        return Ok(Some(left));
+        return Ok(Progress::Left(left));
     }
     if writer.plugin.finalizers().iter().any(|name| name == FINALIZER) {
         set_finalizers(writer, &[]).await?;
     }
-    Ok(None)
+    Ok(Progress::Gone)
 }
 
 /// The operator's finalizers; those of others stay.

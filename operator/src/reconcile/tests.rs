@@ -1,0 +1,282 @@
+//! Whole reconciliations against an API server that plays scenarios.
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+};
+use kube::{client::Body, runtime::events::Reporter};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::index::Object;
+
+/// A call to the API server. Events are answered and not recorded.
+#[derive(Debug)]
+struct Call {
+    method: Method,
+    /// What it is about, from the namespace on.
+    path: String,
+    body: Value,
+}
+
+/// What the API server answers instead of what it should.
+type Trouble = fn(&Call) -> Option<StatusCode>;
+
+const NO_TROUBLE: Trouble = |_| None;
+
+struct Run {
+    result: Result<controller::Action, Error>,
+    calls: Vec<Call>,
+}
+
+impl Run {
+    /// Method and path of every call.
+    fn lines(&self) -> Vec<String> {
+        self.calls.iter().map(|call| format!("{} {}", call.method, call.path)).collect()
+    }
+
+    fn body(&self, method: Method, path: &str) -> &Value {
+        let found = self.calls.iter().find(|call| call.method == method && call.path == path);
+        &found.unwrap_or_else(|| panic!("no {method} {path} in {:?}", self.lines())).body
+    }
+
+    /// Status and reason of a condition in the status that was written.
+    fn condition(&self, type_: &str) -> (&str, &str) {
+        let conditions = self.body(Method::PATCH, "plugins/hello/status")["status"]["conditions"].as_array();
+        let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == type_)).unwrap();
+        (found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+    }
+}
+
+/// Reconcile the plugin `hello` when `objects` are there.
+async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
+    let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let client = Client::new(service, "shop");
+    let mut index = Index::default();
+    for object in objects {
+        index.apply(object);
+    }
+    let plugin = index.snapshot("shop", "hello").unwrap().plugin;
+    let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        index: Arc::new(Mutex::new(index)),
+        metrics: Arc::new(Metrics::new()),
+        retries: Mutex::default(),
+    });
+    let serve = tokio::spawn(async move {
+        let mut calls = Vec::new();
+        while let Some((request, send)) = server.next_request().await {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let call = Call { method: parts.method, path, body };
+            let (status, body) = answer(&call, trouble(&call));
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            send.send_response(Response::builder().status(status).body(body).unwrap());
+            if !call.path.starts_with("events") {
+                calls.push(call);
+            }
+        }
+        calls
+    });
+    let result = reconcile(plugin, context).await;
+    Run { result, calls: serve.await.unwrap() }
+}
+
+/// What is not there is not found; what is written is as it was sent.
+fn answer(call: &Call, trouble: Option<StatusCode>) -> (StatusCode, Value) {
+    let refusal = |code: StatusCode| {
+        let reason = match code {
+            StatusCode::NOT_FOUND => "NotFound",
+            StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
+            _ => "Other",
+        };
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+               "reason": reason, "message": "no"})
+    };
+    match trouble {
+        Some(code) => (code, refusal(code)),
+        None if call.method == Method::GET => (StatusCode::NOT_FOUND, refusal(StatusCode::NOT_FOUND)),
+        None if call.path.starts_with("plugins/") => (StatusCode::OK, manifest(json!({}), json!({}))),
+        None if call.method == Method::DELETE => {
+            (StatusCode::OK, json!({"kind": "Status", "status": "Success"}))
+        }
+        None => (StatusCode::OK, call.body.clone()),
+    }
+}
+
+fn manifest(metadata: Value, spec: Value) -> Value {
+    let mut plugin = json!({
+        "metadata": {"name": "hello", "namespace": "shop", "uid": "u-1", "generation": 1,
+                     "finalizers": [forward_crds::FINALIZER]},
+        "spec": {"version": "1.0.0", "image": "hello:1.0.0"},
+    });
+    for (part, changes) in [("metadata", metadata), ("spec", spec)] {
+        plugin[part].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    }
+    plugin
+}
+
+fn read<K: DeserializeOwned>(wrap: fn(Arc<K>) -> Object, value: Value) -> Object {
+    wrap(Arc::new(serde_json::from_value(value).unwrap()))
+}
+
+fn plugin(metadata: Value, spec: Value) -> Object {
+    read(Object::Plugin, manifest(metadata, spec))
+}
+
+fn deleted() -> Value {
+    json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})
+}
+
+/// The objects that a run wrote, as they are there afterwards.
+fn written(run: &Run) -> Vec<Object> {
+    let kinds = |call: &Call| -> Option<Object> {
+        let (kind, _) = call.path.split_once('/')?;
+        let mut body = call.body.clone();
+        body["metadata"]["uid"] = "u-2".into();
+        Some(match kind {
+            "serviceaccounts" => read::<ServiceAccount>(Object::ServiceAccount, body),
+            "configmaps" => read::<ConfigMap>(Object::ConfigMap, body),
+            "services" => read::<Service>(Object::Service, body),
+            "deployments" => read::<Deployment>(Object::Deployment, body),
+            _ => return None,
+        })
+    };
+    run.calls.iter().filter(|call| call.method == Method::PATCH).filter_map(kinds).collect()
+}
+
+/// The Deployment among `objects` becomes one whose pods are all ready.
+fn roll_out(objects: &mut [Object]) {
+    for object in objects {
+        if let Object::Deployment(deployment) = object {
+            let status =
+                json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+            Arc::make_mut(deployment).status = serde_json::from_value(status).unwrap();
+        }
+    }
+}
+
+fn old_config() -> Object {
+    let owner = json!({"apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin", "name": "hello", "uid": "u-1",
+                       "controller": true});
+    let labels = json!({"goforward.dev/plugin": "hello"});
+    let metadata = json!({"name": "hello-config-old", "namespace": "shop", "uid": "u-3", "labels": labels,
+                          "ownerReferences": [owner]});
+    read::<ConfigMap>(Object::ConfigMap, json!({"metadata": metadata}))
+}
+
+/// A pod of the plugin.
+fn pod() -> Object {
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "hello-1", "uid": "u-4",
+                       "controller": true});
+    let labels = json!({"goforward.dev/plugin": "hello"});
+    let metadata =
+        json!({"name": "hello-1-x", "namespace": "shop", "labels": labels, "ownerReferences": [owner]});
+    read::<Pod>(Object::Pod, json!({"metadata": metadata}))
+}
+
+#[tokio::test]
+async fn a_new_plugin_gets_its_finalizer_then_its_objects_then_a_status() {
+    let run = reconcile_with(vec![plugin(json!({"finalizers": []}), json!({}))], NO_TROUBLE).await;
+    run.result.as_ref().unwrap();
+    let writes: Vec<_> = run.calls.iter().filter(|call| call.method == Method::PATCH).collect();
+    let kinds: Vec<_> = writes.iter().map(|call| call.path.split('/').next().unwrap()).collect();
+    assert_eq!(kinds, ["plugins", "serviceaccounts", "configmaps", "services", "deployments", "plugins"]);
+    assert_eq!(writes[0].body["metadata"]["finalizers"], json!([forward_crds::FINALIZER]));
+    assert_eq!(run.condition("Ready"), ("False", "RollingOut"));
+}
+
+#[tokio::test]
+async fn a_plugin_that_stands_costs_no_call() {
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let mut objects = written(&first);
+    roll_out(&mut objects);
+    let mut there = manifest(json!({}), json!({}));
+    objects.insert(0, read(Object::Plugin, there.clone()));
+    let second = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    assert_eq!(second.lines(), ["PATCH plugins/hello/status"]);
+    there["status"] = second.calls[0].body["status"].clone();
+    objects[0] = read(Object::Plugin, there);
+    let third = reconcile_with(objects, NO_TROUBLE).await;
+    assert!(third.calls.is_empty(), "{:?}", third.lines());
+}
+
+#[tokio::test]
+async fn a_suspended_plugin_keeps_its_objects_and_gets_no_pods() {
+    let run =
+        reconcile_with(vec![plugin(json!({}), json!({"suspend": true, "replicas": 3}))], NO_TROUBLE).await;
+    assert_eq!(run.body(Method::PATCH, "deployments/hello")["spec"]["replicas"], 0);
+    run.body(Method::PATCH, "services/hello");
+}
+
+#[tokio::test]
+async fn a_disabled_plugin_loses_that_very_deployment() {
+    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    objects.push(plugin(json!({"generation": 2}), json!({"enabled": false})));
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["DELETE deployments/hello", "PATCH plugins/hello/status"]);
+    assert_eq!(run.body(Method::DELETE, "deployments/hello")["preconditions"]["uid"], "u-2");
+}
+
+#[tokio::test]
+async fn configurations_stay_until_no_pod_can_start_with_them() {
+    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    objects.extend([plugin(json!({}), json!({})), old_config()]);
+    let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello/status"]);
+    roll_out(&mut objects);
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["DELETE configmaps/hello-config-old", "PATCH plugins/hello/status"]);
+}
+
+#[tokio::test]
+async fn a_deleted_plugin_is_let_go_after_its_last_pod() {
+    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    objects.extend([plugin(deleted(), json!({})), pod()]);
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["DELETE deployments/hello", "PATCH plugins/hello/status"]);
+    assert_eq!(run.condition("Ready"), ("False", "Deleting"));
+    let run = reconcile_with(vec![plugin(deleted(), json!({})), pod()], NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello/status"]);
+    assert_ne!(
+        run.result.unwrap(),
+        controller::Action::await_change(),
+        "a lost pod is waited for with a bound"
+    );
+    let run = reconcile_with(vec![plugin(deleted(), json!({}))], NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello"]);
+    assert_eq!(run.calls[0].body["metadata"]["finalizers"], json!([]));
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_is_told_and_stalls() {
+    let trouble = |call: &Call| {
+        call.path
+            .starts_with("deployments/")
+            .then_some(StatusCode::UNPROCESSABLE_ENTITY)
+            .filter(|_| call.method == Method::PATCH)
+    };
+    let run = reconcile_with(vec![plugin(json!({}), json!({}))], trouble).await;
+    assert_eq!(run.result.as_ref().unwrap_err().category(), Category::Invalid);
+    assert_eq!(run.condition("Stalled"), ("True", "ObjectRefused"));
+    assert_eq!(run.condition("Ready"), ("False", "ObjectRefused"));
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_and_not_told() {
+    let troubles: [Trouble; 2] = [
+        |call| call.path.starts_with("services/").then_some(StatusCode::CONFLICT),
+        |call| call.path.starts_with("services/").then_some(StatusCode::INTERNAL_SERVER_ERROR),
+    ];
+    for trouble in troubles {
+        let run = reconcile_with(vec![plugin(json!({}), json!({}))], trouble).await;
+        assert_ne!(run.result.as_ref().unwrap_err().category(), Category::Invalid);
+        assert!(!run.lines().contains(&"PATCH plugins/hello/status".to_owned()), "{:?}", run.lines());
+    }
+}
