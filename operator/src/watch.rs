@@ -162,3 +162,39 @@ impl<K: Watched> Follower<K> {
 fn key<K: Resource>(object: &K) -> Key {
     (object.namespace(), object.name_any())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn plugin(name: &str) -> Plugin {
+        let metadata = json!({"name": name, "namespace": "shop", "uid": name, "generation": 1});
+        let spec = json!({"version": "1.0.0", "image": "a"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_new_list_does_not_name_is_gone() {
+        let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let (queue, mut touched) = mpsc::unbounded();
+        let sink = Sink { index: Arc::default(), queue };
+        let mut follower = Follower::new(&Client::new(service, "shop"), &sink, Object::Plugin, None);
+        for event in
+            [Event::Init, Event::InitApply(plugin("a")), Event::InitApply(plugin("b")), Event::InitDone]
+        {
+            follower.take(event);
+        }
+        follower.take(Event::Apply(plugin("c")));
+        for event in [Event::Init, Event::InitApply(plugin("c")), Event::InitDone] {
+            follower.take(event);
+        }
+        let there = |name| follower.index().snapshot("shop", name).is_some();
+        assert_eq!(["a", "b", "c"].map(there), [false, false, true]);
+        assert_eq!(touched.try_recv().unwrap(), ObjectRef::new("a").within("shop"));
+    }
+}
