@@ -153,13 +153,19 @@ async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Resul
     };
     let Objects { service_account, config_map, service, deployment } = build::build(&input)
         .map_err(|source| Error::Build { kind: "Deployment", name: plugin.name_any(), source })?;
-    let mut wrote = false;
-    if let Some(account) = &service_account {
-        wrote |= writer.apply(account, live.service_account.as_ref()).await?;
-    }
-    wrote |= writer.apply(&config_map, live.config_maps.get(&config_map.name_any())).await?;
-    wrote |= writer.apply(&service, live.service.as_ref()).await?;
-    wrote |= writer.apply(&deployment, live.deployment.as_ref()).await?;
+    let account = async {
+        match &service_account {
+            Some(account) => writer.apply(account, live.service_account.as_ref()).await,
+            None => Ok(false),
+        }
+    };
+    // The pods need all of them, and they do not need each other.
+    let wrote: (bool, bool, bool) = tokio::try_join!(
+        account,
+        writer.apply(&config_map, live.config_maps.get(&config_map.name_any())),
+        writer.apply(&service, live.service.as_ref()),
+    )?;
+    let wrote = writer.apply(&deployment, live.deployment.as_ref()).await? || wrote != (false, false, false);
     if !wrote && is_rolled_out(decision) {
         remove_old_configs(writer, live, &config_map.name_any()).await?;
     }

@@ -186,8 +186,10 @@ async fn a_new_plugin_gets_its_finalizer_then_its_objects_then_a_status() {
     let run = reconcile_with(vec![plugin(json!({"finalizers": []}), json!({}))], NO_TROUBLE).await;
     run.result.as_ref().unwrap();
     let writes: Vec<_> = run.calls.iter().filter(|call| call.method == Method::PATCH).collect();
-    let kinds: Vec<_> = writes.iter().map(|call| call.path.split('/').next().unwrap()).collect();
-    assert_eq!(kinds, ["plugins", "serviceaccounts", "configmaps", "services", "deployments", "plugins"]);
+    let mut kinds: Vec<_> = writes.iter().map(|call| call.path.split('/').next().unwrap()).collect();
+    // What the pods need comes before the Deployment, in whatever order.
+    kinds[1..4].sort_unstable();
+    assert_eq!(kinds, ["plugins", "configmaps", "serviceaccounts", "services", "deployments", "plugins"]);
     assert_eq!(writes[0].body["metadata"]["finalizers"], json!([forward_crds::FINALIZER]));
     assert_eq!(run.condition("Ready"), ("False", "RollingOut"));
 }
@@ -213,6 +215,18 @@ async fn a_suspended_plugin_keeps_its_objects_and_gets_no_pods() {
         reconcile_with(vec![plugin(json!({}), json!({"suspend": true, "replicas": 3}))], NO_TROUBLE).await;
     assert_eq!(run.body(Method::PATCH, "deployments/hello")["spec"]["replicas"], 0);
     run.body(Method::PATCH, "services/hello");
+}
+
+#[tokio::test]
+async fn settings_of_the_namespace_reach_the_pods() {
+    let system = json!({"metadata": {"name": "default", "namespace": "shop", "generation": 4},
+                        "spec": {"sandbox": {"memory": "40Mi"}}});
+    let system = read(Object::System, system);
+    let run = reconcile_with(vec![system, plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let deployment = run.body(Method::PATCH, "deployments/hello");
+    assert_eq!(deployment["metadata"]["annotations"]["goforward.dev/revision"], "1-4");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["resources"]["limits"]["memory"], "40Mi");
 }
 
 #[tokio::test]
