@@ -68,13 +68,15 @@ impl Identity {
 }
 
 /// The 22nd field; none for a process that is dead but not collected. The second
-/// field is a name in brackets that may hold anything.
+/// field is a name in brackets that may hold anything. A dead process of whose threads (the 20th
+/// field) some are still ending keeps its ports, and counts as alive.
 fn start_time(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    if matches!(*fields.first()?, "Z" | "X") && threads <= 1 {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.get(19)?.parse().ok()
 }
 
 /// Sends SIGKILL; a process that is gone already needs none.
@@ -147,6 +149,8 @@ mod tests {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1";
         assert_eq!(start_time(stat), Some(4242));
         assert_eq!(start_time(&stat.replace(" S ", " Z ")), None);
+        let ending = stat.replace(" S ", " Z ").replace("20 0 1 0", "20 0 3 0");
+        assert_eq!(start_time(&ending), Some(4242), "its threads are still ending");
     }
 
     #[test]
