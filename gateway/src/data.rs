@@ -21,6 +21,7 @@ pub mod record;
 pub mod request;
 pub mod snapshot;
 pub mod stats;
+pub mod tap;
 pub mod trace;
 pub mod tunnel;
 pub mod worker;

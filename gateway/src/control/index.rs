@@ -233,7 +233,12 @@ impl Index {
     }
 
     fn set_slice(&mut self, slice: &EndpointSlice, ready: Option<Vec<Ready>>) {
-        let Some(name) = slice.labels().get(PLUGIN_LABEL) else { return };
+        let labels = slice.labels();
+        let Some(name) = labels.get(PLUGIN_LABEL) else { return };
+        // The plugin's own Service has its name. Others may carry the label too: people copy it.
+        if labels.get(SERVICE_LABEL) != Some(name) {
+            return;
+        }
         let id = PluginId::new(slice.namespace().unwrap_or_default(), name);
         let slices = self.slices.entry(id.clone()).or_default();
         let earlier = match ready.clone() {

@@ -18,8 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     clock::ticks,
-    guard::{Guarded, Watch},
+    guard::{Guard, Watch},
     request::handle,
+    tap::Tap,
     worker::Worker,
 };
 
@@ -124,7 +125,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Op
     let connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(Guarded::new(stream, watch.clone())), service)
+        .serve_connection(TokioIo::new(Tap { stream, ear: Guard::new(watch.clone()) }), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let settings = &worker.shared.settings;

@@ -3,22 +3,12 @@
 //! names both a `Content-Length` and a `Transfer-Encoding`, which two servers may read as two
 //! different requests, and since when a request head has been on its way.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    task::{Context, Poll},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-
-use super::clock::Tick;
+use super::{clock::Tick, tap::Ear};
 
 /// What is known of a connection. Written and read on the same thread; atomic because a
 /// connection that becomes a tunnel must be `Send`.
@@ -215,55 +205,24 @@ fn chunk(line: &[u8]) -> Place {
     }
 }
 
-/// A client's connection.
+/// Follows what a client sends.
 #[derive(Debug)]
-pub struct Guarded {
-    stream: TcpStream,
+pub struct Guard {
     framing: Framing,
     watch: Arc<Watch>,
 }
 
-impl Guarded {
-    pub fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
-        Self { stream, framing: Framing::new(), watch }
+impl Guard {
+    pub fn new(watch: Arc<Watch>) -> Self {
+        Self { framing: Framing::new(), watch }
     }
 }
 
-impl AsyncRead for Guarded {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if polled.is_ready() && !this.watch.tunnel.load(Relaxed) {
-            this.framing.feed(&buf.filled()[before..], &this.watch);
+impl Ear for Guard {
+    fn hear(&mut self, bytes: &[u8]) {
+        if !self.watch.tunnel.load(Relaxed) {
+            self.framing.feed(bytes, &self.watch);
         }
-        polled
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

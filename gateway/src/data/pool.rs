@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     future::poll_fn,
     io,
-    pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
@@ -14,15 +13,13 @@ use std::{
 
 use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
 use super::{
     body::Upload,
     clock::{Clock, Tick, ticks},
     snapshot::Endpoint,
+    tap::{Ear, Tap},
 };
 
 /// How long an unused connection is kept: less than servers do, so that they seldom close it
@@ -50,7 +47,7 @@ impl Link {
     /// Over a stream that is connected.
     async fn open(stream: TcpStream) -> hyper::Result<Self> {
         let heard = Rc::new(Cell::new(false));
-        let line = Line { stream, heard: heard.clone() };
+        let line = Tap { stream, ear: heard.clone() };
         let (sender, connection) = Builder::new()
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_HEAD + 64 * 1024)
@@ -231,49 +228,11 @@ impl Drop for Lease {
     }
 }
 
-/// The stream under a connection; notes that something has come.
-struct Line {
-    stream: TcpStream,
-    heard: Rc<Cell<bool>>,
-}
+/// The plugin's side of a connection: that it has said anything is all that matters.
+type Line = Tap<Rc<Cell<bool>>>;
 
-impl AsyncRead for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.heard.set(true);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+impl Ear for Rc<Cell<bool>> {
+    fn hear(&mut self, _: &[u8]) {
+        self.set(true);
     }
 }

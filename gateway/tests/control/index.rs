@@ -121,6 +121,15 @@ fn follows_endpoints_whether_they_come_before_or_after_the_plugin() {
 }
 
 #[test]
+fn takes_endpoints_from_the_plugins_own_service_only() {
+    let mut table = Table::new();
+    table.apply(plugin("pay", routes(&["GET /x"]), json!({})));
+    table.take(slice("pay", &["pay-1"]));
+    table.take(slice_of("pay-public", "pay", &["another-1", "another-2"]));
+    assert_eq!(table.endpoints("GET /x"), 1);
+}
+
+#[test]
 fn takes_health_from_the_status() {
     let mut table = Table::new();
     let health = |status: &str| json!({"health": {"status": status, "timestamp": "2026-01-01T00:00:00Z"}});

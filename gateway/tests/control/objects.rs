@@ -76,15 +76,26 @@ pub fn system(namespace: &str, name: &str, hosts: &[&str]) -> PluginSystem {
 
 /// A slice of a plugin's Service with pods as `name` or `!name` (not ready), at 10.0.0.n.
 pub fn slice(plugin: &str, pods: &[&str]) -> Object {
-    Object::Slice(Arc::new(endpoint_slice("goforward.dev/plugin", plugin, pods)))
+    slice_of(plugin, plugin, pods)
+}
+
+/// A slice of any Service that carries a plugin's label.
+pub fn slice_of(service: &str, plugin: &str, pods: &[&str]) -> Object {
+    let mut slice = endpoint_slice(service, pods);
+    slice
+        .metadata
+        .labels
+        .get_or_insert_default()
+        .insert("goforward.dev/plugin".to_owned(), plugin.to_owned());
+    Object::Slice(Arc::new(slice))
 }
 
 /// A slice of the gateway's own Service.
 pub fn own(pods: &[&str]) -> Object {
-    Object::Own(Arc::new(endpoint_slice("kubernetes.io/service-name", "forward-gateway", pods)))
+    Object::Own(Arc::new(endpoint_slice("forward-gateway", pods)))
 }
 
-fn endpoint_slice(label: &str, value: &str, pods: &[&str]) -> k8s_openapi::api::discovery::v1::EndpointSlice {
+fn endpoint_slice(service: &str, pods: &[&str]) -> k8s_openapi::api::discovery::v1::EndpointSlice {
     let endpoints = pods.iter().enumerate().map(|(n, pod)| {
         let name = pod.trim_start_matches('!');
         json!({
@@ -94,7 +105,7 @@ fn endpoint_slice(label: &str, value: &str, pods: &[&str]) -> k8s_openapi::api::
         })
     });
     serde_json::from_value(json!({
-        "metadata": {"namespace": "shop", "name": format!("{value}-abc"), "labels": {label: value}},
+        "metadata": {"namespace": "shop", "name": format!("{service}-abc"), "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080}],
         "endpoints": endpoints.collect::<Vec<_>>(),

@@ -151,8 +151,9 @@ impl World {
                 "targetRef": {"kind": "Pod", "name": format!("pay-{}", address.port()), "uid": address.to_string()},
             })
         });
+        let labels = json!({"goforward.dev/plugin": "pay", "kubernetes.io/service-name": "pay"});
         let slice = json!({
-            "metadata": {"namespace": "shop", "name": "pay-abc", "labels": {"goforward.dev/plugin": "pay"}},
+            "metadata": {"namespace": "shop", "name": "pay-abc", "labels": labels},
             "addressType": "IPv4",
             "ports": [{"name": "http", "port": endpoints.first().map_or(1, |address| address.port())}],
             "endpoints": pods.collect::<Vec<_>>(),
