@@ -63,6 +63,42 @@ async fn an_operator_killed_in_mid_rollout_is_followed_by_the_other() {
 }
 
 #[tokio::test]
+async fn an_operator_whose_process_is_killed_goes_on() {
+    let _alone = ALONE.lock().await;
+    run("an_operator_whose_process_is_killed_goes_on", async |ns| {
+        apply_chain(ns, 5).await?;
+        ns.await_plugin("link-1", "to be ready", seconds(60), started).await?;
+        let killed = leader(ns).await?;
+        let pod = system_pods(ns).get(&killed).await?;
+        ensure!(kill_processes(&pod)? > 0, "no process of {killed} was found");
+        await_until("the container to be started again", seconds(60), async || {
+            let now = system_pods(ns).get(&killed).await?;
+            ensure!(restarts_of(&now) > restarts_of(&pod), "it runs on");
+            Ok(())
+        })
+        .await?;
+        await_chain(ns, 5).await
+    })
+    .await;
+}
+
+/// End every process of a pod with SIGKILL, which none of them sees coming. The cluster runs on
+/// this machine, so the pod's control groups name them.
+fn kill_processes(pod: &Pod) -> Result<usize> {
+    let uid = pod.metadata.uid.as_deref().context("a uid")?;
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        let program = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if groups.contains(uid) && program.starts_with("forward-") {
+            let pid = entry.file_name();
+            killed += usize::from(std::process::Command::new("kill").arg("-9").arg(pid).status()?.success());
+        }
+    }
+    Ok(killed)
+}
+
+#[tokio::test]
 async fn a_restart_of_the_api_server_is_outlived() {
     let _alone = ALONE.lock().await;
     run("a_restart_of_the_api_server_is_outlived", async |ns| {
@@ -87,8 +123,12 @@ async fn a_restart_of_the_api_server_is_outlived() {
 /// How often containers of the operator and the gateway were restarted.
 async fn restarts(ns: &TestNamespace) -> Result<i32> {
     let pods = system_pods(ns).list(&ListParams::default()).await?;
-    let statuses = pods.items.iter().filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-    Ok(statuses.flatten().map(|container| container.restart_count).sum())
+    Ok(pods.items.iter().map(restarts_of).sum())
+}
+
+fn restarts_of(pod: &Pod) -> i32 {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().map(|container| container.restart_count).sum()
 }
 
 #[tokio::test]
