@@ -95,7 +95,7 @@ async fn deleting_the_namespace_ends() {
     run("deleting_the_namespace_ends", async |ns| {
         chain(ns).await?;
         ns.delete().await?;
-        ns.await_gone(seconds(120)).await
+        ns.await_gone(seconds(200)).await
     })
     .await;
 }
