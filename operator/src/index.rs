@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
@@ -59,6 +59,12 @@ struct Tenant {
     system: Option<Arc<PluginSystem>>,
     plugins: BTreeMap<String, Arc<Plugin>>,
     live: BTreeMap<String, Live>,
+}
+
+/// What a mutex holds, for a moment: not across an await. A panic elsewhere leaves it usable, as
+/// everything in it is read from the API server again.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Index {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ use crate::{
     apply::Writer,
     build::{self, Objects},
     error::{Category, Error},
-    index::{Index, Live, Snapshot},
+    index::{Index, Live, Snapshot, lock},
     metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
     status,
     teardown::{self, Progress},
@@ -228,10 +228,6 @@ fn key(plugin: &Plugin) -> (String, String) {
 fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

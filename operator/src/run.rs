@@ -25,10 +25,10 @@ use tokio::{
 use crate::{
     admin, check,
     config::{Args, Command, OperatorArgs},
-    index::Index,
+    index::{Index, lock},
     lease::Leadership,
     metrics::{Metrics, StateLabel},
-    reconcile::{Context, lock, on_error, reconcile},
+    reconcile::{Context, on_error, reconcile},
     release,
     watch::{Sink, Watches},
 };

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
@@ -24,7 +24,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use crate::index::{Index, Object};
+use crate::index::{Index, Object, lock};
 
 /// Where events go.
 #[derive(Clone)]
@@ -139,15 +139,11 @@ impl<K: Watched> Follower<K> {
     }
 
     fn apply(&self, object: Arc<K>) {
-        self.enqueue(self.index().apply((self.wrap)(object)));
+        self.enqueue(lock(&self.sink.index).apply((self.wrap)(object)));
     }
 
     fn delete(&self, object: Arc<K>) {
-        self.enqueue(self.index().delete((self.wrap)(object)));
-    }
-
-    fn index(&self) -> std::sync::MutexGuard<'_, Index> {
-        self.sink.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.enqueue(lock(&self.sink.index).delete((self.wrap)(object)));
     }
 
     fn enqueue(&self, touched: Vec<ObjectRef<Plugin>>) {
@@ -193,7 +189,7 @@ mod tests {
         for event in [Event::Init, Event::InitApply(plugin("c")), Event::InitDone] {
             follower.take(event);
         }
-        let there = |name| follower.index().snapshot("shop", name).is_some();
+        let there = |name| lock(&follower.sink.index).snapshot("shop", name).is_some();
         assert_eq!(["a", "b", "c"].map(there), [false, false, true]);
         assert_eq!(touched.try_recv().unwrap(), ObjectRef::new("a").within("shop"));
     }
