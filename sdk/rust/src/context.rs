@@ -3,6 +3,7 @@
 use crate::{
     client::{Dependency, HttpClient, http_client},
     environment::{Environment, dependency_key},
+    metrics::Metrics,
 };
 
 /// Where a plugin runs and what it depends on.
@@ -10,6 +11,7 @@ use crate::{
 pub struct Context {
     environment: Environment,
     client: HttpClient,
+    metrics: Metrics,
 }
 
 /// A plugin was asked for that the manifest does not declare as a dependency.
@@ -22,7 +24,7 @@ pub struct UndeclaredDependency {
 
 impl Context {
     pub(crate) fn new(environment: Environment) -> Self {
-        Self { environment, client: http_client() }
+        Self { environment, client: http_client(), metrics: Metrics::new() }
     }
 
     /// The plugin's name.
@@ -38,6 +40,11 @@ impl Context {
     /// The version that its manifest gives.
     pub fn version(&self) -> &str {
         &self.environment.version
+    }
+
+    /// What can be measured of the plugin; it can show more.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// A plugin that the manifest declares as a dependency, by its name. An optional one is given

@@ -43,14 +43,17 @@ mod client;
 mod config;
 mod context;
 mod contract;
+mod document;
 mod drain;
 pub mod duration;
 mod environment;
 mod failure;
 mod health;
 mod host;
+pub mod json;
 mod lifecycle;
 mod log;
+mod metrics;
 mod panics;
 mod phase;
 mod plugin;
@@ -63,6 +66,7 @@ mod signals;
 mod termination;
 
 pub use axum;
+pub use prometheus_client;
 pub use tracing;
 
 pub use crate::{
@@ -70,8 +74,10 @@ pub use crate::{
     client::{CallError, Dependency},
     context::{Context, UndeclaredDependency},
     health::Health,
+    json::Json,
+    metrics::Metrics,
     plugin::{Error, NoConfig, Plugin},
-    problem::Problem,
+    problem::{FieldError, Problem},
     routes::Routes,
     run::run,
 };

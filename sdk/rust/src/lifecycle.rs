@@ -65,7 +65,7 @@ impl Process {
         let initialize = async move { P::initialize(config, &context).await };
         let Some(plugin) = self.run(Verb::Initialize, initialize).await? else { return Ok(None) };
         let plugin = Arc::new(plugin);
-        let routes = plugin.routes().serve(&plugin)?;
+        let routes = plugin.routes().serve(&plugin, self.context.metrics())?;
         host.receive(Guest { plugin: plugin.clone(), routes });
         self.phases.send_replace(Phase::Initialized);
         tracing::info!(seconds = begin.elapsed().as_secs_f64(), "initialized");

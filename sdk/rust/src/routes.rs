@@ -12,11 +12,15 @@ use std::{
 use axum::{
     Router,
     handler::Handler,
-    routing::{MethodFilter, MethodRouter, any, on},
+    middleware::from_fn_with_state,
+    routing::{MethodFilter, MethodRouter, any, get, on},
 };
 use forward_proto::plugin::v1::Route;
 
-use crate::panics::Panic;
+use crate::{
+    metrics::{self, Metrics},
+    panics::Panic,
+};
 
 /// The routes that a plugin offers. A handler is one of axum's, whose state is the plugin:
 ///
@@ -168,7 +172,7 @@ impl<P: Send + Sync + 'static> Routes<P> {
     }
 
     /// Checks the routes and makes them ready to answer.
-    pub(crate) fn serve(self, plugin: &Arc<P>) -> Result<Served, RoutesError> {
+    pub(crate) fn serve(self, plugin: &Arc<P>, metrics: &Metrics) -> Result<Served, RoutesError> {
         let mut claims = BTreeSet::new();
         for Entry { route, .. } in &self.entries {
             if !claims.insert(claim(route)?) {
@@ -181,7 +185,7 @@ impl<P: Send + Sync + 'static> Routes<P> {
             // What is wrong between routes (`/a/:id` and `/a/:name`) axum tells by panicking.
             let router = catch_unwind(AssertUnwindSafe(|| self.router(host, &claims)));
             let router = router.map_err(|payload| RoutesError::Clash(Panic::new(payload)))?;
-            Ok((host.to_owned(), router.with_state(plugin.clone())))
+            Ok((host.to_owned(), measured(router.with_state(plugin.clone()), metrics, &claims)))
         });
         Ok(Served {
             by_host: by_host.collect::<Result<_, _>>()?,
@@ -214,6 +218,16 @@ impl Served {
         let router = self.by_host.get(&host).or_else(|| self.by_host.get(""));
         router.cloned().unwrap_or_default()
     }
+}
+
+/// The routes with their requests counted and timed, and with a place where that is read, unless
+/// the plugin has something of its own there.
+fn measured(router: Router, metrics: &Metrics, claims: &BTreeSet<Claim>) -> Router {
+    let router = router.route_layer(from_fn_with_state(metrics.clone(), metrics::measure));
+    if claims.iter().any(|(_, _, path)| path == metrics::PATH) {
+        return router;
+    }
+    router.route(metrics::PATH, get(metrics::show).with_state(metrics.clone()))
 }
 
 /// Checks a route by itself and says what it claims.
@@ -291,7 +305,7 @@ mod tests {
     }
 
     fn served(routes: Routes<()>) -> Result<Served, String> {
-        routes.serve(&Arc::new(())).map_err(|error| crate::failure::chain(&error))
+        routes.serve(&Arc::new(()), &Metrics::new()).map_err(|error| crate::failure::chain(&error))
     }
 
     async fn path(path: Path<String>) -> String {
@@ -345,6 +359,29 @@ mod tests {
         assert_eq!(ask(&served, "GET", "", "/in").await.1, "in");
         let announced: Vec<_> = served.announced.iter().map(|route| route.path.as_str()).collect();
         assert_eq!(announced, ["/out"]);
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_by_the_route_that_answers_them() {
+        let served = served(Routes::new().get("/orders/:id", path).any("/any", async || "")).unwrap();
+        for (method, path) in
+            [("GET", "/orders/7"), ("GET", "/orders/8"), ("BREW", "/any"), ("GET", "/nothing")]
+        {
+            ask(&served, method, "", path).await;
+        }
+        let (status, text) = ask(&served, "GET", "", "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        let counted: Vec<_> =
+            text.lines().filter(|line| line.starts_with("plugin_http_requests_total")).collect();
+        let orders = r#"plugin_http_requests_total{method="GET",route="/orders/:id",status="200"} 2"#;
+        let any = r#"plugin_http_requests_total{method="other",route="/any",status="200"} 1"#;
+        assert!(counted.len() == 2 && counted.contains(&orders) && counted.contains(&any), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_plugin_may_have_metrics_of_its_own() {
+        let served = served(Routes::new().get("/metrics", async || "its own")).unwrap();
+        assert_eq!(ask(&served, "GET", "", "/metrics").await.1, "its own");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::pointer::Pointer;
+use crate::document::{self, Pointer};
 
 /// A place that cannot be reached.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), 
                 })?
             }
             scalar => {
-                let found = kind(scalar);
+                let found = document::kind(scalar);
                 return Err(MergeError::NotAnObject { pointer: pointer.clone(), at, found });
             }
         };
@@ -41,18 +41,6 @@ pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), 
     }
     *spot = Value::String(text);
     Ok(())
-}
-
-/// What a value is, in words.
-pub fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Finds everything that is wrong with a configuration, where serde stops at the first error.
+//! Finds everything that is wrong with a document, where serde stops at the first error.
 //!
 //! After each error the place in question is filled with a stand-in (nothing, `""`, 0, …) under
 //! which reading gets further, and read again: the next error is one that the author of the
-//! configuration would otherwise meet a rollout later.
+//! document would otherwise meet a try later.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Problem {
     pub complaint: Complaint,
 }
 
-/// Reads a configuration; `secrets` are the places whose content no message may quote.
+/// Reads a document; `secrets` are the places whose content no message may quote.
 pub fn deserialize<C: DeserializeOwned>(config: &Value, secrets: &[Pointer]) -> Result<C, Vec<Problem>> {
     let mut problem = match read(config) {
         Ok(config) => return Ok(config),

@@ -30,6 +30,11 @@ impl Pointer {
         Self(segments)
     }
 
+    /// As a fragment of a URI (RFC 6901, section 6), for example `#/items/0/sku`.
+    pub fn fragment(&self) -> String {
+        if self.0.is_empty() { "#".to_owned() } else { format!("#{self}") }
+    }
+
     /// Whether one of the places lies within the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(one, another)| one == another)

@@ -4,16 +4,14 @@
 //! Invariant: no value of the configuration gets into an error, since any of them may be a secret.
 
 mod merge;
-mod pointer;
-mod problems;
-mod value;
 
 use std::{fmt, fs, io, path::Path};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use self::{merge::MergeError, pointer::Pointer, problems::Problem};
+use self::merge::MergeError;
+use crate::document::{self, Pointer, Problem};
 
 /// An entry of `config-from.json`: where the content of a file belongs.
 #[derive(Deserialize)]
@@ -54,7 +52,7 @@ pub fn load<C: DeserializeOwned>(folder: &Path) -> Result<C, ConfigError> {
         merge::place(config, &path, text)?;
         secrets.push(path);
     }
-    problems::deserialize(config, &secrets).map_err(|problems| ConfigError::Refused(Problems(problems)))
+    document::deserialize(config, &secrets).map_err(|problems| ConfigError::Refused(Problems(problems)))
 }
 
 fn read_json<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>, ConfigError> {

@@ -50,11 +50,11 @@ impl de::Error for Complaint {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Kind { found: kind(&found), expected: expected.to_string() }
+        Self::Kind { found: kind_met(&found), expected: expected.to_string() }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Content { found: kind(&found), expected: expected.to_string() }
+        Self::Content { found: kind_met(&found), expected: expected.to_string() }
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
@@ -95,8 +95,20 @@ impl fmt::Display for Complaint {
     }
 }
 
+/// What a value is, in words.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// What serde met, in the words of JSON.
-fn kind(found: &Unexpected<'_>) -> &'static str {
+fn kind_met(found: &Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a boolean",
         Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a whole number",
@@ -168,7 +180,7 @@ impl<'de> Deserializer<'de> for Source<'de> {
                 visitor.visit_enum(MapAccessDeserializer::new(map(fields)))
             }
             other => Err(Complaint::Kind {
-                found: super::merge::kind(other),
+                found: kind(other),
                 expected: format!("one of {}", variants.join(", ")),
             }),
         }
