@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::layout::PAUSE_IMAGE;
 use crate::{
     exec,
-    images::oci::{self, Image},
+    images::oci::{self, Entry, Image},
     machine, paths,
     progress::Step,
 };
@@ -124,7 +124,7 @@ fn complete(folder: &Path) -> Result<()> {
     }
     let pause = Image {
         reference: PAUSE_IMAGE.into(),
-        programs: vec![("/pause".into(), folder.join("pause"))],
+        entries: [("pause".into(), Entry::File(folder.join("pause")))].into(),
         entrypoint: Vec::new(),
         user: 65535,
     };

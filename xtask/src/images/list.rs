@@ -18,13 +18,35 @@ pub struct Source {
     pub published: bool,
 }
 
-/// The one program in an image.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {
-    /// The binary of a package of this workspace; it has the package's name.
+    /// The binary of a package of this workspace, made static; it has the package's name.
     Package(&'static str),
-    /// A static program of a Debian package, in its usual place, with what it is called with.
-    Debian { package: &'static str, file: &'static str, arguments: &'static [&'static str] },
+    /// Somebody else's programs.
+    Debian(Debian),
+}
+
+/// A choice of the files of Debian packages, and files of ours. Shared libraries come along with
+/// what needs them. Nothing is installed on this machine for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Debian {
+    /// Their files, and those of all that they depend on, are what there is to choose from.
+    pub packages: &'static [&'static str],
+    /// Files, and folders with all in them. `*` stands for any part of a name, such as a version.
+    pub files: &'static [&'static str],
+    /// What is left out of these folders.
+    pub except: &'static [&'static str],
+    /// Files and folders of this repository, and where they go.
+    pub own: &'static [(&'static str, &'static str)],
+    /// Symbolic links and what they lead to.
+    pub links: &'static [(&'static str, &'static str)],
+    /// The program that runs, and its arguments.
+    pub command: &'static [&'static str],
+}
+
+/// A program of the workspace that is published in these versions.
+const fn program(name: &'static str, tags: &'static [&'static str]) -> Source {
+    Source { name, tags, content: Content::Package(name), published: true }
 }
 
 pub const IMAGES: &[Source] = &[
@@ -40,8 +62,21 @@ pub const IMAGES: &[Source] = &[
         content: Content::Package("forward-gateway"),
         published: true,
     },
-    Source { name: "hello", tags: &["1.0.0"], content: Content::Package("hello"), published: true },
-    Source { name: "relay", tags: &["1.0.0"], content: Content::Package("relay"), published: true },
+    program("hello", &["1.0.0"]),
+    program("relay", &["1.0.0"]),
+    // The second versions are there to upgrade to.
+    program("payment-processor", &["1.2.0", "1.2.1"]),
+    program("inventory-manager", &["1.0.0", "1.0.1"]),
+    program("analytics-tracker", &["2.1.0", "2.1.1"]),
+    program("order-processing", &["1.0.0", "1.0.1"]),
+    Source {
+        name: "static-site",
+        tags: &["1.0.0", "1.0.1"],
+        content: Content::Debian(STATIC_SITE),
+        published: true,
+    },
+    // Ours, so not PostgreSQL's version: that is what Debian has.
+    Source { name: "postgres", tags: &["1.0.0"], content: Content::Debian(POSTGRES), published: true },
     // Several versions of a plugin for tests: what it does is up to its config.
     Source {
         name: "testbed",
@@ -50,17 +85,63 @@ pub const IMAGES: &[Source] = &[
         published: false,
     },
     // Stands for a third party's web server that knows nothing of us.
-    Source {
-        name: "busybox",
-        tags: &["1.0.0"],
-        content: Content::Debian {
-            package: "busybox-static",
-            file: "/bin/busybox",
-            arguments: &["httpd", "-f", "-p", "8080", "-h", "/tmp"],
-        },
-        published: false,
-    },
+    Source { name: "busybox", tags: &["1.0.0"], content: Content::Debian(BUSYBOX), published: false },
 ];
+
+const STATIC_SITE: Debian = Debian {
+    packages: &["nginx"],
+    files: &["/usr/sbin/nginx", "/etc/nginx/mime.types"],
+    except: &[],
+    own: &[
+        ("examples/static-site/nginx.conf", "/etc/nginx/nginx.conf"),
+        ("examples/static-site/site", "/site"),
+    ],
+    links: &[],
+    // Its compiled-in log is where nothing can be written; it is opened before the configuration is read.
+    command: &["/usr/sbin/nginx", "-e", "stderr"],
+};
+
+const POSTGRES: Debian = Debian {
+    packages: &["postgresql", "busybox-static"],
+    files: &[
+        "/bin/busybox",
+        "/usr/lib/postgresql/*/bin/initdb",
+        "/usr/lib/postgresql/*/bin/pg_isready",
+        "/usr/lib/postgresql/*/bin/postgres",
+        "/usr/lib/postgresql/*/bin/psql",
+        "/usr/lib/postgresql/*/lib",
+        "/usr/share/postgresql/*",
+        // Debian's PostgreSQL has no time zones of its own.
+        "/usr/share/zoneinfo",
+    ],
+    except: &[
+        // The compiler of queries is larger than all of the rest.
+        "/usr/lib/postgresql/*/lib/bitcode",
+        "/usr/lib/postgresql/*/lib/llvmjit*",
+        "/usr/lib/postgresql/*/lib/pgxs",
+        "/usr/share/postgresql/*/man",
+        "/usr/share/zoneinfo/right",
+    ],
+    own: &[
+        ("examples/postgres/image/passwd", "/etc/passwd"),
+        ("examples/postgres/image/start.sh", "/start.sh"),
+    ],
+    links: &[
+        // initdb asks a shell to run postgres.
+        ("/bin/sh", "busybox"),
+        ("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC"),
+    ],
+    command: &["/start.sh"],
+};
+
+const BUSYBOX: Debian = Debian {
+    packages: &["busybox-static"],
+    files: &["/bin/busybox"],
+    except: &[],
+    own: &[],
+    links: &[],
+    command: &["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/tmp"],
+};
 
 impl Source {
     /// As a pod names it.

@@ -1,24 +1,28 @@
-//! Images of our own programs, without Docker: static binaries in archives that any
-//! container runtime loads.
+//! Images without Docker: our own programs, made static, and those of Debian that examples need,
+//! in archives that any container runtime loads.
 
+mod choose;
+mod debian;
+mod libraries;
 mod list;
 pub mod oci;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub use self::list::{IMAGES, REGISTRY};
 use self::{
+    choose::Entries,
     list::{Content, Source},
-    oci::Image,
+    oci::{Entry, Image},
 };
-use crate::{exec, machine, paths, progress::Step};
+use crate::{exec, paths, progress::Step};
 
 /// Build the images as archives in target/images.
 #[derive(clap::Args)]
@@ -59,21 +63,15 @@ pub fn run(args: &Args) -> Result<()> {
 /// Builds the archives of some images.
 pub fn build(images: &[&Source], profile: &str) -> Result<Vec<Built>> {
     let programs = compile(images, profile)?;
+    let contents: Vec<_> = images.iter().map(|source| content(source, &programs)).collect::<Result<_>>()?;
     let step = Step::begin(format!("writing {} images", images.len()));
     let mut written = Vec::new();
-    for source in images {
-        let (path, file, arguments) = match source.content {
-            Content::Package(package) => (format!("/{package}"), programs.join(package), &[][..]),
-            Content::Debian { package, file, arguments } => {
-                (file.to_owned(), debian(package, file)?, arguments)
-            }
-        };
-        let entrypoint: Vec<_> =
-            [path.as_str()].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+    for (source, (entries, entrypoint)) in images.iter().zip(contents) {
         for tag in source.tags {
+            step.detail(format!("{}:{tag}", source.name));
             let image = Image {
                 reference: source.reference(tag),
-                programs: vec![(path.clone(), file.clone())],
+                entries: entries.clone(),
                 entrypoint: entrypoint.clone(),
                 user: USER,
             };
@@ -86,6 +84,21 @@ pub fn build(images: &[&Source], profile: &str) -> Result<Vec<Built>> {
     Ok(written)
 }
 
+/// An image's files, and the program that runs with its arguments.
+fn content(source: &Source, programs: &Path) -> Result<(Entries, Vec<String>)> {
+    match &source.content {
+        Content::Package(package) => {
+            let program = Entry::File(programs.join(package));
+            Ok(([((*package).to_owned(), program)].into(), vec![format!("/{package}")]))
+        }
+        Content::Debian(from) => {
+            let entries = choose::collect(from)
+                .with_context(|| format!("collect the files of the image {}", source.name))?;
+            Ok((entries, from.command.iter().map(|word| (*word).to_owned()).collect()))
+        }
+    }
+}
+
 /// Compiles what the images hold as static programs; gives the folder they are in.
 fn compile(images: &[&Source], profile: &str) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
@@ -93,7 +106,7 @@ fn compile(images: &[&Source], profile: &str) -> Result<PathBuf> {
         .iter()
         .filter_map(|image| match image.content {
             Content::Package(package) => Some(package),
-            Content::Debian { .. } => None,
+            Content::Debian(_) => None,
         })
         .collect();
     if !packages.is_empty() {
@@ -111,17 +124,4 @@ fn compile(images: &[&Source], profile: &str) -> Result<PathBuf> {
         step.done();
     }
     Ok(paths::target().join(triple).join(profile))
-}
-
-fn debian(package: &str, file: &str) -> Result<PathBuf> {
-    if !Path::new(file).exists() {
-        machine::install(&[package])
-            .with_context(|| format!("the image needs Debian's package {package}"))?;
-    }
-    // Merged directories: the file may be a link away.
-    let file = fs::canonicalize(file)?;
-    if exec::output(Command::new("ldd").arg(&file)).is_ok() {
-        bail!("{} is not static; install Debian's package {package}", file.display());
-    }
-    Ok(file)
 }

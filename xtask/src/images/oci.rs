@@ -4,8 +4,10 @@
 //! so that the same input always gives the same digest.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -14,17 +16,36 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-/// An image of one layer that holds programs at its root.
+/// An image of one layer.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Name and tag, as a pod names it.
     pub reference: String,
-    /// The path in the image and the file it is made from.
-    pub programs: Vec<(String, PathBuf)>,
+    /// By the path in the image, without a slash at its start and with no link on its way.
+    pub entries: BTreeMap<String, Entry>,
     /// The program to run and its arguments.
     pub entrypoint: Vec<String>,
     /// The user that it runs as, and the group.
     pub user: u32,
+}
+
+/// What is at a path of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Made from this file. Everybody may read it, and run it where somebody may.
+    File(PathBuf),
+    /// A symbolic link that leads there.
+    Link(PathBuf),
+}
+
+impl Entry {
+    /// The file that it is made from.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Link(_) => None,
+        }
+    }
 }
 
 /// A part of an image under the digest of its content.
@@ -86,12 +107,22 @@ pub fn write(image: &Image, archive: &Path) -> Result<String> {
 }
 
 fn layer(image: &Image) -> Result<Vec<u8>> {
-    let mut programs = image.programs.clone();
-    programs.sort();
     let mut tar = Builder::new(Vec::new());
-    for (path, source) in &programs {
-        let content = fs::read(source).with_context(|| format!("read {}", source.display()))?;
-        append(&mut tar, path.trim_start_matches('/'), 0o755, &content)?;
+    // Folders that are not named get rights that differ from one runtime to another.
+    let folders: BTreeSet<_> =
+        image.entries.keys().flat_map(|path| Path::new(path).ancestors().skip(1)).collect();
+    for path in folders.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+        folder(&mut tar, path)?;
+    }
+    for (path, entry) in &image.entries {
+        match entry {
+            Entry::File(source) => {
+                let content = fs::read(source).with_context(|| format!("read {}", source.display()))?;
+                let runs = fs::metadata(source)?.permissions().mode() & 0o111 != 0;
+                append(&mut tar, path, if runs { 0o755 } else { 0o644 }, &content)?;
+            }
+            Entry::Link(target) => link(&mut tar, path, target)?,
+        }
     }
     Ok(tar.into_inner()?)
 }
@@ -116,14 +147,33 @@ fn architecture() -> &'static str {
 }
 
 fn append(tar: &mut Builder<impl Write>, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+    let mut header = header(EntryType::Regular, mode);
+    header.set_size(content.len().try_into()?);
+    tar.append_data(&mut header, path, content).with_context(|| format!("put {path} into an archive"))
+}
+
+fn folder(tar: &mut Builder<impl Write>, path: &Path) -> Result<()> {
+    let mut header = header(EntryType::Directory, 0o755);
+    header.set_size(0);
+    tar.append_data(&mut header, path, &[][..])
+        .with_context(|| format!("put {} into an archive", path.display()))
+}
+
+fn link(tar: &mut Builder<impl Write>, path: &str, target: &Path) -> Result<()> {
+    let mut header = header(EntryType::Symlink, 0o777);
+    header.set_size(0);
+    tar.append_link(&mut header, path, target).with_context(|| format!("put {path} into an archive"))
+}
+
+/// With nothing in it that depends on the file's owner or age.
+fn header(kind: EntryType, mode: u32) -> Header {
     let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::Regular);
+    header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(content.len().try_into()?);
-    tar.append_data(&mut header, path, content).with_context(|| format!("put {path} into an archive"))
+    header
 }
 
 #[cfg(test)]
@@ -139,7 +189,11 @@ mod tests {
             fs::write(&program, "content").unwrap();
             let image = Image {
                 reference: "forward.local/app:1.0.0".into(),
-                programs: vec![("/app".into(), program)],
+                entries: [
+                    ("app".into(), Entry::File(program)),
+                    ("bin".into(), Entry::Link("usr/bin".into())),
+                ]
+                .into(),
                 entrypoint: vec!["/app".into()],
                 user,
             };
