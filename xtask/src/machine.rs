@@ -1,4 +1,4 @@
-//! What the embedded cluster wants of a machine: root, Go, Debian's packages.
+//! What the embedded cluster and the tests want of a machine: root, Go, Debian's packages.
 //! Whatever is missing and can be installed is; the rest is one clear error.
 
 use std::{env, fs, path::Path, process::Command};
@@ -19,24 +19,62 @@ struct Package {
     shown_by: &'static str,
 }
 
-const PACKAGES: &[Package] = &[
-    Package { name: "busybox-static", shown_by: "/usr/share/doc/busybox-static" },
+const FOR_CLUSTER: &[Package] = &[
     Package { name: "containernetworking-plugins", shown_by: "/usr/lib/cni/ptp" },
     Package { name: "iproute2", shown_by: "/usr/share/doc/iproute2" },
     Package { name: "nftables", shown_by: "/usr/sbin/nft" },
     Package { name: "runc", shown_by: "/usr/share/doc/runc" },
 ];
 
+/// What the tests of the examples start as processes of their own. None of it is a service that
+/// would start by itself; Redis is within its tools.
+const FOR_TESTS: &[Package] = &[
+    Package { name: "chromium", shown_by: "/usr/bin/chromium" },
+    Package { name: "chromium-driver", shown_by: "/usr/bin/chromedriver" },
+    Package { name: "postgresql", shown_by: "/usr/lib/postgresql" },
+    Package { name: "redis-tools", shown_by: "/usr/bin/redis-check-rdb" },
+];
+
+/// The settings by which Debian's PostgreSQL makes a first database when it is installed.
+const FIRST_DATABASE: &str = "/etc/postgresql-common/createcluster.conf";
+
 /// Fails unless a cluster can run here; installs the packages that are missing.
 pub fn prepare() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the embedded cluster runs containers and so needs root.{OTHERWISE}");
     }
-    let missing: Vec<_> = PACKAGES.iter().filter(|package| !Path::new(package.shown_by).exists()).collect();
+    let missing = missing(FOR_CLUSTER);
     if !missing.is_empty() {
-        install(&missing.iter().map(|package| package.name).collect::<Vec<_>>())?;
+        install(&missing)?;
     }
     check_kernel()
+}
+
+/// Fails unless the tests that need no cluster can run here; installs the packages that are missing.
+pub fn prepare_tests() -> Result<()> {
+    let missing = missing(FOR_TESTS);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("the tests want Debian packages, and installing them takes root: {}", missing.join(", "));
+    }
+    let settings = Path::new(FIRST_DATABASE);
+    if missing.contains(&"postgresql") && !settings.exists() {
+        fs::create_dir_all(settings.parent().context("a folder for the settings")?)?;
+        let refusal = "# Written before the package was installed for tests of Forward, which need its programs only.\n\
+                       create_main_cluster = false\n";
+        fs::write(settings, refusal).with_context(|| format!("write {FIRST_DATABASE}"))?;
+    }
+    install(&missing)
+}
+
+fn missing(packages: &[Package]) -> Vec<&'static str> {
+    packages
+        .iter()
+        .filter(|package| !Path::new(package.shown_by).exists())
+        .map(|package| package.name)
+        .collect()
 }
 
 /// Fails unless the Go that builds Kubernetes is there.
@@ -71,7 +109,9 @@ pub fn install(names: &[&str]) -> Result<()> {
     install
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
         .args(names)
-        .env("DEBIAN_FRONTEND", "noninteractive");
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Settings that were there first stay, and nobody is asked.
+        .env("UCF_FORCE_CONFFOLD", "1");
     // Lists that are absent or name packages that are gone by now: fetch them and try again.
     if exec::output(&mut install).is_err() {
         exec::output(Command::new("apt-get").args(["update", "--quiet"]))

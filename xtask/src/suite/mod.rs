@@ -40,8 +40,9 @@ struct Suite {
 struct Failed;
 
 pub fn run(args: &Args) -> Result<()> {
+    // Better now than in ten minutes.
+    machine::prepare_tests()?;
     if !args.fast {
-        // Better now than in ten minutes.
         machine::prepare()?;
     }
     let mut suite = Suite { started: Instant::now(), count: Count::default() };
