@@ -1,20 +1,18 @@
 //! The plugin as a process, asked over HTTP.
 
-#[path = "../../process.rs"]
-mod process;
-
-use process::Process;
+use example_testing::Process;
+use serde_json::json;
 
 const HELLO: &str = env!("CARGO_BIN_EXE_hello");
 
 #[test]
 fn greets_by_name() {
-    let hello = Process::start(HELLO, "greets-by-name", "{}", &[]);
-    assert_eq!(hello.get("/hello/Ada"), (200, "Hello, Ada!\n".to_owned()));
+    let hello = Process::start(HELLO, "greets-by-name", &json!({}), &[]);
+    assert_eq!(hello.get("/hello/Ada").body, "Hello, Ada!\n");
 }
 
 #[test]
 fn greets_as_configured() {
-    let hello = Process::start(HELLO, "greets-as-configured", r#"{"greeting": "Good morning"}"#, &[]);
-    assert_eq!(hello.get("/hello/Ada"), (200, "Good morning, Ada!\n".to_owned()));
+    let hello = Process::start(HELLO, "greets-as-configured", &json!({"greeting": "Good morning"}), &[]);
+    assert_eq!(hello.get("/hello/Ada").body, "Good morning, Ada!\n");
 }

@@ -12,7 +12,11 @@ use crate::{CallError, UndeclaredDependency};
 /// An answer that says what went wrong. Handlers return it as their error:
 /// `Err(Problem::new(StatusCode::NOT_FOUND, "no such order"))`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
+pub struct Problem(Box<Content>);
+
+/// Boxed, as it is the error of every handler and would make all their results large.
+#[derive(Clone, Debug, PartialEq)]
+struct Content {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
@@ -33,7 +37,8 @@ impl Problem {
     /// An answer with this status; `detail` is a sentence for whoever asked.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, detail, errors: Vec::new(), members: Map::new(), headers: HeaderMap::new() }
+        let (errors, members, headers) = (Vec::new(), Map::new(), HeaderMap::new());
+        Self(Box::new(Content { status, detail, errors, members, headers }))
     }
 
     /// The answer (422) to a body that can be read and is not what it should be.
@@ -43,7 +48,9 @@ impl Problem {
             [one] => format!("{}: {}", one.pointer, one.detail),
             more => format!("{} things are wrong with the request", more.len()),
         };
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+        problem.0.errors = errors;
+        problem
     }
 
     /// The same with a short word that programs can tell it by, for example `insufficient_stock`.
@@ -55,7 +62,7 @@ impl Problem {
     /// The same with one more place that is wrong, for example `("#/amount", "must be above 0")`.
     #[must_use]
     pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldError::new(pointer, detail));
+        self.0.errors.push(FieldError::new(pointer, detail));
         self
     }
 
@@ -63,20 +70,20 @@ impl Problem {
     /// they are.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(member.to_owned(), value.into());
+        self.0.members.insert(member.to_owned(), value.into());
         self
     }
 
     /// The same with a header, for example `(header::RETRY_AFTER, HeaderValue::from_static("1"))`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 }
 
@@ -89,7 +96,7 @@ impl FieldError {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, detail, errors, mut members, headers } = self;
+        let Content { status, detail, errors, mut members, headers } = *self.0;
         let title = status.canonical_reason().unwrap_or("Error");
         members.insert("status".to_owned(), status.as_u16().into());
         members.insert("title".to_owned(), title.into());
@@ -104,7 +111,7 @@ impl IntoResponse for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.detail)
+        f.write_str(&self.0.detail)
     }
 }
 

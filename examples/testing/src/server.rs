@@ -1,0 +1,29 @@
+//! Servers that end with the test program, whatever becomes of it.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+/// A command that will run `program` and end it with a signal (as `setpriv` names it) when the
+/// thread that spawned it is gone: tests share servers in statics, which are never dropped.
+pub fn command(program: &Path, signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal, "--"]).arg(program).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Spawns it in a thread that lives as long as the program: the thread of the test that happens to
+/// need the server first may end early.
+pub fn spawn(mut command: Command) -> Child {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        sender.send(command.spawn()).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    receiver.recv().unwrap().unwrap_or_else(|error| panic!("run setpriv: {error}"))
+}
