@@ -57,9 +57,6 @@ const LINKS: &[(&str, &str)] = &[
 
 const UNFINISHED: &str = "unfinished-";
 
-/// The archive of the image that holds a pod's namespaces.
-pub const PAUSE_ARCHIVE: &str = "pause.tar";
-
 /// The folder with all programs, built if it is not there.
 pub fn ensure() -> Result<PathBuf> {
     let flags = linker_flags()?;
@@ -122,13 +119,19 @@ fn complete(folder: &Path) -> Result<()> {
     for (link, program) in LINKS {
         symlink(program, folder.join(link))?;
     }
+    Ok(())
+}
+
+/// Writes the image that holds a pod's namespaces. It is made anew for each cluster: what was built
+/// once stays for long, and how images are written changes.
+pub fn write_pause(programs: &Path, archive: &Path) -> Result<()> {
     let pause = Image {
         reference: PAUSE_IMAGE.into(),
-        entries: [("pause".into(), Entry::File(folder.join("pause")))].into(),
-        entrypoint: Vec::new(),
+        entries: [("pause".into(), Entry::File(programs.join("pause")))].into(),
+        entrypoint: vec!["/pause".into()],
         user: 65535,
     };
-    oci::write(&pause, &folder.join(PAUSE_ARCHIVE))?;
+    oci::write(&pause, archive)?;
     Ok(())
 }
 

@@ -81,7 +81,9 @@ fn bring_up(layout: &Layout, programs: &Path, ports: Ports, step: &Step) -> Resu
         process::start(layout, &Component::named(name, layout))?;
     }
     await_living("containerd", layout, || Ok(load::is_up(layout).then_some(())))?;
-    load::import(layout, &programs.join(build::PAUSE_ARCHIVE))?;
+    let pause = layout.dir.join("pause.tar");
+    build::write_pause(programs, &pause)?;
+    load::import(layout, &pause)?;
     for name in ["kubelet", "kube-proxy", "coredns"] {
         process::start(layout, &Component::named(name, layout))?;
     }
