@@ -30,6 +30,7 @@ mod manifest;
 mod namespace;
 mod predicate;
 mod run;
+pub mod shop;
 mod wait;
 mod xtask;
 

@@ -168,7 +168,7 @@ impl TestNamespace {
 }
 
 /// The documents of a YAML text that hold something.
-fn documents(text: &str) -> Result<Vec<Value>> {
+pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("read YAML")?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
