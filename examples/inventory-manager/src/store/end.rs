@@ -1,5 +1,7 @@
 //! Ending reservations: on request, and when their time is over.
 
+use std::slice;
+
 use sqlx::PgConnection;
 
 use super::{Store, reserve::reservation};
@@ -80,7 +82,7 @@ async fn end(connection: &mut PgConnection, id: &ReservationId, how: End) -> Res
         Ok(Step::Stay) => Ok(Ending::Again(there)),
         Err(refusal) => Ok(Ending::Refused(refusal)),
         Ok(Step::Become(status)) => {
-            settle(connection, &[there.id.clone()], status).await?;
+            settle(connection, slice::from_ref(&there.id), status).await?;
             Ok(Ending::Ended(Reservation { status, ..there }))
         }
     }
