@@ -1,9 +1,12 @@
 //! What a plugin knows of where it runs.
 
+use tokio::sync::watch;
+
 use crate::{
     client::{Dependency, HttpClient, http_client},
     environment::{Environment, dependency_key},
     metrics::Metrics,
+    phase::Phase,
 };
 
 /// Where a plugin runs and what it depends on.
@@ -12,6 +15,7 @@ pub struct Context {
     environment: Environment,
     client: HttpClient,
     metrics: Metrics,
+    phases: watch::Receiver<Phase>,
 }
 
 /// A plugin was asked for that the manifest does not declare as a dependency.
@@ -23,8 +27,8 @@ pub struct UndeclaredDependency {
 }
 
 impl Context {
-    pub(crate) fn new(environment: Environment) -> Self {
-        Self { environment, client: http_client(), metrics: Metrics::new() }
+    pub(crate) fn new(environment: Environment, phases: watch::Receiver<Phase>) -> Self {
+        Self { environment, client: http_client(), metrics: Metrics::new(), phases }
     }
 
     /// The plugin's name.
@@ -45,6 +49,14 @@ impl Context {
     /// What can be measured of the plugin; it can show more.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Returns when the plugin is about to go: others serve by then, and it closes the connections
+    /// it is asked over. What would not end by itself, such as a stream of events, should end now;
+    /// its clients come back to another pod.
+    pub async fn leaving(&self) {
+        // An error says that the phases have ended, and with them the process.
+        drop(self.phases.clone().wait_for(|phase| phase.says_goodbye()).await);
     }
 
     /// A plugin that the manifest declares as a dependency, by its name. An optional one is given
@@ -76,7 +88,21 @@ mod tests {
     fn context(variables: &[(&str, &str)]) -> Context {
         let about = About { name: "shop", version: "1.0.0", description: "" };
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        Context::new(Environment::resolve(&about, variables).unwrap())
+        let (_, phases) = watch::channel(Phase::Started);
+        Context::new(Environment::resolve(&about, variables).unwrap(), phases)
+    }
+
+    #[tokio::test]
+    async fn tells_when_the_plugin_is_about_to_go() {
+        let about = About { name: "shop", version: "1.0.0", description: "" };
+        let environment = Environment::resolve(&about, std::iter::empty()).unwrap();
+        let (phases, seen) = watch::channel(Phase::Draining);
+        let context = Context::new(environment, seen);
+        let leaving = tokio::spawn(async move { context.leaving().await });
+        tokio::task::yield_now().await;
+        assert!(!leaving.is_finished());
+        phases.send_replace(Phase::Leaving);
+        leaving.await.unwrap();
     }
 
     #[tokio::test]

@@ -40,9 +40,9 @@ pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(
     let listener = serve::bind(&environment).await.map_err(|source| Failure::Listen { port, source })?;
     announce(&listener, &about);
     let (phases, seen) = watch::channel(Phase::Loaded);
-    let host = Arc::new(Host::<P>::new(environment.name.clone(), about, seen));
+    let host = Arc::new(Host::<P>::new(environment.name.clone(), about, seen.clone()));
     let server = tokio::spawn(serve::serve(listener, host.clone()));
-    let context = Arc::new(Context::new(environment.clone()));
+    let context = Arc::new(Context::new(environment.clone(), seen));
     let mut process = Process { environment, context, phases, signals };
     let Some(plugin) = process.initialize(&host).await? else { return Ok(()) };
     if process.start(plugin.clone()).await?.is_some() {
