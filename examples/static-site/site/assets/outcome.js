@@ -14,10 +14,11 @@ const TITLES = {
 
 /** What a rejected order's reason means to somebody who buys. */
 const REASONS = {
-  payment_declined: "The card was declined.",
-  card_declined: "The card was declined.",
-  insufficient_funds: "There is too little on the card.",
   insufficient_stock: "Somebody was faster: there is not enough left.",
+  items_refused: "Some of it is not for sale any more.",
+  payment_declined: "The card was declined.",
+  payment_refused: "It cannot be paid like this.",
+  reservation_lost: "It took too long, and somebody else got it.",
 };
 
 export class Outcome {

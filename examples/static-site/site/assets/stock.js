@@ -76,8 +76,9 @@ export class Stock {
 /** A colour for each product, always the same. */
 function hue(sku) {
   let sum = 7;
-  for (const letter of sku) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
+  for (const letter of sku) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
+  // Steps of the golden angle keep neighbours apart.
+  return Math.round((sum * 137.5) % 360);
 }
 
 function initials(name) {
