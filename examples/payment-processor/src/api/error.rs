@@ -1,0 +1,63 @@
+//! What went wrong, as answers.
+
+use forward_sdk::{
+    Problem,
+    axum::http::{HeaderValue, StatusCode, header},
+    tracing,
+};
+
+use crate::{
+    cashier::{CashError, chain},
+    refund::RefuseRefund,
+};
+
+impl From<CashError> for Problem {
+    fn from(error: CashError) -> Self {
+        match error {
+            CashError::UseLedger(error) => example_database::problem(&error),
+            CashError::AskProcessor { ref id, .. } => {
+                tracing::warn!(id, error = chain(&error), "the processor did not decide");
+                let detail = "it is not known yet what became of the money; ask again with the same \
+                    Idempotency-Key, or look later";
+                retry_after(Self::new(StatusCode::SERVICE_UNAVAILABLE, detail), "10")
+                    .code("processor_unavailable")
+                    .with("id", id.as_str())
+            }
+            CashError::ReuseKey => {
+                let detail = "the Idempotency-Key was used before for a different request";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).code("idempotency_key_reused")
+            }
+            CashError::UseKeyTwice => {
+                let detail = "a request with this Idempotency-Key is still in work";
+                retry_after(Self::new(StatusCode::CONFLICT, detail), "1").code("idempotency_key_in_use")
+            }
+            CashError::FindPayment => no_payment(),
+            CashError::RefuseRefund(refused) => refused.into(),
+            CashError::RefusedByProcessor => {
+                let detail = "the processor does not give this refund";
+                Self::new(StatusCode::CONFLICT, detail).code("refund_refused")
+            }
+        }
+    }
+}
+
+impl From<RefuseRefund> for Problem {
+    fn from(refused: RefuseRefund) -> Self {
+        let conflict = Self::new(StatusCode::CONFLICT, refused.to_string());
+        match refused {
+            RefuseRefund::Pending => retry_after(conflict, "5").code("payment_pending"),
+            RefuseRefund::Nothing => conflict.code("nothing_to_refund"),
+            RefuseRefund::TooMuch { .. } => {
+                Self::invalid([forward_sdk::FieldError::new("#/amount", refused.to_string())])
+            }
+        }
+    }
+}
+
+pub fn no_payment() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such payment")
+}
+
+fn retry_after(problem: Problem, seconds: &'static str) -> Problem {
+    problem.header(header::RETRY_AFTER, HeaderValue::from_static(seconds))
+}
