@@ -1,10 +1,11 @@
-//! `cargo xtask demo`: the whole product at work, from nothing to an answered request.
+//! `cargo xtask demo`: the whole product at work, from nothing to an order in a shop.
 
+mod order;
 mod place;
 mod request;
 mod show;
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{fs, time::Instant};
 
 use anyhow::{Context, Result};
 
@@ -17,7 +18,7 @@ use crate::{
     release::{self, Target},
 };
 
-/// See it work: a cluster, Forward on it, the examples, a request and its answer.
+/// See it work: a cluster, Forward on it, the examples, requests and their answers.
 #[derive(clap::Args)]
 pub struct Args {
     /// Use your own cluster instead of one made here: a context of your kubeconfig.
@@ -49,7 +50,12 @@ pub fn run(args: Args) -> Result<()> {
         "\n$ kubectl get plugins\n{}",
         exec::output(target.kubectl().args(["get", "plugins"]))?.trim_end()
     );
-    place.ask_gateway(request::PATHS)?;
+    let gateway = place.gateway()?;
+    for path in ["/hello/world", "/relay"] {
+        println!("\n$ curl http://127.0.0.1:{}{path}", gateway.port);
+        println!("{}", request::get(gateway.port, path)?.trim_end());
+    }
+    order::place(gateway.port)?;
     println!("\nDone in {}. To go on:\n{}", elapsed(started.elapsed()), place.how_to_go_on());
     Ok(())
 }
@@ -58,7 +64,7 @@ pub fn run(args: Args) -> Result<()> {
 /// Gives how many plugins there are.
 fn apply_examples(target: &Target, registry: &str) -> Result<usize> {
     let step = Step::begin("applying the examples");
-    let all = examples()?.replace(&format!("{REGISTRY}/"), &format!("{registry}/"));
+    let all = examples(target)?.replace(&format!("{REGISTRY}/"), &format!("{registry}/"));
     let said =
         exec::feed(target.kubectl().args(["apply", "--server-side", "--filename=-", "--output=name"]), &all)?;
     step.done();
@@ -67,40 +73,41 @@ fn apply_examples(target: &Target, registry: &str) -> Result<usize> {
 
 /// Takes the examples off a cluster; they may be gone, and the API with them.
 fn delete_examples(target: &Target) -> Result<()> {
-    if !release::has_api(target)? {
-        return Ok(());
-    }
     let step = Step::begin("deleting the examples");
+    let mut manifests = examples(target)?;
+    if !release::has_api(target)? {
+        manifests = without_plugins(&manifests);
+    }
     let arguments = ["delete", "--ignore-not-found", "--timeout=120s", "--filename=-"];
-    exec::feed(target.kubectl().args(arguments), &examples()?)?;
+    exec::feed(target.kubectl().args(arguments), &manifests)?;
     step.done();
     Ok(())
 }
 
 /// The manifests of all examples.
-fn examples() -> Result<String> {
+fn examples(target: &Target) -> Result<String> {
+    let folder = paths::repository().join("examples");
     let mut manifests = Vec::new();
-    for path in example_manifests()? {
-        manifests.push(fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?);
+    for path in ["hello/plugin.yaml", "relay/plugins.yaml"] {
+        manifests.push(fs::read_to_string(folder.join(path)).with_context(|| format!("read {path}"))?);
     }
+    manifests.push(exec::output(target.kubectl().arg("kustomize").arg(folder.join("shop")))?);
     Ok(manifests.join("\n---\n"))
 }
 
-fn example_manifests() -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for example in fs::read_dir(paths::repository().join("examples"))? {
-        let example = example?.path();
-        // What examples share lies beside them.
-        if !example.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(example)? {
-            let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                found.push(path);
-            }
-        }
+/// What a cluster that does not know Plugins can have of it.
+fn without_plugins(manifests: &str) -> String {
+    let others = manifests.split("\n---\n").filter(|one| !one.lines().any(|line| line == "kind: Plugin"));
+    others.collect::<Vec<_>>().join("\n---\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_is_no_plugin() {
+        let all = "kind: Plugin\nmetadata: {}\n---\nkind: Secret\n---\nkind: Plugin\n---\nkind: Service\n";
+        assert_eq!(without_plugins(all), "kind: Secret\n---\nkind: Service\n");
     }
-    found.sort();
-    Ok(found)
 }

@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::request;
 use crate::{
     cluster::{
         self,
@@ -92,20 +91,15 @@ impl Place {
         settings
     }
 
-    /// Sends requests through the gateway and prints the answers.
-    pub fn ask_gateway(&self, paths: &[&str]) -> Result<()> {
-        let (port, _tunnel) = match self {
-            Self::Own(layout) => (read_ports(layout)?.gateway, None),
+    /// Opens a way to the gateway.
+    pub fn gateway(&self) -> Result<Gateway> {
+        match self {
+            Self::Own(layout) => Ok(Gateway { port: read_ports(layout)?.gateway, _tunnel: None }),
             Self::Given { .. } => {
                 let (port, tunnel) = Tunnel::open(&self.target())?;
-                (port, Some(tunnel))
+                Ok(Gateway { port, _tunnel: Some(tunnel) })
             }
-        };
-        for path in paths {
-            println!("\n$ curl http://127.0.0.1:{port}{path}");
-            println!("{}", request::get(port, path)?.trim_end());
         }
-        Ok(())
     }
 
     pub fn how_to_go_on(&self) -> String {
@@ -117,7 +111,8 @@ impl Place {
                      curl http://127.0.0.1:{port}/hello/you\n  \
                      kubectl get plugins --watch\n  \
                      kubectl explain plugin.spec\n  \
-                     cargo xtask demo --down",
+                     cargo xtask demo --down\n\
+                     The shop: http://127.0.0.1:{port}/",
                     layout.kubeconfig().display(),
                     layout.bin().display()
                 )
@@ -126,7 +121,8 @@ impl Place {
                 "  kubectl --context {context} --namespace {} port-forward service/forward-gateway 8080:80\n  \
                  kubectl --context {context} get plugins --watch\n  \
                  kubectl --context {context} explain plugin.spec\n  \
-                 cargo xtask demo --context {context} --down",
+                 cargo xtask demo --context {context} --down\n\
+                 The shop, while the first of them runs: http://127.0.0.1:8080/",
                 release::NAMESPACE
             ),
         }
@@ -181,6 +177,12 @@ fn push(images: &[Built], registry: &str) -> Result<()> {
 
 fn is_local(registry: &str) -> bool {
     matches!(registry.split([':', '/']).next(), Some("localhost" | "127.0.0.1"))
+}
+
+/// A loopback port behind which the gateway is, as long as this lives.
+pub struct Gateway {
+    pub port: u16,
+    _tunnel: Option<Tunnel>,
 }
 
 /// A way to the gateway of a cluster that is elsewhere, open as long as this lives.

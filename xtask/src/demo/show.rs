@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::{exec, exec::await_some, release::Target};
 
-const BOUND: Duration = Duration::from_secs(120);
+/// A database comes up on the way, and images may have to be pulled.
+const BOUND: Duration = Duration::from_secs(300);
 
 /// A plugin at one moment: its state and why it is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
