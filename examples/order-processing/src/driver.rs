@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use example_database::bounded;
 use forward_sdk::tracing;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -65,7 +66,7 @@ impl Driver {
     ) -> Result<Option<Order>, sqlx::Error> {
         while !order.step.is_final() {
             if self.drives.stopping.is_cancelled() {
-                self.journal.put_back(&order, holder, Duration::ZERO).await?;
+                bounded(self.journal.put_back(&order, holder, Duration::ZERO)).await?;
                 return Ok(None);
             }
             order = match self.make_step(order, holder).await? {
@@ -74,7 +75,7 @@ impl Driver {
                 Some(Way::Again(order)) => {
                     let pause = backoff::pause(order.attempts, backoff::chance());
                     if Instant::now() + pause >= until || self.drives.stopping.is_cancelled() {
-                        self.journal.put_back(&order, holder, pause).await?;
+                        bounded(self.journal.put_back(&order, holder, pause)).await?;
                         return Ok(None);
                     }
                     self.rest(pause).await;
@@ -96,10 +97,10 @@ impl Driver {
         log(&order, &answer.outcome);
         if order.step.next(&answer.outcome) == order.step {
             let order = Order { attempts: order.attempts.saturating_add(1), ..order };
-            let held = self.journal.hold_on(&order, holder).await?;
+            let held = bounded(self.journal.hold_on(&order, holder)).await?;
             return Ok(held.then_some(Way::Again(order)));
         }
-        Ok(self.journal.advance(&order, holder, &answer).await?.map(Way::On))
+        Ok(bounded(self.journal.advance(&order, holder, &answer)).await?.map(Way::On))
     }
 
     /// Waits, unless the process is to end.

@@ -36,7 +36,7 @@ impl Plugin for Orders {
         config.check()?;
         let Config { database_url, request_timeout, call_timeout, lease, track_for } = config;
         let services = Services::new(context, call_timeout)?;
-        let pool = example_database::connect(&database_url, SCHEMA, journal::TABLES).await?;
+        let pool = example_database::connect(database_url.trim_end(), SCHEMA, journal::TABLES).await?;
         let journal = Journal::new(pool, lease);
         let counts = Counts::new(context.metrics());
         let analytics = context.dependency("analytics-tracker").ok();
