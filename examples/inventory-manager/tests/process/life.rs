@@ -1,6 +1,6 @@
 //! Starting, health and metrics.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -16,6 +16,17 @@ fn pods_that_start_together_make_the_tables_and_the_items_once() {
     for plugin in plugins {
         assert_eq!(plugin.counts("mug"), [7, 0, 7]);
     }
+}
+
+#[test]
+fn the_manifest_configures_it() {
+    let manifest: Value = serde_saphyr::from_str(include_str!("../../plugin.yaml")).unwrap();
+    let mut world = World::new("manifest");
+    for (field, value) in manifest["spec"]["config"].as_object().unwrap() {
+        world = world.with(field, value.clone());
+    }
+    let list = world.plugin().get("/items").json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 8);
 }
 
 #[test]
