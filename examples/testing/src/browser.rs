@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 
-use crate::{folder::Folder, port, program};
+use crate::{folder::Folder, http::try_request, port, program};
 
 /// How long a page may take to become what is waited for.
 const BOUND: Duration = Duration::from_secs(20);
@@ -27,6 +27,8 @@ pub struct Browser {
     /// What drives it.
     pub client: Client,
     driver: Child,
+    port: u16,
+    session: String,
     _profile: Folder,
 }
 
@@ -50,7 +52,9 @@ impl Browser {
             .capabilities(capabilities(&profile, hosts))
             .connect(&format!("http://127.0.0.1:{port}"))
             .await;
-        Ok(Self { client: connected.context("start Chromium")?, driver, _profile: profile })
+        let client = connected.context("start Chromium")?;
+        let session = client.session_id().await?.context("the session has an id")?;
+        Ok(Self { client, driver, port, session, _profile: profile })
     }
 
     /// Runs a script until it returns something that is neither `null` nor `false`.
@@ -108,7 +112,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends the browser when it is asked to end itself.
+        // A driver that ends leaves its browsers running, so the session is ended first. A test may
+        // have ended it by itself.
+        let (driver, path) = (format!("127.0.0.1:{}", self.port), format!("/session/{}", self.session));
+        try_request(&driver, "DELETE", &path, &[], "").ok();
         let id = nix::unistd::Pid::from_raw(self.driver.id().try_into().unwrap());
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).ok();
         self.driver.wait().ok();
