@@ -36,6 +36,7 @@ form.addEventListener("submit", async (event) => {
   };
   const named = (index) => stock.items.get(wanted.items[index]?.sku)?.name;
   const show = (state) => outcome.show(state, named);
+  outcome.clear();
   basket.busy = true;
   try {
     const result = await checkout.place(wanted, show);

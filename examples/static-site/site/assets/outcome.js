@@ -24,6 +24,12 @@ const REASONS = {
 export class Outcome {
   #box = one("[data-testid=outcome]");
 
+  /** Before an order: what was said of another one is over. */
+  clear() {
+    this.#box.hidden = true;
+    this.#box.dataset.outcome = "none";
+  }
+
   /** `named` gives the name of the product at a place in the order. */
   show({ kind, order, problem, reason }, named) {
     const facts = [...sentences(kind, order, problem, reason)].map((text) => element("p", {}, text));
