@@ -53,7 +53,8 @@ class Chart {
   static scale(highest) {
     const rough = highest / 4;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const stride = Math.max(1, [1, 2, 5, 10].map((step) => step * power).find((step) => step >= rough));
+    const strides = [1, 2, 2.5, 5, 10].map((step) => step * power).filter(Number.isInteger);
+    const stride = strides.find((step) => step >= rough) ?? 1;
     return { stride, ceiling: Math.ceil(highest / stride) * stride };
   }
 

@@ -1,10 +1,10 @@
 "use strict";
 // Asks for the numbers, follows the events, and keeps both up to date.
 const RANGES = {
-  "15m": { length: 15 * MINUTE, step: MINUTE, name: "minute" },
-  "1h": { length: HOUR, step: MINUTE, name: "minute" },
-  "24h": { length: 24 * HOUR, step: HOUR, name: "hour" },
-  "7d": { length: 7 * 24 * HOUR, step: HOUR, name: "hour" },
+  "15m": { length: 15 * MINUTE, step: MINUTE, name: "minute", words: "15 min" },
+  "1h": { length: HOUR, step: MINUTE, name: "minute", words: "hour" },
+  "24h": { length: 24 * HOUR, step: HOUR, name: "hour", words: "24 h" },
+  "7d": { length: 7 * 24 * HOUR, step: HOUR, name: "hour", words: "7 days" },
 };
 const REFRESH = 30_000;
 // An event shows in the numbers after this; however many come, no sooner than this after the last time.

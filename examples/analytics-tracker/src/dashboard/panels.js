@@ -17,15 +17,15 @@ function showTile(name, value, now, before) {
 }
 
 function change(now, before) {
-  if (!before) return [now ? "nothing in the period before" : ""];
+  const words = `vs prior ${RANGES[range].words}`;
+  if (!before) return [now ? `none in prior ${RANGES[range].words}` : ""];
   const percent = Math.round(((now - before) / before) * 100);
-  if (!percent) return ["as in the period before"];
+  if (!percent) return [`± 0 ${words}`];
   const way = percent > 0 ? "up" : "down";
   const size = Math.abs(percent) >= 1000 ? `${whole.format(Math.round(now / before))}×` : `${Math.abs(percent)} %`;
-  const words = element("b", "", `${way === "up" ? "▲" : "▼"} ${size}`);
-  words.dataset.way = way;
-  words.setAttribute("aria-label", `${way} ${size}`);
-  return [words, "on the period before"];
+  const arrow = element("b", "", `${way === "up" ? "▲" : "▼"} ${size}`);
+  arrow.dataset.way = way;
+  return [arrow, words];
 }
 
 // revenue: amounts by currency. The largest stands in front, the others in the line below.

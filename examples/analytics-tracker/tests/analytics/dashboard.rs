@@ -133,7 +133,7 @@ async fn goes_on_where_it_was_when_the_plugin_comes_back() {
 #[tokio::test]
 async fn can_be_read_on_a_phone_in_a_frame_and_by_keyboard() {
     let tracker = Tracker::start(&json!({}));
-    tracker.track(&json!({"events": a_day()}));
+    track_two_days(&tracker);
     let browser = Browser::start(&[]).await.unwrap();
     open(&browser, &tracker, "?embed=1&range=24h").await;
     assert_eq!(evaluate(&browser, "getComputedStyle(document.querySelector('.top')).display").await, "none");
@@ -174,34 +174,38 @@ async fn says_so_when_there_is_no_stream() {
     assert_eq!(browser.errors().await.unwrap(), [""; 0]);
 }
 
-/// Events of a shop over a day: more of them by day than by night.
-fn a_day() -> Vec<Value> {
+/// Events of a shop on two days: more of them in the evening than at night, and more on the second.
+fn two_days() -> Vec<Value> {
     let now = Timestamp::now();
     let kinds =
         ["page_view", "page_view", "page_view", "product_view", "product_view", "search", "add_to_cart"];
-    (0..900i64)
-        .map(|i| {
-            // Crowded towards the middle of the day: the sine bends an even spread.
-            let share = i as f64 / 900.0;
-            let minutes = 1_430.0 * (share - (share * std::f64::consts::TAU).sin() * 0.11);
-            let timestamp = (now - SignedDuration::from_secs((minutes * 60.0) as i64)).to_string();
-            let user = format!("user-{}", i * 7 % 83);
-            if i % 13 == 0 {
-                let mut order = order(&format!("ord_{i}"), &user, 900 + i * 37 % 9_000, "USD");
-                order["timestamp"] = json!(timestamp);
-                return order;
-            }
-            let path = format!("/shop/{}", ["teapot", "kettle", "mug", "tea"][(i % 4) as usize]);
-            let kind = kinds[(i * 5 % 7) as usize];
-            json!({"type": kind, "user_id": user, "properties": {"path": path}, "timestamp": timestamp})
-        })
-        .collect()
+    let mut events = Vec::new();
+    for hour in 0..48i64 {
+        let swing = (hour as f64 / 24.0 * std::f64::consts::TAU).cos();
+        let count = (17.0 + 11.0 * swing) as i64 + hour * 7 % 5 + i64::from(hour < 24) * 4;
+        for i in 0..count {
+            let number = hour * 50 + i;
+            let ago = SignedDuration::from_secs(hour * 3_600 + i * 3_600 / count);
+            let user = format!("user-{}", number * 7 % (70 + hour));
+            let mut event = match number % 13 {
+                0 => order(&format!("ord_{number}"), &user, 900 + number * 37 % 9_000, "USD"),
+                other => json!({"type": kinds[(other * 5 % 7) as usize], "user_id": user}),
+            };
+            event["timestamp"] = json!((now - ago).to_string());
+            events.push(event);
+        }
+    }
+    events
+}
+
+fn track_two_days(tracker: &Tracker) {
+    two_days().chunks(500).for_each(|events| assert_eq!(tracker.track(&json!({"events": events}))[2], 0));
 }
 
 #[tokio::test]
 async fn looks_like_something() {
     let tracker = Tracker::start(&json!({}));
-    tracker.track(&json!({"events": a_day()}));
+    track_two_days(&tracker);
     let browser = Browser::start(&[]).await.unwrap();
     let mut sizes = Vec::new();
     for (scheme, width, height) in

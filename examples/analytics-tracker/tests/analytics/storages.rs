@@ -2,7 +2,9 @@
 
 use example_testing::{Postgres, Redis};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
+use crate::stream::Stream;
 use crate::tracker::{Tracker, await_that, postgres_config, redis_config, shared_postgres, shared_redis};
 
 /// Events with every kind of value, some of them missing, over three hours before now.
@@ -136,7 +138,11 @@ fn an_id_that_comes_to_many_pods_at_once_is_kept_once() {
 fn survives_outage(config: &Value, stop: impl FnOnce(), start: impl FnOnce()) {
     let tracker = Tracker::start(config);
     assert_eq!(tracker.track(&json!({"id": "before", "type": "a"})), [1, 0, 0]);
+    let (healthy, health) = tracker.health();
+    assert!(healthy && health.details["events_kept"] == "1", "{health:?}");
     stop();
+    let (healthy, health) = tracker.health();
+    assert!(!healthy && health.message.contains(&health.details["storage"]), "{health:?}");
     let answer = tracker.post("/api/analytics/track", &json!({"id": "during", "type": "a"}));
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{answer:?}");
     assert_eq!(answer.json()["code"], "storage_unavailable");
@@ -147,6 +153,7 @@ fn survives_outage(config: &Value, stop: impl FnOnce(), start: impl FnOnce()) {
     let track = || tracker.post("/api/analytics/track", &json!({"id": "after", "type": "a"})).status == 202;
     await_that("events are taken again", track);
     assert_eq!(tracker.count(), 2);
+    assert!(tracker.health().0);
 }
 
 #[test]
@@ -160,4 +167,68 @@ fn postgres_may_go_and_come_back() {
 fn redis_may_go_and_come_back() {
     let redis = Redis::start();
     survives_outage(&redis_config(&redis.database(0)), || redis.stop(), || redis.start_again());
+}
+
+/// Three events, of which two came in long ago, and what remains of them.
+fn forgets_what_is_too_old(config: &Value, make_two_old: impl AsyncFnOnce()) {
+    let first = Tracker::start(config);
+    let three: Vec<_> = ["a", "b", "c"].map(|id| json!({"id": id, "type": id})).into();
+    assert_eq!(first.track(&json!({"events": three})), [3, 0, 0]);
+    let (mut stream, begin) = Stream::open(&first, "/api/analytics/realtime", "");
+    tokio::runtime::Runtime::new().unwrap().block_on(make_two_old());
+    // It tidies up when it starts, and then every minute.
+    let second = Tracker::start(config);
+    await_that("two are forgotten", || {
+        second.metric("analytics_events_expired_total").as_deref() == Some("2")
+    });
+    assert_eq!(first.count(), 1);
+    assert_eq!(first.health().1.details["events_forgotten"], "2");
+    second.track(&json!({"type": "d"}));
+    let next = stream.next().unwrap();
+    assert_eq!(next.json()["type"], "d");
+    let position = begin.parse::<u64>().unwrap();
+    assert_eq!(next.id.parse::<u64>().unwrap(), position + 1, "what was forgotten leaves its positions");
+}
+
+#[test]
+fn postgres_forgets_what_is_too_old() {
+    let postgres = shared_postgres();
+    let url = postgres.database("too_old");
+    forgets_what_is_too_old(&postgres_config(&url), async || {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let old = "UPDATE analytics.events SET received_at = now() - interval '31 days' WHERE type <> 'c'";
+        assert_eq!(sqlx::query(old).execute(&mut connection).await.unwrap().rows_affected(), 2);
+    });
+}
+
+#[test]
+fn redis_forgets_what_is_too_old() {
+    let redis = shared_redis();
+    let url = redis.database(7);
+    forgets_what_is_too_old(&redis_config(&url), async || {
+        let client = redis::Client::open(url.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        // An entry cannot be changed: all three are written anew, two of them with an old time.
+        let script = "local all = redis.call('XRANGE', KEYS[1], '-', '+')
+            redis.call('DEL', KEYS[1])
+            for i, entry in ipairs(all) do
+              local at = i < 3 and '1' or entry[2][2]
+              redis.call('XADD', KEYS[1], entry[1], 'at', at, 'event', entry[2][4])
+            end";
+        let mut rewrite = redis::cmd("EVAL");
+        rewrite.arg(script).arg(1).arg("{analytics}:events");
+        rewrite.query_async::<()>(&mut connection).await.unwrap();
+    });
+}
+
+#[test]
+fn the_manifest_fits() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.yaml");
+    let manifest: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(manifest["spec"]["version"], env!("CARGO_PKG_VERSION"));
+    let mut config = manifest["spec"]["config"].clone();
+    let postgres = shared_postgres();
+    config["database_url"] = json!(postgres.database("manifest"));
+    let tracker = Tracker::start(&config);
+    assert_eq!(tracker.health().1.details["storage"], "postgres");
 }

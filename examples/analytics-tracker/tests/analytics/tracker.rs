@@ -7,7 +7,11 @@ use std::{
 };
 
 use example_testing::{Answer, Postgres, Process, Redis};
+use forward_proto::plugin::v1::{
+    HealthRequest, HealthResponse, health_response::Status, plugin_client::PluginClient,
+};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_analytics-tracker");
 
@@ -89,6 +93,16 @@ impl Tracker {
     /// How many events there are.
     pub fn count(&self) -> u64 {
         self.query(&json!({}))["scanned"].as_u64().unwrap()
+    }
+
+    /// What it tells the gateway of its health, and whether that is good.
+    pub fn health(&self) -> (bool, HealthResponse) {
+        let url = format!("http://{}", self.0.address);
+        let health = Runtime::new().unwrap().block_on(async {
+            let mut client = PluginClient::connect(url).await.unwrap();
+            client.health(HealthRequest {}).await.unwrap().into_inner()
+        });
+        (health.status() == Status::Healthy, health)
     }
 
     /// The value of a metric's line.
