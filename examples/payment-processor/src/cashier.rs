@@ -3,6 +3,9 @@
 //! Owns the order of these steps. Refuses to know of HTTP. Invariant: the processor is asked only
 //! for what is in the ledger, under the id that it has there.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Instant};
 
 use forward_sdk::tracing;
@@ -128,12 +131,13 @@ impl Cashier {
         let repaid = self.processor.refund(Repayment { id, provider_id, amount: *amount });
         let repaid = repaid.await.map_err(|source| unsettled(id, source))?;
         let (refund, changed) = self.ledger.record_refund(id, &repaid).await?;
-        match (changed, refund.status) {
-            (true, RefundStatus::Succeeded) => self.metrics.count_refund(refund.amount),
-            (true, _) => self.metrics.count_refused_refund(),
-            (false, _) => {}
+        if changed {
+            match refund.status {
+                RefundStatus::Succeeded => self.metrics.count_refund(refund.amount),
+                RefundStatus::Refused | RefundStatus::Pending => self.metrics.count_refused_refund(),
+            }
+            tracing::info!(refund = refund.id, status = refund.status.as_str(), "refund settled");
         }
-        tracing::info!(refund = refund.id, status = ?refund.status, "refund settled");
         Ok(refund)
     }
 

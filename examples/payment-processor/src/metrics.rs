@@ -26,17 +26,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that are shown with those of the plugin.
-    pub fn register(shown: &Shown) -> Self {
-        let metrics = Self {
+    pub fn new() -> Self {
+        Self {
             payments: Family::default(),
             charges: Histogram::new(SECONDS),
             refunds: Family::default(),
             refunded_amount: Counter::default(),
             webhooks: Family::default(),
             recovered: Family::default(),
-        };
-        let Self { payments, charges, refunds, refunded_amount, webhooks, recovered } = metrics.clone();
+        }
+    }
+
+    /// Shows them with those of the plugin.
+    pub fn show(&self, shown: &Shown) {
+        let Self { payments, charges, refunds, refunded_amount, webhooks, recovered } = self.clone();
         shown.register("payments_processed", "Payments by outcome", payments);
         shown.register("payments_charge_seconds", "Time that the processor took for a charge", charges);
         shown.register("payments_refunds", "Refunds by outcome", refunds);
@@ -47,7 +50,6 @@ impl Metrics {
         );
         shown.register("payments_webhooks", "Messages of the processor by result", webhooks);
         shown.register("payments_recovered", "What was taken over after a crash or an error", recovered);
-        metrics
     }
 
     pub fn count_payment(&self, status: Status) {

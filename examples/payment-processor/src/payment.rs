@@ -108,6 +108,26 @@ pub struct RefundView {
     created_at: Timestamp,
 }
 
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Declined => "declined",
+            Self::Succeeded => "succeeded",
+        }
+    }
+}
+
+impl RefundStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 impl DeclineCode {
     pub fn as_str(self) -> &'static str {
         match self {

@@ -39,7 +39,8 @@ impl Plugin for PaymentProcessor {
             Environment::Production => Arc::new(Stripe::new(&settings.api_key)),
         };
         let ledger = Ledger::connect(&settings.database_url).await?;
-        let metrics = Metrics::register(context.metrics());
+        let metrics = Metrics::new();
+        metrics.show(context.metrics());
         Ok(Self {
             cashier: Arc::new(Cashier { terms: settings.terms, ledger, processor, metrics }),
             webhook: settings.webhook,

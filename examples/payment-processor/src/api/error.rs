@@ -61,3 +61,22 @@ pub fn no_payment() -> Problem {
 fn retry_after(problem: Problem, seconds: &'static str) -> Problem {
     problem.header(header::RETRY_AFTER, HeaderValue::from_static(seconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use forward_sdk::axum::response::IntoResponse;
+
+    use super::*;
+    use crate::processor::ProcessorError;
+
+    #[test]
+    fn without_a_decision_whoever_asked_may_ask_again() {
+        let source = ProcessorError::Await(Duration::from_secs(8));
+        let problem = Problem::from(CashError::AskProcessor { id: "pay_1".to_owned(), source });
+        let answer = problem.into_response();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "10");
+    }
+}

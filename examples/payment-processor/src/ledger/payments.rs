@@ -28,16 +28,6 @@ pub struct Filter {
     pub limit: i64,
 }
 
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Declined => "declined",
-            Self::Succeeded => "succeeded",
-        }
-    }
-}
-
 impl Ledger {
     /// Writes down that a payment is to be taken, once for each key.
     pub async fn open_payment(

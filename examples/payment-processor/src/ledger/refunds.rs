@@ -8,7 +8,7 @@ use super::{
     rows::{payment_columns, refund_columns},
 };
 use crate::{
-    payment::{Payment, Refund},
+    payment::{Payment, Refund, RefundStatus},
     processor::Repaid,
     refund::{RefuseRefund, decide},
     request::RefundRequest,
@@ -108,12 +108,12 @@ impl Ledger {
         );
         const FIND: &str = concat!("SELECT ", refund_columns!(), " FROM refunds WHERE id = $1");
         let (status, provider_id) = match repaid {
-            Repaid::Succeeded { provider_id } => ("succeeded", Some(provider_id.as_str())),
-            Repaid::Refused => ("refused", None),
+            Repaid::Succeeded { provider_id } => (RefundStatus::Succeeded, Some(provider_id.as_str())),
+            Repaid::Refused => (RefundStatus::Refused, None),
         };
         bounded(async {
             let mut transaction = self.pool.begin().await?;
-            let settle = sqlx::query_as(SETTLE).bind(id).bind(status).bind(provider_id);
+            let settle = sqlx::query_as(SETTLE).bind(id).bind(status.as_str()).bind(provider_id);
             let settled: Option<Refund> = settle.fetch_optional(&mut *transaction).await?;
             let Some(refund) = settled else {
                 let refund = sqlx::query_as(FIND).bind(id).fetch_one(&mut *transaction).await?;
