@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use forward_crds::{FORCE_DELETE, Plugin, PluginState};
-use semver::{Version, VersionReq};
+use semver::Version;
 
 use crate::{
     model::{Observed, PodPhase, Problem, Settings, Workload, revision},
+    range::Range,
     reason::Failure,
 };
 
@@ -27,7 +28,7 @@ pub struct Need {
     /// The range as it is written.
     pub text: Option<String>,
     /// Absent where every version will do, pre-releases too (which `*` does not accept).
-    pub range: Option<VersionReq>,
+    pub range: Option<Range>,
 }
 
 /// The version that serves.
@@ -52,7 +53,7 @@ pub struct Facts {
 
 impl Need {
     pub fn accepts(&self, version: &Version) -> bool {
-        self.range.as_ref().is_none_or(|range| range.matches(version))
+        self.range.as_ref().is_none_or(|range| range.accepts(version))
     }
 }
 
@@ -187,7 +188,7 @@ fn read_needs(plugin: &Plugin) -> Result<BTreeMap<String, Need>, (BTreeMap<Strin
     let mut needs = BTreeMap::new();
     for dependency in &plugin.spec.dependencies {
         let text = dependency.version.clone();
-        let range = match text.as_deref().map(VersionReq::parse).transpose() {
+        let range = match text.as_deref().map(Range::parse).transpose() {
             Ok(range) => range,
             Err(error) => {
                 let (name, text) = (&dependency.name, text.as_deref().unwrap_or_default());

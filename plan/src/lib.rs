@@ -14,6 +14,7 @@ mod facts;
 mod model;
 mod namespace;
 mod order;
+mod range;
 mod reason;
 pub mod routes;
 mod slots;
@@ -24,4 +25,5 @@ pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
 pub use namespace::Namespace;
+pub use range::Range;
 pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Refusal};
