@@ -4,6 +4,9 @@
 //! and every step renews that. Invariant: a step is written only by the driver that holds the order,
 //! and only over the step that this driver knew.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use jiff_sqlx::Timestamp;

@@ -49,7 +49,7 @@ impl Counts {
             counts.clone();
         metrics.register("orders_finished", "Orders that came to their end, by outcome and reason", finished);
         metrics.register("order_step_seconds", "Time of the calls of a step, by how they ended", steps);
-        metrics.register("orders_recovered", "Orders that were taken up from another driver", recovered);
+        metrics.register("orders_recovered", "Orders that were taken up in the background", recovered);
         metrics.register("orders_tracked", "Orders that analytics was told of", tracked);
         let help = "Orders that analytics is not told of any more";
         metrics.register("orders_tracking_given_up", help, tracking_given_up);
