@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS payments (
     reference       text,
     -- The sum of the refunds that were not refused. Whatever the program does, it is never more
     -- than was taken.
-    refunded        bigint NOT NULL DEFAULT 0 CHECK (refunded BETWEEN 0 AND amount),
+    refunded        bigint NOT NULL DEFAULT 0
+                    CONSTRAINT refunded_within_amount CHECK (refunded BETWEEN 0 AND amount),
     idempotency_key text UNIQUE,
     decline_code    text,
     provider_id     text UNIQUE,

@@ -88,5 +88,5 @@ fn the_database_refuses_more_than_the_amount_whatever_the_program_does() {
     let world = World::new("check");
     world.plugin().paid(1000);
     let refused = world.try_execute("UPDATE payments.payments SET refunded = 1001").unwrap_err();
-    assert!(refused.to_string().contains("payments_refunded_check"), "{refused}");
+    assert!(refused.to_string().contains("refunded_within_amount"), "{refused}");
 }
