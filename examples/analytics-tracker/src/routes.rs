@@ -1,6 +1,9 @@
 //! The handlers: from requests to the storage and back.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forward_sdk::{
     FieldError, Json, Problem,
@@ -21,7 +24,7 @@ use crate::{
     plugin::{AnalyticsTracker, STREAMS},
     query::{Answer, Request},
     sampling::is_sampled,
-    storage::{StorageError, horizon, within},
+    storage::{Appended, StorageError, horizon, within},
 };
 
 /// How long a request waits for the storage.
@@ -51,7 +54,10 @@ pub async fn track(
     events.retain(|event| is_sampled(event, settings.sample_rate, Uuid::new_v4()));
     let sampled_out = sent - events.len();
     let begin = Instant::now();
-    let appended = within(PATIENCE, storage.append(events)).await.map_err(|error| tracker.fail(error))?;
+    let appended = match events.is_empty() {
+        true => Appended::default(),
+        false => within(PATIENCE, storage.append(events)).await.map_err(|error| tracker.fail(error))?,
+    };
     metrics.append_seconds.observe(begin.elapsed().as_secs_f64());
     metrics.count_events("accepted", appended.accepted);
     metrics.count_events("duplicate", appended.duplicates);

@@ -133,16 +133,16 @@ impl Writer {
         }
     }
 
-    /// Tells the reader when to come back, where it is, and what it has missed for good.
+    /// Tells the reader when to come back, where it is, and what it has missed for good: the latter two
+    /// in one message, so that no gap is told twice or never.
     async fn greet(&mut self, Beginning { after, gap }: Beginning) -> Result<(), End> {
         let hello = Message::default().retry(RETRY).id(after.to_string()).comment("welcome");
-        self.send(hello).await?;
         let missing = match gap {
-            None => return Ok(()),
+            None => return self.send(hello).await,
             Some(Gap::Missing(missing)) => json!({"missing": missing}),
             Some(Gap::Unknown) => json!({"missing": null}),
         };
-        self.send(Message::default().event("gap").data(missing.to_string())).await
+        self.send(hello.event("gap").data(missing.to_string())).await
     }
 
     /// Shows what the storage has up to a position.
@@ -195,5 +195,60 @@ impl Writer {
             Ok(Err(_)) => Err(End::Left),
             Err(_) => Err(End::TooSlow),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::storage::Memory;
+
+    async fn memory(types: &[&str]) -> Memory {
+        let memory = Memory::new(Timestamp::UNIX_EPOCH);
+        let events = types.iter().map(|kind| json!({"type": kind, "timestamp": "2026-01-01T00:00:00Z"}));
+        memory.append(events.map(|event| serde_json::from_value(event).unwrap()).collect()).await.unwrap();
+        memory
+    }
+
+    fn writer(position: u64, types: &[&str]) -> (Writer, mpsc::Receiver<Result<Message, Infallible>>) {
+        let types = types.iter().map(ToString::to_string).collect();
+        let (messages, reader) = mpsc::channel(WAITING);
+        (Writer { options: Options { seen: None, types }, messages, position }, reader)
+    }
+
+    /// How many messages wait.
+    fn waiting(reader: &mut mpsc::Receiver<Result<Message, Infallible>>) -> usize {
+        std::iter::from_fn(|| reader.try_recv().ok()).count()
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_follower_is_caught_up_with() {
+        let memory = memory(&["a", "b", "c", "d"]).await;
+        let (mut writer, mut reader) = writer(1, &[]);
+        let begun = Batch { after: 3, events: Arc::default() };
+        writer.pass_on(&memory, Ok(begun)).await.unwrap();
+        assert_eq!((writer.position, waiting(&mut reader)), (4, 3), "b, c, and d that came just now");
+        let late = Batch { after: 3, events: memory.read(3, 10).await.unwrap().into() };
+        writer.pass_on(&memory, Ok(late)).await.unwrap();
+        assert_eq!((writer.position, waiting(&mut reader)), (4, 0), "d is not shown twice");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_is_passed_over() {
+        let memory = memory(&["a", "b", "a"]).await;
+        let (mut writer, mut reader) = writer(0, &["b"]);
+        writer.catch_up(&memory, u64::MAX).await.unwrap();
+        assert_eq!((writer.position, waiting(&mut reader)), (3, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_too_slow() {
+        let memory = memory(&["a"; WAITING + 1]).await;
+        let (mut writer, _reader) = writer(0, &[]);
+        assert!(matches!(writer.catch_up(&memory, u64::MAX).await, Err(End::TooSlow)));
+        let lagged = Err(broadcast::error::RecvError::Lagged(1));
+        assert!(matches!(writer.pass_on(&memory, lagged).await, Err(End::TooSlow)));
     }
 }

@@ -61,7 +61,7 @@ pub struct Stored {
     pub event: Event,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
     pub accepted: usize,
     pub duplicates: usize,

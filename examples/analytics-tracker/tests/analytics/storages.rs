@@ -4,8 +4,10 @@ use example_testing::{Postgres, Redis};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::stream::Stream;
-use crate::tracker::{Tracker, await_that, postgres_config, redis_config, shared_postgres, shared_redis};
+use crate::{
+    stream::Stream,
+    tracker::{Tracker, await_that, postgres_config, redis_config, shared_postgres, shared_redis},
+};
 
 /// Events with every kind of value, some of them missing, over three hours before now.
 fn events() -> Vec<Value> {

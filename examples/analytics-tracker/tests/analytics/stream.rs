@@ -13,7 +13,11 @@ use crate::tracker::Tracker;
 /// How long a message may take.
 const BOUND: Duration = Duration::from_secs(20);
 
-pub struct Stream(BufReader<TcpStream>);
+pub struct Stream {
+    lines: BufReader<TcpStream>,
+    /// What came with the greeting: a gap.
+    first: Option<Message>,
+}
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Message {
@@ -34,17 +38,23 @@ impl Stream {
         let mut connection = TcpStream::connect(&tracker.0.address).unwrap();
         connection.set_read_timeout(Some(BOUND)).unwrap();
         write!(connection, "GET {path} HTTP/1.0\r\nHost: x\r\n{headers}\r\n").unwrap();
-        let mut stream = Self(BufReader::new(connection));
+        let mut stream = Self { lines: BufReader::new(connection), first: None };
         let head = stream.block().expect("a head");
         assert!(head.starts_with("HTTP/1.0 200 OK"), "{head}");
         assert!(head.contains("content-type: text/event-stream"), "{head}");
         let greeting = stream.block().expect("a greeting");
         assert!(greeting.contains("retry: 1000"), "{greeting}");
-        (stream, parse(&greeting).id)
+        let first = parse(&greeting);
+        let position = first.id.clone();
+        stream.first = (!first.data.is_empty()).then_some(first);
+        (stream, position)
     }
 
     /// The next message with data; `None` when the stream has ended.
     pub fn next(&mut self) -> Option<Message> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         loop {
             let message = parse(&self.block()?);
             if !message.data.is_empty() {
@@ -64,7 +74,7 @@ impl Stream {
         let mut block = String::new();
         loop {
             let mut line = String::new();
-            match self.0.read_line(&mut line) {
+            match self.lines.read_line(&mut line) {
                 Ok(0) => return None,
                 Ok(_) if line.trim().is_empty() => return Some(block),
                 Ok(_) => block += &line,
