@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_analytics-tracker");
 
 /// How long anything may take.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(30);
 
 /// The server that all tests share, which ends with the last of them.
 static POSTGRES: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
