@@ -6,9 +6,10 @@ use petgraph::stable_graph::NodeIndex;
 use semver::Version;
 
 use crate::{
+    conflict::Refusal,
     facts::{Facts, Need, Wish},
     namespace::Namespace,
-    reason::{Cause, Hindrance, Obstacle, Refusal},
+    reason::{Cause, Hindrance, Obstacle},
     slots::Claim,
 };
 
@@ -108,8 +109,8 @@ impl Namespace {
         }
         let knot = self.graph[index].knot.as_ref();
         let mut obstacles = Vec::new();
-        for (dependency, name, need) in self.needs(index) {
-            let Some(obstacle) = self.obstacle_to_go(facts, dependency, name, need) else { continue };
+        for (dependency, _, need) in self.needs(index) {
+            let Some(obstacle) = self.obstacle_to_go(facts, dependency, need) else { continue };
             let is_optional_way = obstacle.hindrance == Hindrance::OnItsWay
                 && !knot.is_some_and(|knot| knot.contains(&dependency));
             if !need.optional || is_optional_way {
@@ -128,7 +129,6 @@ impl Namespace {
         &self,
         facts: &Facts,
         dependency: NodeIndex,
-        name: &str,
         need: &Need,
     ) -> Option<Obstacle> {
         let view = &self.graph[dependency].view;
@@ -146,15 +146,15 @@ impl Namespace {
             _ if !view.parsed.as_ref().is_some_and(accepts) => Hindrance::Direct(Cause::VersionConflict),
             standing => standing.hindrance()?,
         };
-        Some(obstacle(name, need, view, view.version.clone(), hindrance))
+        Some(self.obstacle(facts, dependency, need, view.version.clone(), hindrance))
     }
 
     /// Why a dependency does not serve a plugin whose current spec was applied. That an update of
     /// the dependency is under way or fails is no reason as long as the old version serves.
     pub(crate) fn obstacle_to_stay(
         &self,
+        facts: &Facts,
         dependency: NodeIndex,
-        name: &str,
         need: &Need,
     ) -> Option<Obstacle> {
         let view = &self.graph[dependency].view;
@@ -163,7 +163,27 @@ impl Namespace {
             Some(serving) => (Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict)),
             None => (view.version.clone(), view.standing.hindrance().unwrap_or(Hindrance::OnItsWay)),
         };
-        Some(obstacle(name, need, view, version, hindrance))
+        Some(self.obstacle(facts, dependency, need, version, hindrance))
+    }
+
+    fn obstacle(
+        &self,
+        facts: &Facts,
+        dependency: NodeIndex,
+        need: &Need,
+        version: Option<String>,
+        hindrance: Hindrance,
+    ) -> Obstacle {
+        let is_conflict = matches!(hindrance, Hindrance::Direct(Cause::Missing | Cause::VersionConflict));
+        Obstacle {
+            name: self.name(dependency).to_owned(),
+            range: need.text.clone(),
+            version,
+            state: self.graph[dependency].view.state,
+            optional: need.optional,
+            conflict: if is_conflict { self.conflict(facts, dependency, need) } else { None },
+            hindrance,
+        }
     }
 
     /// The plugins that run and do not accept the new version of a plugin that runs.
@@ -174,12 +194,10 @@ impl Namespace {
     /// The refusal of one dependent: it runs, with the version that serves, and not with the one to
     /// come. Where it accepts neither there is nothing to save.
     pub(crate) fn refusal(&self, dependent: NodeIndex, index: NodeIndex) -> Option<Refusal> {
-        let (facts, by) = (self.facts(index)?, self.facts(dependent)?);
-        let need = by.needs.get(self.name(index)).filter(|need| !need.optional)?;
+        let (facts, need) = (self.facts(index)?, self.running_need(dependent, index)?);
         let serving = facts.serving.as_ref()?.version.as_ref()?;
         let coming = facts.version.as_ref().ok()?;
-        let runs = by.wish == Wish::Run && by.is_alive();
-        (runs && need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
+        (need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
             name: self.name(dependent).to_owned(),
             range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
         })
@@ -194,17 +212,6 @@ impl Standing {
             Self::Off(cause) => Some(Hindrance::Direct(*cause)),
             Self::Behind { root, cause } => Some(Hindrance::Indirect { root: root.clone(), cause: *cause }),
         }
-    }
-}
-
-fn obstacle(name: &str, need: &Need, view: &View, version: Option<String>, hindrance: Hindrance) -> Obstacle {
-    Obstacle {
-        name: name.to_owned(),
-        range: need.text.clone(),
-        version,
-        state: view.state,
-        optional: need.optional,
-        hindrance,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which plugins need each other in a circle. Owns the search; it looks at what can be reached from
-//! a plugin whose edges changed and at nothing else.
+//! Which plugins need each other in a circle, and what would open it. Owns the search; it looks at
+//! what can be reached from a plugin whose edges changed and at nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -7,6 +7,14 @@ use std::{
 };
 
 use petgraph::{algo::tarjan_scc, graph::DiGraph, stable_graph::NodeIndex};
+
+/// How many edges the search for the fewest that open a circle may look at. Circles of hundreds of
+/// plugins that one edge opens are within it, and so are tangles of a dozen plugins that need
+/// several; what is beyond is told without a way out.
+const LOOKS: usize = 200_000;
+
+/// From a plugin to what it needs.
+pub type Edge<T> = (T, T);
 
 /// Plugins that all need each other, by way of each other.
 pub type Circle = Option<Arc<BTreeSet<NodeIndex>>>;
@@ -68,6 +76,96 @@ pub fn shortest_way_round(
                 queue.push_back(target);
                 node
             });
+        }
+    }
+    None
+}
+
+/// All smallest sets of edges without which there is no circle, in order, each in order; nothing
+/// where the search takes too long.
+pub fn openings<T: Ord + Copy>(edges: &BTreeSet<Edge<T>>) -> BTreeSet<BTreeSet<Edge<T>>> {
+    let mut search = Openings { looks: 0, found: BTreeSet::new() };
+    for size in 0..=edges.len() {
+        let in_time = search.open(&mut edges.clone(), &mut BTreeSet::new(), size);
+        if in_time.is_none() {
+            return BTreeSet::new();
+        }
+        if !search.found.is_empty() {
+            break;
+        }
+    }
+    search.found
+}
+
+struct Openings<T> {
+    looks: usize,
+    found: BTreeSet<BTreeSet<Edge<T>>>,
+}
+
+impl<T: Ord + Copy> Openings<T> {
+    /// Take at most `left` more edges out: one of every circle has to go, so that it is enough to
+    /// try those of any. Answers nothing where that takes too long.
+    fn open(
+        &mut self,
+        edges: &mut BTreeSet<Edge<T>>,
+        out: &mut BTreeSet<Edge<T>>,
+        left: usize,
+    ) -> Option<()> {
+        self.looks += edges.len();
+        if self.looks > LOOKS {
+            return None;
+        }
+        let Some(circle) = any_circle(edges) else {
+            self.found.insert(out.clone());
+            return Some(());
+        };
+        if left == 0 {
+            return Some(());
+        }
+        for edge in circle {
+            edges.remove(&edge);
+            out.insert(edge);
+            self.open(edges, out, left - 1)?;
+            out.remove(&edge);
+            edges.insert(edge);
+        }
+        Some(())
+    }
+}
+
+/// The edges of a circle, where there is one.
+fn any_circle<T: Ord + Copy>(edges: &BTreeSet<Edge<T>>) -> Option<Vec<Edge<T>>> {
+    let mut next: BTreeMap<T, Vec<T>> = BTreeMap::new();
+    for (from, to) in edges {
+        next.entry(*from).or_default().push(*to);
+    }
+    let mut done = BTreeSet::new();
+    for start in next.keys() {
+        if done.contains(start) {
+            continue;
+        }
+        // Where on the way each node is, and how many of its edges were tried.
+        let (mut way, mut places) = (vec![(*start, 0)], BTreeMap::from([(*start, 0)]));
+        while let Some((node, tried)) = way.last_mut() {
+            let (node, target) = (*node, next.get(node).and_then(|targets| targets.get(*tried)));
+            *tried += 1;
+            if let Some(place) = target.and_then(|target| places.get(target)) {
+                let nodes: Vec<T> = way[*place..].iter().map(|(node, _)| *node).collect();
+                let targets = nodes.iter().cycle().skip(1);
+                return Some(nodes.iter().copied().zip(targets.copied()).collect());
+            }
+            match target {
+                Some(target) if done.contains(target) => {}
+                Some(target) => {
+                    places.insert(*target, way.len());
+                    way.push((*target, 0));
+                }
+                None => {
+                    way.pop();
+                    places.remove(&node);
+                    done.insert(node);
+                }
+            }
         }
     }
     None

@@ -1,5 +1,7 @@
 //! The decision for one plugin, from how it stands.
 
+use std::collections::BTreeSet;
+
 use forward_crds::{DependencyStatus, Plugin};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use petgraph::stable_graph::NodeIndex;
@@ -7,7 +9,8 @@ use petgraph::stable_graph::NodeIndex;
 use crate::{
     assess::Obstruction,
     conditions::{self, Situation},
-    cycles::shortest_way_round,
+    conflict::{EDITS, Edit, RESOLUTIONS, Resolution},
+    cycles::{openings, shortest_way_round},
     decision::{Action, Decision},
     facts::{Facts, Wish},
     model::PodPhase,
@@ -58,11 +61,11 @@ impl Namespace {
     /// The dependencies that are not as the plugin needs them, optional ones too, by name.
     fn obstacles(&self, index: NodeIndex, facts: &Facts) -> Vec<Obstacle> {
         let stays = self.stays(facts);
-        let obstacle = |(dependency, name, need)| {
+        let obstacle = |(dependency, _, need)| {
             if stays {
-                self.obstacle_to_stay(dependency, name, need)
+                self.obstacle_to_stay(facts, dependency, need)
             } else {
-                self.obstacle_to_go(facts, dependency, name, need)
+                self.obstacle_to_go(facts, dependency, need)
             }
         };
         self.needs(index).filter_map(obstacle).collect()
@@ -80,7 +83,8 @@ impl Namespace {
         let reason = match self.obstruction(index, facts) {
             Some(Obstruction::Cycle) => self.explain_cycle(index),
             Some(Obstruction::Refused(dependents)) => {
-                Reason::Refused { version: plugin.spec.version.clone(), dependents }
+                let version = plugin.spec.version.clone();
+                Reason::Refused { version, dependents, resolutions: self.ways_out(index) }
             }
             Some(Obstruction::Blocked(obstacles)) => Reason::Blocked { obstacles, since: since() },
             Some(Obstruction::Waiting(obstacles)) => Reason::Waiting { obstacles, since: since() },
@@ -101,7 +105,26 @@ impl Namespace {
             targets
         };
         let path = shortest_way_round(index, within).unwrap_or_default();
-        Reason::Cycle { members, path: path.iter().map(name).collect() }
+        let path = path.iter().map(name).collect();
+        Reason::Cycle { members, path, resolutions: self.ways_to_open(index) }
+    }
+
+    /// What would open the cycle that a plugin is in.
+    fn ways_to_open(&self, index: NodeIndex) -> Vec<Resolution> {
+        let members = self.graph[index].cycle.iter().flat_map(|members| members.iter());
+        let edges = members.flat_map(|from| {
+            let targets = self.required(*from).into_iter().filter(|to| self.is_same_cycle(index, *to));
+            targets.map(|to| (self.name(*from), self.name(to)))
+        });
+        let optional = |(plugin, dependency): &(&str, &str)| Edit::MakeOptional {
+            plugin: (*plugin).to_owned(),
+            dependency: (*dependency).to_owned(),
+        };
+        let resolution = |edges: BTreeSet<_>| Resolution {
+            others: edges.len() > EDITS,
+            edits: edges.iter().take(EDITS).map(optional).collect(),
+        };
+        openings(&edges.collect()).into_iter().take(RESOLUTIONS).map(resolution).collect()
     }
 
     /// Why a plugin whose current spec was applied is not Ready, or that it is.

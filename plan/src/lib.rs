@@ -5,8 +5,11 @@
 //! environment or randomness, so that the same input gives the same decision wherever it is made.
 #![warn(missing_docs)]
 
+mod agreement;
 mod assess;
+mod claims;
 mod conditions;
+mod conflict;
 mod cycles;
 mod decide;
 mod decision;
@@ -20,10 +23,11 @@ pub mod routes;
 mod slots;
 
 pub use conditions::ConditionReason;
+pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
 pub use namespace::Namespace;
 pub use range::Range;
-pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Refusal};
+pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason};

@@ -14,6 +14,7 @@ use petgraph::{
 };
 
 use crate::{
+    agreement::{Claims, Disagreement},
     assess::View,
     cycles::{Circle, circles},
     facts::{Facts, Need, Wish},
@@ -46,13 +47,19 @@ pub(crate) struct Node {
     /// The circle of dependencies of both kinds.
     pub knot: Circle,
     pub view: View,
+    /// What those who need it claim of it.
+    pub claims: Claims,
+    /// What they cannot agree on.
+    pub disagreement: Option<Arc<Disagreement>>,
 }
 
 /// How a plugin holds one of its dependencies.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Grip {
     keeps: bool,
     refuses: bool,
+    /// The range that counts when an update is held, as it is written.
+    range: Option<Option<String>>,
 }
 
 /// Which edges a circle is made of.
@@ -171,26 +178,35 @@ impl Namespace {
             return *index;
         }
         let name = name.to_owned();
-        let node = Node { name: name.clone(), facts: None, cycle: None, knot: None, view: View::default() };
+        let node = Node {
+            name: name.clone(),
+            facts: None,
+            cycle: None,
+            knot: None,
+            view: View::default(),
+            claims: Claims::new(),
+            disagreement: None,
+        };
         let index = self.graph.add_node(node);
         self.names.insert(name, index);
         index
     }
 
     fn replace(&mut self, index: NodeIndex, facts: Option<Facts>) -> BTreeSet<String> {
-        let mut grips = self.grips(index);
+        let (mut grips, stake) = (self.grips(index), self.stake(index));
         let needed: Vec<NodeIndex> = self.graph.neighbors(index).collect();
         self.graph[index].facts = facts;
         let mut affected = self.link(index);
         affected.insert(index);
         for (dependency, grip) in self.grips(index) {
-            if grips.remove(&dependency) != Some(grip) {
+            if grips.remove(&dependency).as_ref() != Some(&grip) {
                 grips.insert(dependency, grip);
             }
         }
         // What is left of the grips is those that are gone, new or different.
         affected.extend(grips.into_keys().filter(|dependency| self.heeds_grips(*dependency)));
         let mut touched = BTreeSet::new();
+        self.restake(index, stake, &mut touched);
         self.settle(affected, &mut touched);
         for index in needed.into_iter().chain([index]) {
             self.forget_unused(index);
@@ -202,6 +218,7 @@ impl Namespace {
         let grip = |dependency| Grip {
             keeps: self.keeps(index, dependency),
             refuses: self.refusal(index, dependency).is_some(),
+            range: self.running_need(index, dependency).map(|need| need.text.clone()),
         };
         let held = self.required(index).into_iter().map(|dependency| (dependency, grip(dependency)));
         held.filter(|(_, grip)| grip.keeps || grip.refuses).collect()

@@ -60,9 +60,17 @@ impl Range {
     }
 
     /// Whether no version is in the range.
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.until.as_ref().is_some_and(|until| *until <= self.from)
+    }
+
+    /// Whether a version is in both ranges.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let until = [&self.until, &other.until].into_iter().flatten().min().cloned();
+        let named = self.named.intersection(&other.named).copied().collect();
+        let mut both = Self { from: self.from.clone().max(other.from.clone()), until, named };
+        both.tighten();
+        !both.is_empty()
     }
 
     fn tighten(&mut self) {

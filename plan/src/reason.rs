@@ -6,7 +6,10 @@ use std::fmt;
 use forward_crds::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::model::Problem;
+use crate::{
+    conflict::{Conflict, Fix, Refusal, Resolution},
+    model::Problem,
+};
 
 /// How many names a sentence lists before it says how many more there are: enough for every case
 /// that a person can take in, and far below the 32 KiB that a condition's message may have.
@@ -38,6 +41,8 @@ pub enum Reason {
         members: Vec<String>,
         /// A shortest way round, from this plugin and back to it.
         path: Vec<String>,
+        /// What to do: the fewest dependencies without which no cycle is left.
+        resolutions: Vec<Resolution>,
     },
     /// It waits for dependencies of which at least one needs somebody to do something.
     Blocked {
@@ -64,6 +69,8 @@ pub enum Reason {
         version: String,
         /// Who refuses it.
         dependents: Vec<Refusal>,
+        /// What to do. The last lets the new version through.
+        resolutions: Vec<Resolution>,
     },
     /// Its pods are on their way.
     RollingOut {
@@ -139,15 +146,6 @@ pub enum Purpose {
     Delete,
 }
 
-/// A plugin that runs and does not accept a new version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Refusal {
-    /// Its name.
-    pub name: String,
-    /// The range that it accepts.
-    pub range: String,
-}
-
 /// A dependency that is not as a plugin needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
@@ -163,6 +161,8 @@ pub struct Obstacle {
     pub optional: bool,
     /// What is the matter with it.
     pub hindrance: Hindrance,
+    /// Who cannot agree on it, where the matter is that, and what to do.
+    pub conflict: Option<Conflict>,
 }
 
 /// What is the matter with a dependency.
@@ -278,13 +278,8 @@ impl fmt::Display for Obstacle {
         if let Some(range) = &self.range {
             write!(f, " {range}")?;
         }
-        write!(f, ": {}", self.why())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (needs {})", self.name, self.range)
+        write!(f, ": {}", self.why())?;
+        self.conflict.as_ref().map_or(Ok(()), |conflict| conflict.fmt(f))
     }
 }
 
@@ -338,12 +333,12 @@ impl fmt::Display for Reason {
             }
             Self::Degraded { obstacles } => write!(f, "runs degraded: {}", list_obstacles(obstacles)),
             Self::Invalid { message } => f.write_str(message),
-            Self::Cycle { members, path } => {
+            Self::Cycle { members, path, resolutions } => {
                 write!(f, "dependency cycle: {}", path.join(" -> "))?;
                 if members.len() + 1 > path.len() {
                     write!(f, " (all members: {})", list(members))?;
                 }
-                Ok(())
+                Fix(resolutions).fmt(f)
             }
             Self::Blocked { obstacles, .. } | Self::Waiting { obstacles, .. } => {
                 write!(f, "waits for {}", list_obstacles(obstacles))
@@ -354,8 +349,9 @@ impl fmt::Display for Reason {
                     "free to go; waits for its turn, since at most {limit} may be on their way up at once"
                 )
             }
-            Self::Refused { version, dependents } => {
-                write!(f, "{version} is held, because it is refused by {}", list(dependents))
+            Self::Refused { version, dependents, resolutions } => {
+                let (who, fix) = (list(dependents), Fix(resolutions));
+                write!(f, "{version} is held, because it is refused by {who}{fix}")
             }
             Self::RollingOut { version, updated, ready, wanted } => {
                 write!(f, "{version} rolls out: {updated} of {wanted} pods updated, {ready} ready")

@@ -1,0 +1,111 @@
+//! One plugin and up to three that need it, with ranges of every kind.
+
+use forward_plan::{Hindrance, Observed, Reason};
+
+use crate::{
+    plugins::{Plugins, at_rest, serving},
+    search::{Dependent, Star, Universe},
+};
+
+const DEPENDENTS: [&str; 3] = ["a", "b", "c"];
+const VERSIONS: [Option<&str>; 5] = [Some("1.0.0"), Some("2.0.0"), Some("2.0.0-b"), Some("4.0.0"), None];
+/// No range, ranges that exclude each other, ranges within each other, an empty one, and three that
+/// have pre-releases in common two by two and nothing together.
+const RANGES: [Option<&str>; 11] = [
+    None,
+    Some("*"),
+    Some("1.0"),
+    Some("^2"),
+    Some(">=1, <3"),
+    Some("=2.0.0"),
+    Some(">2, <1"),
+    Some(">=2.0.0-a, <2.0.0"),
+    Some(">1.0.0-a, <1.0.1-b"),
+    Some(">1.0.1-a, <1.0.2-b"),
+    Some(">1.0.0-a, <1.0.2-b"),
+];
+
+/// Every way in which up to three plugins can need the hub; nothing stands for one that does not.
+fn all_needs() -> impl Iterator<Item = [Option<Option<&'static str>>; 3]> {
+    let choices = || RANGES.into_iter().map(Some).chain([None]);
+    choices().flat_map(move |a| choices().flat_map(move |b| choices().map(move |c| [a, b, c])))
+}
+
+fn star(
+    version: Option<&'static str>,
+    needs: [Option<Option<&'static str>>; 3],
+    universe: &mut Universe,
+) -> Star {
+    let dependents = DEPENDENTS.into_iter().zip(needs);
+    let dependents = dependents
+        .filter_map(|(name, range)| Some(Dependent { name, accepts: universe.of_range(range?) }))
+        .collect();
+    let version = version.map(|version| (version, universe.of_version(version)));
+    Star { hub: "hub", version, dependents }
+}
+
+#[test]
+fn every_star_is_told_smallest_sets_and_fewest_edits() {
+    let (mut universe, mut plugins, mut conflicts) = (Universe::new(), Plugins::default(), 0);
+    for version in VERSIONS {
+        for needs in all_needs() {
+            let star = star(version, needs, &mut universe);
+            let hub = version.map(|version| plugins.get("hub", version, vec![]));
+            let needing = DEPENDENTS.into_iter().zip(needs).filter_map(|(name, range)| Some((name, range?)));
+            let needing = needing.map(|(name, range)| plugins.get(name, "1.0.0", vec![("hub", range)]));
+            let namespace = at_rest(needing.collect::<Vec<_>>().into_iter().chain(hub));
+            for dependent in &star.dependents {
+                let reason = namespace.decide(dependent.name).unwrap().reason;
+                let refuses = star.refuses(dependent);
+                let Reason::Blocked { obstacles, .. } = &reason else {
+                    assert!(!refuses, "{version:?}, {needs:?}: {reason}");
+                    continue;
+                };
+                assert!(refuses && matches!(obstacles[0].hindrance, Hindrance::Direct(_)), "{reason}");
+                let conflict = obstacles[0].conflict.as_ref().expect("who refuses is told of the conflict");
+                star.check_conflict(dependent.name, conflict, &mut universe);
+                conflicts += 1;
+            }
+        }
+    }
+    assert!(conflicts > 10_000, "only {conflicts} conflicts");
+}
+
+#[test]
+fn every_update_that_is_held_is_told_what_frees_it() {
+    let (mut universe, mut plugins, mut held) = (Universe::new(), Plugins::default(), 0);
+    for (from, to) in [("1.0.0", "2.0.0"), ("2.0.0", "2.0.0-b"), ("2.0.0-b", "1.0.0"), ("2.0.0", "4.0.0")] {
+        for needs in all_needs() {
+            let star = star(Some(to), needs, &mut universe);
+            let hub = plugins.get("hub", to, vec![]);
+            let mut namespace = at_rest([]);
+            for (name, range) in DEPENDENTS.into_iter().zip(needs) {
+                let Some(range) = range else { continue };
+                let dependent = plugins.get(name, "1.0.0", vec![("hub", range)]);
+                let observed = serving(&dependent, "1.0.0");
+                namespace.apply(dependent, observed);
+            }
+            let observed = serving(&hub, from);
+            namespace.apply(hub, observed);
+            let old = universe.of_version(from);
+            let refuses = |dependent: &Dependent| dependent.accepts & old != 0 && star.refuses(dependent);
+            let reason = namespace.decide("hub").unwrap().reason;
+            let Reason::Refused { dependents, resolutions, .. } = &reason else {
+                assert!(!star.dependents.iter().any(refuses), "{reason}");
+                continue;
+            };
+            let expected = star.dependents.iter().filter(|dependent| refuses(dependent));
+            assert!(dependents.iter().map(|it| it.name.as_str()).eq(expected.map(|it| it.name)), "{reason}");
+            star.check_ways_out(resolutions, &mut universe);
+            held += 1;
+        }
+    }
+    assert!(held > 1_000, "only {held} updates were held");
+    // Who does not run holds nothing.
+    let (hub, dependent) =
+        (plugins.get("hub", "2.0.0", vec![]), plugins.get("a", "1.0.0", vec![("hub", Some("1"))]));
+    let mut namespace = at_rest([dependent]);
+    namespace.apply(hub.clone(), serving(&hub, "1.0.0"));
+    assert!(!matches!(namespace.decide("hub").unwrap().reason, Reason::Refused { .. }));
+    namespace.apply(hub, Observed::default());
+}
