@@ -1,27 +1,18 @@
-//! Whether the plugin has been asked to end.
-//!
-//! `stop` comes after the last answer, and a stream of events is an answer without an end: streams
-//! must hear of it before.
+//! Whether the plugin is about to go: streams of events are answers without an end, and must hear
+//! of it.
 
-use std::io;
+use forward_sdk::Context;
+use tokio::sync::watch;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
-
-/// Becomes true with the first SIGTERM or SIGINT. The SDK hears the same signals.
-pub fn watch() -> io::Result<watch::Receiver<bool>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+/// Becomes true when the plugin is about to go.
+pub fn watch(context: &Context) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
+    let context = context.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        context.leaving().await;
         sender.send_replace(true);
         // Whoever waits for a change must not take the end of the sender for one.
         sender.closed().await;
     });
-    Ok(receiver)
+    receiver
 }

@@ -44,7 +44,7 @@ impl Plugin for AnalyticsTracker {
 
     async fn initialize(config: Config, context: &Context) -> Result<Self, Error> {
         let settings = Settings::try_from(config)?;
-        let closing = closing::watch()?;
+        let closing = closing::watch(context);
         let storage = storage::open(&settings).await?;
         let metrics = Metrics::new(context.metrics());
         tokio::spawn(tidy(storage.clone(), settings.clone(), metrics.clone()));
