@@ -9,30 +9,33 @@ use crate::plugins::{Plugins, at_rest};
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const GRAPHS: usize = 1 << 12;
 
-/// From, to and the bit of each edge that there can be.
-fn edges() -> Vec<(usize, usize, usize)> {
-    let pairs = (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(from, to)| from != to);
-    pairs.enumerate().map(|(place, (from, to))| (from, to, 1 << place)).collect()
-}
+/// From and to of each edge that there can be; its bit is that of its place.
+#[rustfmt::skip]
+const EDGES: [(usize, usize); 12] =
+    [(0, 1), (0, 2), (0, 3), (1, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 3), (3, 0), (3, 1), (3, 2)];
 
 fn within(graph: usize, members: &[usize]) -> usize {
-    let inside = |(from, to, _): &(usize, usize, usize)| members.contains(from) && members.contains(to);
-    edges().iter().filter(|edge| inside(edge)).map(|(_, _, bit)| graph & bit).sum()
+    let is_inside = |place: &usize| {
+        let (from, to) = EDGES[*place];
+        members.contains(&from) && members.contains(&to)
+    };
+    (0..EDGES.len()).filter(is_inside).map(|place| graph & (1 << place)).sum()
 }
 
-fn reaches(graph: usize, from: usize, to: usize) -> bool {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-    while let Some(node) = open.pop() {
-        for (_, next, _) in edges().iter().filter(|(start, _, bit)| *start == node && graph & bit != 0) {
-            if *next == to {
-                return true;
-            }
-            if seen.insert(*next) {
-                open.push(*next);
+/// Which nodes each of the four reaches.
+fn reach(graph: usize) -> [[bool; 4]; 4] {
+    let mut reach = [[false; 4]; 4];
+    for (place, (from, to)) in EDGES.into_iter().enumerate() {
+        reach[from][to] = graph & (1 << place) != 0;
+    }
+    for by in 0..4 {
+        for from in 0..4 {
+            for to in 0..4 {
+                reach[from][to] |= reach[from][by] && reach[by][to];
             }
         }
     }
-    false
+    reach
 }
 
 fn sets() -> impl Iterator<Item = Vec<usize>> {
@@ -41,51 +44,56 @@ fn sets() -> impl Iterator<Item = Vec<usize>> {
 
 /// All smallest sets of edges without which `graph` has no circle.
 fn smallest_openings(graph: usize, open: &[bool]) -> Vec<usize> {
-    let subsets = (0..GRAPHS).filter(|edges| edges & graph == *edges && open[graph & !edges]);
-    let subsets: Vec<usize> = subsets.collect();
+    let (mut subsets, mut set) = (vec![0], graph);
+    while set != 0 {
+        subsets.push(set);
+        set = (set - 1) & graph;
+    }
+    subsets.retain(|edges| open[graph & !edges]);
     let least = subsets.iter().map(|edges| edges.count_ones()).min().unwrap();
-    subsets.into_iter().filter(|edges| edges.count_ones() == least).collect()
+    subsets.retain(|edges| edges.count_ones() == least);
+    subsets
 }
 
 fn bits(resolution: &Resolution) -> usize {
     assert!(!resolution.others);
     let bit = |edit: &Edit| {
         let Edit::MakeOptional { plugin, dependency } = edit else { panic!("{edit:?}") };
-        let found =
-            edges().into_iter().find(|(from, to, _)| NAMES[*from] == plugin && NAMES[*to] == dependency);
-        found.unwrap().2
+        let found = EDGES.iter().position(|(from, to)| NAMES[*from] == plugin && NAMES[*to] == dependency);
+        1 << found.unwrap()
     };
     resolution.edits.iter().map(bit).sum()
 }
 
 #[test]
 fn every_cycle_is_told_a_shortest_way_round_and_the_fewest_edits() {
-    let edges = edges();
-    let open: Vec<bool> = (0..GRAPHS).map(|graph| !(0..4).any(|node| reaches(graph, node, node))).collect();
+    let reach: Vec<_> = (0..GRAPHS).map(reach).collect();
+    let open: Vec<bool> = reach.iter().map(|reach| !(0..4).any(|node| reach[node][node])).collect();
+    let smallest: Vec<_> = (0..GRAPHS).map(|graph| smallest_openings(graph, &open)).collect();
     let mut plugins = Plugins::default();
     let mut told = 0;
     for graph in 0..GRAPHS {
-        let needs =
-            |node: usize| edges.iter().filter(move |(from, _, bit)| *from == node && graph & bit != 0);
-        let plugin = |node: usize| {
-            plugins.get(NAMES[node], "1.0.0", needs(node).map(|(_, to, _)| (NAMES[*to], None)).collect())
+        let needs = |node: usize| {
+            let own = EDGES.iter().enumerate().filter(move |(_, (from, _))| *from == node);
+            own.filter(|(place, _)| graph & (1 << place) != 0)
+                .map(|(_, (_, to))| (NAMES[*to], None))
+                .collect()
         };
+        let plugin = |node: usize| plugins.get(NAMES[node], "1.0.0", needs(node));
         let namespace = at_rest((0..4).map(plugin).collect::<Vec<_>>());
         for node in 0..4 {
             let reason = namespace.decide(NAMES[node]).unwrap().reason;
             let Reason::Cycle { path, resolutions, .. } = reason else {
-                assert!(!reaches(graph, node, node), "{graph:b}: {reason}");
+                assert!(!reach[graph][node][node], "{graph:b}: {reason}");
                 continue;
             };
             let needs_itself =
-                |members: &Vec<usize>| members.contains(&node) && reaches(within(graph, members), node, node);
+                |members: &Vec<usize>| members.contains(&node) && reach[within(graph, members)][node][node];
             assert_eq!(Some(path.len() - 1), sets().filter(needs_itself).map(|members| members.len()).min());
             let circle: Vec<usize> = (0..4)
-                .filter(|other| {
-                    *other == node || (reaches(graph, node, *other) && reaches(graph, *other, node))
-                })
+                .filter(|other| *other == node || (reach[graph][node][*other] && reach[graph][*other][node]))
                 .collect();
-            let expected = smallest_openings(within(graph, &circle), &open);
+            let expected = &smallest[within(graph, &circle)];
             let found: BTreeSet<usize> = resolutions.iter().map(bits).collect();
             assert!(found.iter().all(|edges| expected.contains(edges)), "{graph:b}: {resolutions:?}");
             assert_eq!((found.len(), resolutions.len()), (expected.len().min(3), expected.len().min(3)));
