@@ -94,3 +94,26 @@ fn dependents_of_a_hub_come_up_without_looking_at_the_hub_again() {
     }
     assert_eq!(namespace.assessed() - before, PLUGINS as u64);
 }
+
+#[test]
+fn conflict_of_thousands_is_told_again_to_nobody_whose_message_stays() {
+    let mut namespace = Namespace::new();
+    let mut hub = Plugin::clone(&plugin(0, 1));
+    hub.spec.version = "3.0.0".to_owned();
+    namespace.apply(Arc::new(hub), Observed::default());
+    let template = serde_json::to_value(&*plugin(1, 1)).unwrap();
+    for index in 0..PLUGINS {
+        let mut dependent = template.clone();
+        let name = format!("dependent-{index:05}");
+        dependent["metadata"]["name"] = json!(name);
+        dependent["spec"]["dependencies"][0]["version"] = json!("^1");
+        let before = namespace.assessed();
+        let touched =
+            namespace.apply(Arc::new(serde_json::from_value(dependent).unwrap()), Observed::default());
+        // The first can still say so for themselves, and with the second one edit is no longer
+        // as good as another.
+        let expected = if index < 2 { index + 1 } else { 1 };
+        assert_eq!((touched.len(), touched.contains(&name)), (expected, true), "{touched:?}");
+        assert_eq!(namespace.assessed() - before, 1);
+    }
+}
