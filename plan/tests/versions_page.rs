@@ -1,6 +1,5 @@
 //! The page about versions shows messages as they really come.
 #![expect(clippy::disallowed_methods, reason = "the test reads the page and the reports")]
-#![expect(clippy::unwrap_used, reason = "a page that cannot be read fails")]
 
 use std::{fs, path::Path};
 
