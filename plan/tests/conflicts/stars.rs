@@ -1,6 +1,6 @@
 //! One plugin and up to three that need it, with ranges of every kind.
 
-use forward_plan::{Hindrance, Observed, Reason};
+use forward_plan::{Hindrance, Namespace, Reason};
 
 use crate::{
     plugins::{Plugins, at_rest, serving},
@@ -101,11 +101,33 @@ fn every_update_that_is_held_is_told_what_frees_it() {
         }
     }
     assert!(held > 1_000, "only {held} updates were held");
-    // Who does not run holds nothing.
-    let (hub, dependent) =
-        (plugins.get("hub", "2.0.0", vec![]), plugins.get("a", "1.0.0", vec![("hub", Some("1"))]));
-    let mut namespace = at_rest([dependent]);
+}
+
+#[test]
+fn update_that_nobody_who_runs_refuses_is_not_held() {
+    let mut plugins = Plugins::default();
+    let hub = plugins.get("hub", "2.0.0", vec![]);
+    let mut namespace = at_rest([plugins.get("a", "1.0.0", vec![("hub", Some("1"))])]);
     namespace.apply(hub.clone(), serving(&hub, "1.0.0"));
     assert!(!matches!(namespace.decide("hub").unwrap().reason, Reason::Refused { .. }));
-    namespace.apply(hub, Observed::default());
+}
+
+#[test]
+fn update_that_is_held_hears_of_ranges_that_close_a_way_out() {
+    let mut plugins = Plugins::default();
+    let hub = plugins.get("hub", "2.0.0", vec![]);
+    let refuses = plugins.get("a", "1.0.0", vec![("hub", Some("^1"))]);
+    let [before, after] = [None, Some("^2")].map(|range| plugins.get("b", "1.0.0", vec![("hub", range)]));
+    let mut namespace = at_rest([]);
+    namespace.apply(refuses.clone(), serving(&refuses, "1.0.0"));
+    namespace.apply(before.clone(), serving(&before, "1.0.0"));
+    namespace.apply(hub.clone(), serving(&hub, "1.0.0"));
+    let said = |namespace: &Namespace| namespace.decide("hub").unwrap().reason.to_string();
+    assert!(
+        said(&namespace).ends_with("fix: set hub to a version in >=1.0.0, <2.0.0, or let a accept 2.0.0")
+    );
+    // It refuses nothing: what it needs is the new version.
+    let touched = namespace.apply(after, serving(&before, "1.0.0"));
+    assert!(said(&namespace).ends_with("fix: let a accept 2.0.0"), "{}", said(&namespace));
+    assert!(touched.contains("hub"), "{touched:?}");
 }
