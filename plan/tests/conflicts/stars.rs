@@ -1,13 +1,14 @@
-//! One plugin and up to three that need it, with ranges of every kind.
+//! One plugin and those that need it, with ranges of every kind: all of up to three, some of six.
 
 use forward_plan::{Hindrance, Namespace, Reason};
+use proptest::prelude::*;
 
 use crate::{
     plugins::{Plugins, at_rest, serving},
     search::{Dependent, Star, Universe},
 };
 
-const DEPENDENTS: [&str; 3] = ["a", "b", "c"];
+const DEPENDENTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const VERSIONS: [Option<&str>; 5] = [Some("1.0.0"), Some("2.0.0"), Some("2.0.0-b"), Some("4.0.0"), None];
 /// No range, ranges that exclude each other, ranges within each other, an empty one, and three that
 /// have pre-releases in common two by two and nothing together.
@@ -33,15 +34,43 @@ fn all_needs() -> impl Iterator<Item = [Option<Option<&'static str>>; 3]> {
 
 fn star(
     version: Option<&'static str>,
-    needs: [Option<Option<&'static str>>; 3],
+    needs: &[Option<Option<&'static str>>],
     universe: &mut Universe,
 ) -> Star {
     let dependents = DEPENDENTS.into_iter().zip(needs);
     let dependents = dependents
-        .filter_map(|(name, range)| Some(Dependent { name, accepts: universe.of_range(range?) }))
+        .filter_map(|(name, range)| Some(Dependent { name, accepts: universe.of_range((*range)?) }))
         .collect();
     let version = version.map(|version| (version, universe.of_version(version)));
     Star { hub: "hub", version, dependents }
+}
+
+/// Compare what each dependent of a star is told; the answer is how many are told something.
+fn check(
+    version: Option<&'static str>,
+    needs: &[Option<Option<&'static str>>],
+    universe: &mut Universe,
+    plugins: &mut Plugins,
+) -> usize {
+    let star = star(version, needs, universe);
+    let hub = version.map(|version| plugins.get("hub", version, vec![]));
+    let needing = DEPENDENTS.into_iter().zip(needs).filter_map(|(name, range)| Some((name, (*range)?)));
+    let needing = needing.map(|(name, range)| plugins.get(name, "1.0.0", vec![("hub", range)]));
+    let namespace = at_rest(needing.collect::<Vec<_>>().into_iter().chain(hub));
+    let mut conflicts = 0;
+    for dependent in &star.dependents {
+        let reason = namespace.decide(dependent.name).unwrap().reason;
+        let Reason::Blocked { obstacles, .. } = &reason else {
+            assert!(!star.refuses(dependent), "{version:?}, {needs:?}: {reason}");
+            continue;
+        };
+        let direct = matches!(obstacles[0].hindrance, Hindrance::Direct(_));
+        assert!(star.refuses(dependent) && direct, "{reason}");
+        let conflict = obstacles[0].conflict.as_ref().expect("who refuses is told of the conflict");
+        star.check_conflict(dependent.name, conflict, universe);
+        conflicts += 1;
+    }
+    conflicts
 }
 
 #[test]
@@ -49,26 +78,23 @@ fn every_star_is_told_smallest_sets_and_fewest_edits() {
     let (mut universe, mut plugins, mut conflicts) = (Universe::new(), Plugins::default(), 0);
     for version in VERSIONS {
         for needs in all_needs() {
-            let star = star(version, needs, &mut universe);
-            let hub = version.map(|version| plugins.get("hub", version, vec![]));
-            let needing = DEPENDENTS.into_iter().zip(needs).filter_map(|(name, range)| Some((name, range?)));
-            let needing = needing.map(|(name, range)| plugins.get(name, "1.0.0", vec![("hub", range)]));
-            let namespace = at_rest(needing.collect::<Vec<_>>().into_iter().chain(hub));
-            for dependent in &star.dependents {
-                let reason = namespace.decide(dependent.name).unwrap().reason;
-                let refuses = star.refuses(dependent);
-                let Reason::Blocked { obstacles, .. } = &reason else {
-                    assert!(!refuses, "{version:?}, {needs:?}: {reason}");
-                    continue;
-                };
-                assert!(refuses && matches!(obstacles[0].hindrance, Hindrance::Direct(_)), "{reason}");
-                let conflict = obstacles[0].conflict.as_ref().expect("who refuses is told of the conflict");
-                star.check_conflict(dependent.name, conflict, &mut universe);
-                conflicts += 1;
-            }
+            conflicts += check(version, &needs, &mut universe, &mut plugins);
         }
     }
     assert!(conflicts > 10_000, "only {conflicts} conflicts");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn larger_stars_are_told_no_less(
+        version in prop::sample::select(&VERSIONS[..]),
+        needs in prop::collection::vec(prop::sample::select(&RANGES[..]), 4..=6),
+    ) {
+        let needs: Vec<_> = needs.into_iter().map(Some).collect();
+        check(version, &needs, &mut Universe::new(), &mut Plugins::default());
+    }
 }
 
 #[test]
@@ -76,7 +102,7 @@ fn every_update_that_is_held_is_told_what_frees_it() {
     let (mut universe, mut plugins, mut held) = (Universe::new(), Plugins::default(), 0);
     for (from, to) in [("1.0.0", "2.0.0"), ("2.0.0", "2.0.0-b"), ("2.0.0-b", "1.0.0"), ("2.0.0", "4.0.0")] {
         for needs in all_needs() {
-            let star = star(Some(to), needs, &mut universe);
+            let star = star(Some(to), &needs, &mut universe);
             let hub = plugins.get("hub", to, vec![]);
             let mut namespace = at_rest([]);
             for (name, range) in DEPENDENTS.into_iter().zip(needs) {

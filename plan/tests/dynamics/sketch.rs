@@ -7,7 +7,8 @@ use serde_json::json;
 /// How many names there are. Few, so that plugins meet.
 pub const NAMES: usize = 8;
 const VERSIONS: [&str; 4] = ["1.0.0", "1.1.0", "2.0.0", "2.0.0-rc.1"];
-const RANGES: [Option<&str>; 5] = [None, Some("^1"), Some("1.1"), Some("^2"), Some(">=1, <3")];
+const RANGES: [Option<&str>; 6] =
+    [None, Some("^1"), Some("1.1"), Some("^2"), Some(">=1, <3"), Some(">=2.0.0-rc.1, <2.0.0")];
 
 /// A plugin in a few numbers.
 #[derive(Clone, Debug)]
