@@ -25,6 +25,8 @@ pub struct Books {
 pub struct Order {
     id: String,
     status: String,
+    /// Not there before the prices were asked for.
+    #[serde(default)]
     total: i64,
     items: Vec<Line>,
 }
