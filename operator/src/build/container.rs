@@ -185,7 +185,8 @@ impl Probes {
             failure_threshold: Some(failures),
             ..Probe::default()
         };
-        // The SDK ends a plugin that passes its timeout; the probe is for one that does not.
+        // The SDK ends a plugin that passes its timeout; the probe is for one that does not. The
+        // kubelet counts on over restarts, until a probe succeeds or the number is reached.
         let patience = limits.timeout.whole_seconds().saturating_mul(2).saturating_add(5);
         Self {
             startup: Some(ask(probe::INITIALIZED, 1, patience)),

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     About, Context, Error, Plugin, config,
     drain::drain,
+    duration,
     environment::Environment,
     failure::{Failure, Verb},
     host::{Guest, Host},
@@ -23,6 +24,7 @@ use crate::{
     phase::Phase,
     serve,
     signals::{End, Signals},
+    termination,
 };
 
 /// A plugin's process: what every step of its life needs.
@@ -118,16 +120,20 @@ impl Process {
         Ok(())
     }
 
-    /// Runs a verb; `None` when a signal came first, which breaks it off.
+    /// Runs a verb; `None` when a signal came first, which breaks it off. That is no failure of the
+    /// plugin's, but where the kubelet has lost its patience, the status should say with what.
     async fn run<T: Send + 'static>(
         &mut self,
         verb: Verb,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<Option<T>, Failure> {
+        let begin = Instant::now();
         tokio::select! {
             result = bounded(verb, self.environment.timeout, work) => result.map(Some),
             end = self.signals.end() => {
                 tracing::info!(%verb, ?end, "asked to end before it was finished");
+                let after = duration::display(Duration::from_secs(begin.elapsed().as_secs()));
+                termination::leave(&format!("asked to end after {after}, before {verb} had finished"));
                 Ok(None)
             }
         }

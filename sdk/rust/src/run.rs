@@ -21,9 +21,7 @@ pub fn run<P: Plugin>(about: About) -> ExitCode {
         Err(failure) => {
             let message = chain(&failure);
             tracing::error!(error = message, "the plugin failed");
-            if let Err(error) = termination::write(&message) {
-                tracing::warn!(%error, "the termination message could not be written");
-            }
+            termination::leave(&message);
             ExitCode::FAILURE
         }
     }

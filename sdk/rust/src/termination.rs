@@ -10,8 +10,15 @@ const VARIABLE: &str = "GOFORWARD_TERMINATION_LOG";
 /// The kubelet reads no more than this many bytes.
 const MOST: usize = 4096;
 
+/// Leaves the message; that it cannot be left is no reason to end otherwise.
+pub fn leave(message: &str) {
+    if let Err(error) = write(message) {
+        tracing::warn!(%error, "the termination message could not be written");
+    }
+}
+
 /// Writes the message. Outside Kubernetes, where the file does not exist, there is nothing to write.
-pub fn write(message: &str) -> io::Result<()> {
+fn write(message: &str) -> io::Result<()> {
     let given = env::var_os(VARIABLE).map(PathBuf::from);
     let path = match given {
         Some(path) => path,

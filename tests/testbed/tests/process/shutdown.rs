@@ -96,3 +96,11 @@ async fn somebody_at_a_terminal_does_not_wait() {
     plugin.signal(Signal::SIGINT);
     assert_eq!(plugin.ended().await, (Some(0), String::new()));
 }
+
+#[tokio::test]
+async fn says_what_it_was_at_when_it_is_asked_to_end_too_early() {
+    let plugin = Plugin::spawn("impatient", r#"{"initializeDelay": "1h"}"#, &[]).await;
+    plugin.signal(Signal::SIGTERM);
+    let message = "asked to end after 0s, before initialize had finished".to_owned();
+    assert_eq!(plugin.ended().await, (Some(0), message));
+}
