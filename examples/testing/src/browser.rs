@@ -1,6 +1,8 @@
 //! A real browser without a screen.
 
 use std::{
+    io::{Read, Write},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,7 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 
-use crate::{folder::Folder, http::try_request, port, program};
+use crate::{folder::Folder, port, program};
 
 /// How long a page may take to become what is waited for.
 const BOUND: Duration = Duration::from_secs(20);
@@ -110,12 +112,22 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// By hand, as a value that is dropped cannot wait for the client.
+    fn end_session(&self) -> std::io::Result<()> {
+        let mut driver = TcpStream::connect(("127.0.0.1", self.port))?;
+        driver.set_read_timeout(Some(BOUND))?;
+        write!(driver, "DELETE /session/{} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.session, self.port)?;
+        // The answer comes when the browser has ended; the connection stays open.
+        driver.read(&mut [0; 64]).map(drop)
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         // A driver that ends leaves its browsers running, so the session is ended first. A test may
-        // have ended it by itself.
-        let (driver, path) = (format!("127.0.0.1:{}", self.port), format!("/session/{}", self.session));
-        try_request(&driver, "DELETE", &path, &[], "").ok();
+        // have ended it by itself, or the driver may be gone.
+        self.end_session().ok();
         let id = nix::unistd::Pid::from_raw(self.driver.id().try_into().unwrap());
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).ok();
         self.driver.wait().ok();

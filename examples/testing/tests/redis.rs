@@ -1,4 +1,5 @@
 //! The Redis of the tests is one, and keeps what it was told.
+#![expect(clippy::unwrap_used, reason = "part of tests")]
 
 use std::{
     io::{Read, Write},
