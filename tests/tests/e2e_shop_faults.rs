@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use forward_crds::Plugin;
 use forward_tests::{
-    await_until, run, seconds,
+    TestNamespace, await_until, run, seconds,
     shop::{Orders, PLUGINS, Shop, Tally},
     started,
 };
@@ -76,27 +76,37 @@ fn with_state() -> impl Iterator<Item = &'static str> {
     PLUGINS.into_iter().filter(|name| *name != "static-site")
 }
 
+/// Lose each of some plugins in turn while customers order, and look at the books afterwards.
+async fn lose_each(
+    ns: &TestNamespace,
+    names: impl Iterator<Item = &'static str>,
+    lose: impl AsyncFn(&Shop<'_>, &str) -> Result<()>,
+) -> Result<()> {
+    let shop = Shop::open(ns).await?;
+    let before = shop.books().await?;
+    let orders = Orders::start(&shop, RATE).await?;
+    for name in names {
+        await_orders(&shop, 10).await?;
+        lose(&shop, name).await?;
+        ns.await_plugin(name, "to notice", seconds(30), |plugin| !started(plugin)).await?;
+        ns.await_plugin(name, "to be ready again", seconds(60), started).await?;
+    }
+    let tally = orders.stop().await?;
+    tally.check_busy(60)?;
+    await_right_books(&shop, &before).await.with_context(|| tally.to_string())
+}
+
 #[tokio::test]
 async fn a_plugin_that_is_killed_costs_neither_money_nor_stock() {
     let _alone = ALONE.lock().await;
     run("a_plugin_that_is_killed_costs_neither_money_nor_stock", async |ns| {
-        let shop = Shop::open(ns).await?;
-        let before = shop.books().await?;
-        let orders = Orders::start(&shop, RATE).await?;
-        for name in with_state() {
-            await_orders(&shop, 10).await?;
+        lose_each(ns, with_state(), async |shop, name| {
             // As the kernel does when memory is short: no signal that it could listen to.
-            let killed = processes(&shop, name)?;
-            ensure!(!killed.is_empty(), "{name} has no process");
-            for process in &killed {
-                kill(*process, Signal::SIGKILL)?;
-            }
-            ns.await_plugin(name, "to notice", seconds(30), |plugin| !started(plugin)).await?;
-            ns.await_plugin(name, "to be ready again", seconds(60), started).await?;
-        }
-        let tally = orders.stop().await?;
-        tally.check_busy(60)?;
-        await_right_books(&shop, &before).await.with_context(|| tally.to_string())
+            let processes = processes(shop, name)?;
+            ensure!(!processes.is_empty(), "{name} has no process");
+            processes.into_iter().try_for_each(|process| Ok(kill(process, Signal::SIGKILL)?))
+        })
+        .await
     })
     .await;
 }
@@ -105,20 +115,13 @@ async fn a_plugin_that_is_killed_costs_neither_money_nor_stock() {
 async fn a_pod_that_vanishes_costs_neither_money_nor_stock() {
     let _alone = ALONE.lock().await;
     run("a_pod_that_vanishes_costs_neither_money_nor_stock", async |ns| {
-        let shop = Shop::open(ns).await?;
-        let before = shop.books().await?;
-        let orders = Orders::start(&shop, RATE).await?;
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        for name in PLUGINS {
-            await_orders(&shop, 10).await?;
+        lose_each(ns, PLUGINS.into_iter(), async |shop, name| {
             let pods = ListParams::default().labels(&format!("goforward.dev/plugin={name}"));
-            ns.api::<Pod>().delete_collection(&at_once, &pods).await?;
-            ns.await_plugin(name, "to notice", seconds(30), |plugin| !started(plugin)).await?;
-            ns.await_plugin(name, "to be ready again", seconds(60), started).await?;
-        }
-        let tally = orders.stop().await?;
-        tally.check_busy(60)?;
-        await_right_books(&shop, &before).await.with_context(|| tally.to_string())
+            shop.ns.api::<Pod>().delete_collection(&at_once, &pods).await?;
+            Ok(())
+        })
+        .await
     })
     .await;
 }
