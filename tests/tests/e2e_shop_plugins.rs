@@ -3,16 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
+use example_testing::stripe_signature;
 use forward_crds::{HealthStatus, Plugin};
 use forward_tests::{
     Answer, Body, run, seconds,
     shop::{Counter, PLUGINS, Shop},
 };
-use hmac::{Hmac, KeyInit, Mac};
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sha2::Sha256;
 use tokio::time::timeout;
 
 /// What the examples' Secret says.
@@ -62,10 +61,7 @@ async fn webhook(counter: &Counter) -> Result<()> {
     let event =
         json!({"id": "evt_1", "type": "customer.created", "data": {"object": {"name": "Ada  \u{e9}"}}});
     let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes())?;
-    mac.update(format!("{time}.{event}").as_bytes());
-    let code: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let signed = format!("t={time},v1={code}");
+    let signed = stripe_signature(WEBHOOK_SECRET, time.try_into()?, &event.to_string());
     let (path, header) = ("/api/payments/webhook", "Stripe-Signature");
     let (status, body) = post(counter, path, &[(header, &signed)], event.clone()).await?;
     ensure!(status == 200 && body["received"] == true, "{status} {body}");

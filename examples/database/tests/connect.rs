@@ -1,21 +1,14 @@
 //! The connection, against a real PostgreSQL.
 
-use std::sync::OnceLock;
-
 use example_database::{bounded, connect, is_transient, latency, problem};
 use example_testing::Postgres;
 
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS notes (id bigserial PRIMARY KEY, text text NOT NULL);
                       CREATE INDEX IF NOT EXISTS notes_by_text ON notes (text);";
 
-fn postgres() -> &'static Postgres {
-    static POSTGRES: OnceLock<Postgres> = OnceLock::new();
-    POSTGRES.get_or_init(Postgres::start)
-}
-
 #[tokio::test]
 async fn many_that_start_at_once_make_the_tables_once() {
-    let url = postgres().database("at_once");
+    let url = Postgres::shared().database("at_once");
     let connected = futures::future::join_all((0..8).map(|_| connect(&url, "notes", TABLES))).await;
     for pool in connected {
         let added = sqlx::query("INSERT INTO notes (text) VALUES ('a')").execute(&pool.unwrap()).await;
@@ -25,7 +18,7 @@ async fn many_that_start_at_once_make_the_tables_once() {
 
 #[tokio::test]
 async fn each_schema_has_tables_of_its_own() {
-    let url = postgres().database("schemas");
+    let url = Postgres::shared().database("schemas");
     let one = connect(&url, "one", TABLES).await.unwrap();
     let other = connect(&url, "other", TABLES).await.unwrap();
     sqlx::query("INSERT INTO notes (text) VALUES ('a')").execute(&one).await.unwrap();
@@ -37,7 +30,7 @@ async fn each_schema_has_tables_of_its_own() {
 async fn says_what_is_wrong_and_never_the_password() {
     let nonsense = connect("mysql://u:secret@host/db", "one", TABLES).await.unwrap_err().to_string();
     assert!(nonsense.starts_with("/database_url is not") && !nonsense.contains("secret"), "{nonsense}");
-    let absent = postgres().database("exists").replace("/exists", "/absent");
+    let absent = Postgres::shared().database("exists").replace("/exists", "/absent");
     let refused = connect(&absent, "one", TABLES).await.unwrap_err();
     assert!(refused.to_string().starts_with("connect to the database at \"127.0.0.1:"), "{refused}");
 }

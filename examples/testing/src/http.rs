@@ -35,6 +35,18 @@ impl Answer {
     }
 }
 
+/// The status of an answer and the code that programs tell it by, `""` if it has none.
+pub fn told(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The places that an answer says are wrong.
+pub fn pointers(answer: &Answer) -> Value {
+    let answer = answer.json();
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    errors.map(|error| error["pointer"].clone()).collect()
+}
+
 /// Sends a request to `127.0.0.1:PORT` over a connection of its own. A body that is not empty is
 /// sent as JSON, unless the headers say otherwise.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -14,10 +14,14 @@ mod process;
 mod program;
 mod redis;
 mod server;
+mod signature;
+mod wait;
 
 pub use browser::Browser;
 pub use fantoccini;
-pub use http::{Answer, request};
+pub use http::{Answer, pointers, request, told};
 pub use postgres::Postgres;
 pub use process::Process;
 pub use redis::Redis;
+pub use signature::stripe_signature;
+pub use wait::{at_once, await_some, await_that, block_on};

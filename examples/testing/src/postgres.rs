@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::{fs::chown, process::CommandExt},
     process::{Child, Command},
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
 };
 
 use nix::{
@@ -25,7 +25,13 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one. It takes about two seconds, so the tests of a program share one.
+    /// The one that all tests of a program share; each has databases of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Starts one, for tests that stop it. It takes about two seconds.
     pub fn start() -> Self {
         let folder = Folder::new("postgres");
         if geteuid().is_root() {

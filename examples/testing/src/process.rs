@@ -8,6 +8,9 @@ use std::{
     thread,
 };
 
+use forward_proto::plugin::v1::{
+    HealthRequest, HealthResponse, health_response::Status, plugin_client::PluginClient,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -17,6 +20,7 @@ use serde_json::Value;
 use crate::{
     folder::Folder,
     http::{Answer, request, try_request},
+    wait::block_on,
 };
 
 /// A plugin's process; it ends with the value.
@@ -85,9 +89,19 @@ impl Process {
         try_request(&self.address, method, path, headers, body).ok()
     }
 
-    /// The process's id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// The value of a line of `/metrics`, by its name with its labels.
+    pub fn metric(&self, name: &str) -> Option<String> {
+        let text = self.get("/metrics").body;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+    }
+
+    /// What it tells the gateway of its health, and whether that is good.
+    pub fn health(&self) -> (bool, HealthResponse) {
+        let health = block_on(async {
+            let mut client = PluginClient::connect(format!("http://{}", self.address)).await.unwrap();
+            client.health(HealthRequest {}).await.unwrap().into_inner()
+        });
+        (health.status() == Status::Healthy, health)
     }
 
     /// What it has logged since it started.
@@ -98,6 +112,11 @@ impl Process {
     /// Ends it at once, as SIGKILL does.
     pub fn kill(self) {
         drop(self);
+    }
+
+    /// The same while others may be asking it; what is left of it goes with the value.
+    pub fn kill_under_load(&self) {
+        kill(pid(&self.child), Signal::SIGKILL).unwrap();
     }
 
     /// Asks it to end, as the kubelet does, and waits until it has; whether it ended well.

@@ -1,6 +1,11 @@
 //! A real Redis of a test's own.
 
-use std::{os::unix::fs::symlink, path::PathBuf, process::Child, sync::Mutex};
+use std::{
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::Child,
+    sync::{Mutex, OnceLock},
+};
 
 use crate::{folder::Folder, port, program, server};
 
@@ -13,7 +18,13 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one.
+    /// The one that all tests of a program share; each has databases of its own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Redis> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Starts one, for tests that stop it.
     pub fn start() -> Self {
         let folder = Folder::new("redis");
         // Debian's redis-tools bring the server without a service that starts by itself, but under

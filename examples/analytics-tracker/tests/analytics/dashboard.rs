@@ -2,11 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
-use example_testing::{Browser, fantoccini::Locator};
+use example_testing::{Browser, Postgres, await_that, fantoccini::Locator};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::tracker::{Tracker, await_that, postgres_config, shared_postgres};
+use crate::tracker::{Tracker, postgres_config};
 
 const TILES: &str = "
     const tiles = Array.from(document.querySelectorAll('.tile .value'), (value) => value.textContent);
@@ -109,7 +109,7 @@ async fn is_dark_or_light_as_one_likes() {
 
 #[tokio::test]
 async fn goes_on_where_it_was_when_the_plugin_comes_back() {
-    let postgres = shared_postgres();
+    let postgres = Postgres::shared();
     let config = postgres_config(&postgres.database("comeback"));
     let first = Tracker::start(&config);
     let address = first.0.address.clone();
@@ -239,5 +239,5 @@ async fn looks_like_something() {
     }
     // An empty page of this size is a few kilobytes.
     assert!(sizes.iter().all(|(_, size)| *size > 25_000), "{sizes:?}");
-    await_that("the streams are closed", || tracker.metric("analytics_streams ").as_deref() == Some("1"));
+    await_that("the streams are closed", || tracker.metric("analytics_streams").as_deref() == Some("1"));
 }

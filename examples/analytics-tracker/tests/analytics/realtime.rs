@@ -2,11 +2,12 @@
 
 use std::{thread, time::Duration};
 
+use example_testing::{Postgres, Redis, await_that};
 use serde_json::{Value, json};
 
 use crate::{
     stream::{Message, Stream},
-    tracker::{Tracker, await_that, postgres_config, redis_config, shared_postgres, shared_redis},
+    tracker::{Tracker, postgres_config, redis_config},
 };
 
 const REALTIME: &str = "/api/analytics/realtime";
@@ -23,10 +24,10 @@ fn names(range: std::ops::Range<usize>) -> Vec<String> {
 fn on_each_storage(number: u8, name: &str, test: impl Fn([&Tracker; 2])) {
     let memory = Tracker::start(&json!({}));
     test([&memory, &memory]);
-    let redis = shared_redis();
+    let redis = Redis::shared();
     let config = redis_config(&redis.database(number));
     test([&Tracker::start(&config), &Tracker::start(&config)]);
-    let postgres = shared_postgres();
+    let postgres = Postgres::shared();
     let config = postgres_config(&postgres.database(name));
     test([&Tracker::start(&config), &Tracker::start(&config)]);
 }
@@ -125,7 +126,7 @@ fn what_is_lost_is_told() {
 fn streams_end_when_the_plugin_is_asked_to_end() {
     let tracker = Tracker::start(&json!({}));
     let (mut stream, _) = Stream::open(&tracker, REALTIME, "");
-    await_that("the stream is counted", || tracker.metric("analytics_streams ").as_deref() == Some("1"));
+    await_that("the stream is counted", || tracker.metric("analytics_streams").as_deref() == Some("1"));
     let begin = std::time::Instant::now();
     assert!(tracker.0.terminate(), "it ends well");
     assert_eq!(stream.next(), None);
@@ -142,7 +143,7 @@ fn a_reader_that_reads_nothing_is_dropped() {
         tracker.track(&json!({"events": large}));
         tracker.metric("analytics_streams_dropped_total").as_deref() == Some("1")
     });
-    await_that("its place is free", || tracker.metric("analytics_streams ").as_deref() == Some("0"));
+    await_that("its place is free", || tracker.metric("analytics_streams").as_deref() == Some("0"));
 }
 
 #[test]

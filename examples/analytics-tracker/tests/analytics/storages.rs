@@ -1,12 +1,12 @@
 //! The three storages mean the same, keep what they should, and come back.
 
-use example_testing::{Postgres, Redis};
+use example_testing::{Postgres, Redis, await_that};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
     stream::Stream,
-    tracker::{Tracker, await_that, postgres_config, redis_config, shared_postgres, shared_redis},
+    tracker::{Tracker, postgres_config, redis_config},
 };
 
 /// Events with every kind of value, some of them missing, over three hours before now.
@@ -85,7 +85,7 @@ fn agree(one: &Value, other: &Value) -> bool {
 
 #[test]
 fn every_storage_answers_the_same() {
-    let (postgres, redis) = (shared_postgres(), shared_redis());
+    let (postgres, redis) = (Postgres::shared(), Redis::shared());
     let trackers = [
         Tracker::start(&json!({})),
         Tracker::start(&redis_config(&redis.database(1))),
@@ -109,7 +109,7 @@ fn every_storage_answers_the_same() {
 
 #[test]
 fn what_was_tracked_survives_the_process() {
-    let (postgres, redis) = (shared_postgres(), shared_redis());
+    let (postgres, redis) = (Postgres::shared(), Redis::shared());
     for config in [redis_config(&redis.database(2)), postgres_config(&postgres.database("survives"))] {
         let first = Tracker::start(&config);
         let second = Tracker::start(&config);
@@ -122,7 +122,7 @@ fn what_was_tracked_survives_the_process() {
 
 #[test]
 fn an_id_that_comes_to_many_pods_at_once_is_kept_once() {
-    let (postgres, redis) = (shared_postgres(), shared_redis());
+    let (postgres, redis) = (Postgres::shared(), Redis::shared());
     for config in [redis_config(&redis.database(3)), postgres_config(&postgres.database("at_once"))] {
         let trackers = [Tracker::start(&config), Tracker::start(&config)];
         let batch =
@@ -194,7 +194,7 @@ fn forgets_what_is_too_old(config: &Value, make_two_old: impl AsyncFnOnce()) {
 
 #[test]
 fn postgres_forgets_what_is_too_old() {
-    let postgres = shared_postgres();
+    let postgres = Postgres::shared();
     let url = postgres.database("too_old");
     forgets_what_is_too_old(&postgres_config(&url), async || {
         let mut connection = PgConnection::connect(&url).await.unwrap();
@@ -205,7 +205,7 @@ fn postgres_forgets_what_is_too_old() {
 
 #[test]
 fn redis_forgets_what_is_too_old() {
-    let redis = shared_redis();
+    let redis = Redis::shared();
     let url = redis.database(7);
     forgets_what_is_too_old(&redis_config(&url), async || {
         let client = redis::Client::open(url.as_str()).unwrap();
@@ -229,7 +229,7 @@ fn the_manifest_fits() {
     let manifest: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(manifest["spec"]["version"], env!("CARGO_PKG_VERSION"));
     let mut config = manifest["spec"]["config"].clone();
-    let postgres = shared_postgres();
+    let postgres = Postgres::shared();
     config["database_url"] = json!(postgres.database("manifest"));
     let tracker = Tracker::start(&config);
     assert_eq!(tracker.health().1.details["storage"], "postgres");

@@ -1,45 +1,14 @@
 //! The plugin's process, and the servers that it keeps events in.
 
-use std::{
-    sync::{Arc, Mutex, Weak},
-    thread,
-    time::{Duration, Instant},
-};
+use std::ops::Deref;
 
-use example_testing::{Answer, Postgres, Process, Redis};
-use forward_proto::plugin::v1::{
-    HealthRequest, HealthResponse, health_response::Status, plugin_client::PluginClient,
-};
+use example_testing::{Answer, Process};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_analytics-tracker");
 
-/// How long anything may take.
-const BOUND: Duration = Duration::from_secs(30);
-
-/// The server that all tests share, which ends with the last of them.
-static POSTGRES: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
-static REDIS: Mutex<Weak<Redis>> = Mutex::new(Weak::new());
-
+/// The plugin's process, asked in its own words.
 pub struct Tracker(pub Process);
-
-pub fn shared_postgres() -> Arc<Postgres> {
-    share(&POSTGRES, Postgres::start)
-}
-
-pub fn shared_redis() -> Arc<Redis> {
-    share(&REDIS, Redis::start)
-}
-
-fn share<T>(place: &Mutex<Weak<T>>, start: impl FnOnce() -> T) -> Arc<T> {
-    let mut place = place.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    place.upgrade().unwrap_or_else(|| {
-        let started = Arc::new(start());
-        *place = Arc::downgrade(&started);
-        started
-    })
-}
 
 pub fn postgres_config(url: &str) -> Value {
     json!({"storage_type": "postgres", "database_url": url})
@@ -53,12 +22,11 @@ pub fn failure(config: &Value) -> String {
     Process::failure(PROGRAM, "analytics-tracker", config, &[])
 }
 
-/// Waits until something holds, and says what when it does not.
-pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < BOUND, "waited {BOUND:?} until {what}");
-        thread::sleep(Duration::from_millis(20));
+impl Deref for Tracker {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
     }
 }
 
@@ -93,21 +61,5 @@ impl Tracker {
     /// How many events there are.
     pub fn count(&self) -> u64 {
         self.query(&json!({}))["scanned"].as_u64().unwrap()
-    }
-
-    /// What it tells the gateway of its health, and whether that is good.
-    pub fn health(&self) -> (bool, HealthResponse) {
-        let url = format!("http://{}", self.0.address);
-        let health = Runtime::new().unwrap().block_on(async {
-            let mut client = PluginClient::connect(url).await.unwrap();
-            client.health(HealthRequest {}).await.unwrap().into_inner()
-        });
-        (health.status() == Status::Healthy, health)
-    }
-
-    /// The value of a metric's line.
-    pub fn metric(&self, line: &str) -> Option<String> {
-        let text = self.0.get("/metrics").body;
-        text.lines().find_map(|found| found.strip_prefix(line)).map(|value| value.trim().to_owned())
     }
 }

@@ -1,21 +1,8 @@
 //! Many at once, through two processes over one database, as during a rollout.
 
-use std::{sync::Barrier, thread};
+use example_testing::{at_once, told};
 
-use crate::world::{Plugin, World, told};
-
-/// Does something in so many threads at once, and gives what came of each.
-fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let barrier = Barrier::new(count);
-    let work = |index| {
-        barrier.wait();
-        work(index)
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|index| scope.spawn(move || work(index))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
+use crate::world::{Plugin, World};
 
 /// Reserves the way that a client should: an answer that says "try again" is no answer.
 fn reserve(plugin: &Plugin, id: &str, lines: &[(&str, i64)]) -> (u16, String) {

@@ -1,8 +1,9 @@
 //! What becomes of a reservation when its time is over.
 
+use example_testing::{await_that, told};
 use serde_json::json;
 
-use crate::world::{Plugin, World, await_that, told, wish};
+use crate::world::{Plugin, World, wish};
 
 fn stocked(world: &World) -> Plugin {
     let plugin = world.plugin();

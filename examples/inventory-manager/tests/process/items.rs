@@ -1,8 +1,9 @@
 //! Items, and the question what is available of them.
 
+use example_testing::{pointers, told};
 use serde_json::{Value, json};
 
-use crate::world::{World, items, pointers, told};
+use crate::world::{World, items};
 
 fn catalogue(on_hand: i64) -> Value {
     json!([

@@ -7,7 +7,9 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::world::{Plugin, World, told};
+use example_testing::told;
+
+use crate::world::{Plugin, World};
 
 const SKUS: [&str; 3] = ["a", "b", "c"];
 

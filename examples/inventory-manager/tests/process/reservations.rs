@@ -1,8 +1,9 @@
 //! Reservations, one request after the other.
 
+use example_testing::{pointers, told};
 use serde_json::{Value, json};
 
-use crate::world::{Plugin, World, items, pointers, told, wish};
+use crate::world::{Plugin, World, items, wish};
 
 fn stocked(name: &str) -> Plugin {
     let plugin = World::new(name).plugin();

@@ -1,18 +1,12 @@
 //! A database of a test's own, and the plugin over it.
 
-use std::{sync::OnceLock, time::Duration};
+use std::ops::Deref;
 
-use example_testing::{Answer, Postgres, Process};
-use forward_proto::plugin::v1::{
-    HealthRequest, HealthResponse, health_response::Status, plugin_client::PluginClient,
-};
+use example_testing::{Answer, Postgres, Process, block_on};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_inventory-manager");
-
-/// The server that the tests share.
-static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 
 /// A database and what is configured besides it.
 pub struct World {
@@ -20,12 +14,21 @@ pub struct World {
     config: Value,
 }
 
+/// The plugin's process, asked in its own words.
 pub struct Plugin(Process);
+
+impl Deref for Plugin {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
+    }
+}
 
 impl World {
     /// A new database on the shared server. No sweep comes while the test runs, but one at the start.
     pub fn new(name: &str) -> Self {
-        let url = POSTGRES.get_or_init(Postgres::start).database(name);
+        let url = Postgres::shared().database(name);
         Self::over(url).with("expiry_interval", json!("1h"))
     }
 
@@ -115,22 +118,6 @@ impl Plugin {
         self.post(&format!("/reservations/{id}/release"), &json!({}))
     }
 
-    /// The value of a line of `/metrics`.
-    pub fn metric(&self, name: &str) -> Option<String> {
-        let text = self.0.get("/metrics").body;
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
-    }
-
-    /// What it tells the gateway of its health, and whether that is good.
-    pub fn health(&self) -> (bool, HealthResponse) {
-        let url = format!("http://{}", self.0.address);
-        let health = block_on(async {
-            let mut client = PluginClient::connect(url).await.unwrap();
-            client.health(HealthRequest {}).await.unwrap().into_inner()
-        });
-        (health.status() == Status::Healthy, health)
-    }
-
     /// What it has logged that is not as it should be.
     pub fn warnings(&self) -> String {
         let unusual = |line: &Value| line["level"] != "INFO";
@@ -148,32 +135,4 @@ pub fn wish(id: &str, lines: &[(&str, i64)]) -> Value {
 
 pub fn items(lines: &[(&str, i64)]) -> Value {
     lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect()
-}
-
-/// The status of an answer and the code that programs tell it by, `""` if it has none.
-pub fn told(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
-}
-
-/// The places that an answer says are wrong.
-pub fn pointers(answer: &Answer) -> Value {
-    let answer = answer.json();
-    let errors = answer["errors"].as_array().into_iter().flatten();
-    errors.map(|error| error["pointer"].clone()).collect()
-}
-
-/// Waits until something is so, for 30 seconds at most.
-pub fn await_that(what: &str, is_so: impl Fn() -> bool) {
-    let pause = Duration::from_millis(50);
-    for _ in 0..600 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(pause);
-    }
-    panic!("{what} did not come true");
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -1,7 +1,5 @@
 //! The journal and its outbox on a real PostgreSQL: who holds an order, and who is told.
 
-use std::sync::OnceLock;
-
 use example_testing::Postgres;
 
 use super::*;
@@ -13,10 +11,8 @@ use crate::{
 
 const LEASE: Duration = Duration::from_secs(3_600);
 
-static POSTGRES: OnceLock<Postgres> = OnceLock::new();
-
 async fn journal(name: &str) -> Journal {
-    let url = POSTGRES.get_or_init(Postgres::start).database(name);
+    let url = Postgres::shared().database(name);
     Journal::new(example_database::connect(&url, "orders", TABLES).await.unwrap(), LEASE)
 }
 

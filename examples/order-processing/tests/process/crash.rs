@@ -3,6 +3,8 @@
 
 use std::thread;
 
+use example_testing::await_some;
+
 use crate::{
     fault::{Call, Fault},
     shop::{Shop, await_end, await_order, place, two_pens},
@@ -98,7 +100,7 @@ fn two_processes_drive_every_order_once() {
             }
         }
     });
-    let orders = crate::shop::await_that("the end of all orders", || {
+    let orders = await_some("the end of all orders", || {
         let pending = pods[0].get("/api/orders?status=pending").json();
         let all = pods[1].get("/api/orders?limit=200").json();
         pending["items"].as_array().unwrap().is_empty().then_some(all)

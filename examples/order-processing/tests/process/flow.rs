@@ -1,11 +1,11 @@
 //! How orders end, and what is answered meanwhile.
 
-use example_testing::{Postgres, Process};
+use example_testing::{Postgres, Process, await_some};
 use serde_json::json;
 
 use crate::{
     fault::{Call, Fault},
-    shop::{Shop, await_order, await_that, place, two_pens},
+    shop::{Shop, await_order, place, two_pens},
 };
 
 #[test]
@@ -129,7 +129,7 @@ fn without_a_database_requests_are_told_to_come_again() {
     let answer = place(&process, &two_pens("card_ok"));
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{answer:?}");
     postgres.start_again();
-    let answer = await_that("the database", || {
+    let answer = await_some("the database", || {
         Some(place(&process, &two_pens("card_ok"))).filter(|answer| answer.status != 503)
     });
     assert_eq!(answer.status, 201, "{answer:?}");

@@ -2,10 +2,10 @@
 
 use std::{net::TcpListener, path::PathBuf, process::Command, thread, time::Duration};
 
-use example_testing::{Postgres, Process};
+use example_testing::{Postgres, Process, await_some};
 use serde_json::{Value, json};
 
-use crate::shop::{await_that, place, postgres, two_pens};
+use crate::shop::{place, two_pens};
 
 /// All three on one database.
 struct RealShop {
@@ -77,7 +77,7 @@ fn paid(payments: &Process, order: &Value) -> i64 {
 
 #[test]
 fn an_order_goes_through_the_real_plugins() {
-    let shop = RealShop::new(postgres(), "real_flow");
+    let shop = RealShop::new(Postgres::shared(), "real_flow");
     let (payments, inventory, orders) = (shop.payments(), shop.inventory(3), shop.orders());
     let completed = place(&orders, &two_pens("card_ok"));
     assert_eq!(completed.status, 201, "{completed:?}");
@@ -104,7 +104,7 @@ fn an_order_goes_through_the_real_plugins() {
 
 #[test]
 fn money_and_stock_are_right_though_every_plugin_is_killed() {
-    let shop = RealShop::new(postgres(), "real_kills");
+    let shop = RealShop::new(Postgres::shared(), "real_kills");
     let pods = [shop.orders(), shop.orders()];
     // Of 40 orders of 2 pens, 30 can be had.
     let (payments, inventory) = thread::scope(|scope| {
@@ -132,7 +132,7 @@ fn money_and_stock_are_right_though_every_plugin_is_killed() {
     });
     let [first, second] = pods;
     first.kill();
-    let listed = await_that("the end of all orders", || {
+    let listed = await_some("the end of all orders", || {
         let pending = second.get("/api/orders?status=pending").json();
         let listed = second.get("/api/orders?limit=200").json()["items"].as_array().unwrap().clone();
         pending["items"].as_array().unwrap().is_empty().then_some(listed)

@@ -1,20 +1,9 @@
 //! The plugin with all that it needs, and what is asked of an order in the end.
 
-use std::{
-    sync::OnceLock,
-    thread,
-    time::{Duration, Instant},
-};
-
-use example_testing::{Answer, Postgres, Process};
+use example_testing::{Answer, Postgres, Process, await_some};
 use serde_json::{Value, json};
 
 use crate::stand_in::StandIn;
-
-/// How long anything that should happen may take.
-const BOUND: Duration = Duration::from_secs(30);
-
-static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 
 /// A database of the test's own, and the stand-ins.
 pub struct Shop {
@@ -26,7 +15,7 @@ pub struct Shop {
 
 impl Shop {
     pub fn new(name: &str) -> Self {
-        Self::on(postgres(), name)
+        Self::on(Postgres::shared(), name)
     }
 
     /// The same on a PostgreSQL of the test's own.
@@ -88,11 +77,6 @@ impl Shop {
     }
 }
 
-/// The tests' common server; each has a database of its own.
-pub fn postgres() -> &'static Postgres {
-    POSTGRES.get_or_init(Postgres::start)
-}
-
 /// The body of an order of 2 pens.
 pub fn two_pens(method: &str) -> String {
     let items = json!([{"sku": "pen", "quantity": 2}]);
@@ -106,25 +90,14 @@ pub fn place(process: &Process, body: &str) -> Answer {
 /// Waits until the order is as it should be.
 pub fn await_order(process: &Process, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let path = format!("/api/orders/{id}");
-    await_that(&path, || Some(process.get(&path).json()).filter(&wanted))
+    await_some(&path, || Some(process.get(&path).json()).filter(&wanted))
 }
 
 /// Waits until the only order there is has ended.
 pub fn await_end(process: &Process) -> Value {
-    await_that("the end of the order", || {
+    await_some("the end of the order", || {
         let orders = process.get("/api/orders").json();
         let order = orders["items"][0].clone();
         (!order.is_null() && order["status"] != "pending").then_some(order)
     })
-}
-
-pub fn await_that<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begin.elapsed() < BOUND, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -1,10 +1,6 @@
 //! What the sandbox never does: a processor that does not decide, or refuses a refund.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, OnceLock},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use example_testing::Postgres;
 use futures::future::{BoxFuture, FutureExt, ready};
@@ -15,8 +11,6 @@ use crate::{
     money::Currency,
     processor::{Charged, Repaid},
 };
-
-static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 
 /// Answers what it was told to, one after the other, and keeps the keys it was asked under.
 #[derive(Default)]
@@ -60,7 +54,7 @@ struct Scene {
 
 impl Scene {
     async fn new(name: &str, charges: &[Option<Charged>], refunds: &[Option<Repaid>]) -> Self {
-        let url = POSTGRES.get_or_init(Postgres::start).database(name);
+        let url = Postgres::shared().database(name);
         let processor = Arc::new(Scripted {
             charges: Mutex::new(charges.iter().cloned().collect()),
             refunds: Mutex::new(refunds.iter().cloned().collect()),

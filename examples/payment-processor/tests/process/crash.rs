@@ -2,10 +2,11 @@
 
 use std::thread;
 
+use example_testing::{await_that, told};
 use serde_json::json;
 use sqlx::Connection;
 
-use crate::world::{Plugin, World, await_that, order, told};
+use crate::world::{Plugin, World, order};
 
 const WAITING: &str = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
     WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()";
@@ -23,7 +24,7 @@ fn kill_before_recording(world: &World, table: &str, plugin: &Plugin, ask: impl 
     thread::scope(|scope| {
         let asked = scope.spawn(ask);
         await_that("the record waits", || world.query::<i64>(WAITING) == 1);
-        plugin.kill();
+        plugin.kill_under_load();
         assert!(!asked.join().unwrap(), "it answered after its end");
     });
     // The server would go on with the statement of the process that is no more.
@@ -158,7 +159,7 @@ fn under_load_every_key_ends_as_one_payment() {
             })
             .collect();
         await_that("some are taken", || world.query::<i64>("SELECT count(*) FROM payments") >= 5);
-        plugin.kill();
+        plugin.kill_under_load();
         asked.into_iter().map(|one| usize::from(one.join().unwrap())).sum()
     });
     let plugin = world.plugin();

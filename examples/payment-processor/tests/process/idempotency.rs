@@ -1,8 +1,9 @@
 //! One key is one charge.
 
+use example_testing::{at_once, told};
 use serde_json::json;
 
-use crate::world::{World, at_once, order, told};
+use crate::world::{World, order};
 
 #[test]
 fn the_same_again_is_the_same_answer() {

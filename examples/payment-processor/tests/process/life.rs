@@ -1,8 +1,9 @@
 //! Starting, health and metrics.
 
+use example_testing::at_once;
 use serde_json::json;
 
-use crate::world::{World, at_once, order};
+use crate::world::{World, order};
 
 #[test]
 fn refuses_a_key_of_the_other_environment_without_quoting_it() {

@@ -1,8 +1,8 @@
 //! The database goes away and comes back.
 
-use example_testing::Postgres;
+use example_testing::{Postgres, await_that, told};
 
-use crate::world::{World, await_that, order, told};
+use crate::world::{World, order};
 
 #[test]
 fn without_its_database_it_says_so_and_goes_on_when_it_is_back() {

@@ -1,8 +1,9 @@
 //! Taking, showing and listing payments.
 
+use example_testing::{pointers, told};
 use serde_json::{Value, json};
 
-use crate::world::{World, order, pointers, told};
+use crate::world::{World, order};
 
 #[test]
 fn takes_a_payment_and_shows_it() {

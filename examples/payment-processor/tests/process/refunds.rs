@@ -1,8 +1,9 @@
 //! Giving payments back.
 
+use example_testing::{at_once, pointers, told};
 use serde_json::json;
 
-use crate::world::{World, at_once, order, pointers, told};
+use crate::world::{World, order};
 
 #[test]
 fn gives_back_in_parts_and_then_what_is_left() {

@@ -1,8 +1,9 @@
 //! What the processor tells.
 
+use example_testing::{at_once, told};
 use serde_json::{Value, json};
 
-use crate::world::{World, at_once, now, order, sign, told};
+use crate::world::{World, now, order, sign};
 
 fn event(id: &str, kind: &str, object: Value) -> Value {
     json!({"id": id, "type": kind, "data": {"object": object}})
