@@ -8,7 +8,7 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-use forward_sdk::tracing;
+use forward_sdk::{chain, tracing};
 use futures::future::join_all;
 
 use crate::{
@@ -185,10 +185,4 @@ fn log_outcome<T>(id: &str, settled: Result<T, CashError>) {
         Ok(_) => tracing::info!(id, "settled what was left over"),
         Err(error) => tracing::warn!(id, error = chain(&error), "what is left over stays so for now"),
     }
-}
-
-/// An error and all that caused it.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use forward_sdk::tracing;
+use forward_sdk::{chain, tracing};
 use tokio::{
     sync::watch,
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use crate::cashier::{Cashier, chain};
+use crate::cashier::Cashier;
 
 /// How often what is left over is looked for.
 const RECOVER: Duration = Duration::from_secs(2);

@@ -55,6 +55,7 @@ mod lifecycle;
 mod log;
 mod metrics;
 mod panics;
+mod pattern;
 mod phase;
 mod plugin;
 mod probes;
@@ -73,6 +74,7 @@ pub use crate::{
     about::About,
     client::{CallError, Dependency},
     context::{Context, UndeclaredDependency},
+    failure::chain,
     health::Health,
     json::Json,
     metrics::Metrics,

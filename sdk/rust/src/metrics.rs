@@ -1,7 +1,6 @@
 //! The plugin's metrics, in the text format of Prometheus.
 
 use std::{
-    fmt::Write,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -17,6 +16,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Metric, Registry},
 };
+
+use crate::pattern;
 
 /// Where they are read.
 pub const PATH: &str = "/metrics";
@@ -93,7 +94,7 @@ pub async fn show(State(metrics): State<Metrics>) -> Response {
 /// Counts and times a request that a route answers.
 pub async fn measure(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map(|path| pattern(path.as_str()));
+    let route = request.extensions().get::<MatchedPath>().map(|path| pattern::from_axum(path.as_str()));
     let method = method(request.method()).to_owned();
     let response = next.run(request).await;
     // Paths that no route has are without number.
@@ -120,33 +121,9 @@ fn method(method: &Method) -> &str {
     if known.contains(method) { method.as_str() } else { "other" }
 }
 
-/// A path of axum's in the spelling of the manifest: `/orders/{id}` is `/orders/:id`.
-fn pattern(path: &str) -> String {
-    let mut pattern = String::with_capacity(path.len());
-    for segment in path.split('/').skip(1) {
-        let name = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-        let written = match name.map(|name| name.strip_prefix('*').ok_or(name)) {
-            None => write!(pattern, "/{segment}"),
-            Some(Ok(rest)) => write!(pattern, "/*{rest}"),
-            Some(Err(one)) => write!(pattern, "/:{one}"),
-        };
-        written.expect("a String takes whatever is written");
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spells_routes_as_the_manifest_does() {
-        for (path, route) in
-            [("/", "/"), ("/orders/{id}/refund", "/orders/:id/refund"), ("/f/{*rest}", "/f/*rest")]
-        {
-            assert_eq!(pattern(path), route);
-        }
-    }
 
     #[test]
     fn writes_what_was_registered() {

@@ -1,7 +1,4 @@
 //! The routes that a plugin offers: what it announces to the gateway, and the handlers behind.
-//!
-//! Patterns are those of the manifest (`/orders/:id`, `/files/*rest`); axum's spelling of them stays
-//! in here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +17,7 @@ use forward_proto::plugin::v1::Route;
 use crate::{
     metrics::{self, Metrics},
     panics::Panic,
+    pattern::{self, PatternError, shape},
 };
 
 /// The routes that a plugin offers. A handler is one of axum's, whose state is the plugin:
@@ -65,14 +63,8 @@ struct Entry<P> {
 /// Routes that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutesError {
-    #[error("{0}: the path must start with '/'")]
-    NoSlash(String),
-    #[error("{0}: the path has a parameter without a name")]
-    NamelessParameter(String),
-    #[error("{0}: '*' can stand only in front of the last segment")]
-    RestInTheMiddle(String),
-    #[error("{0}: the path has a character that paths do not have; write it as %XX")]
-    BadCharacter(String),
+    #[error("{route}: {wrong}")]
+    Path { route: String, wrong: PatternError },
     #[error("{0} is there twice")]
     Twice(String),
     #[error("the routes do not go together")]
@@ -201,7 +193,7 @@ impl<P: Send + Sync + 'static> Routes<P> {
                 && !host.is_empty()
                 && claims.contains(&(host.to_owned(), route.method.clone(), shape(&route.path)));
             if (route.host == host || route.host.is_empty()) && !replaced {
-                router = router.route(&axum_path(&route.path), handler.clone());
+                router = router.route(&pattern::to_axum(&route.path), handler.clone());
             }
         }
         match &self.fallback {
@@ -232,59 +224,12 @@ fn measured(router: Router, metrics: &Metrics, claims: &BTreeSet<Claim>) -> Rout
 
 /// Checks a route by itself and says what it claims.
 fn claim(route: &Route) -> Result<Claim, RoutesError> {
-    let path = route.path.strip_prefix('/').ok_or_else(|| RoutesError::NoSlash(name(route)))?;
-    let mut segments = path.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let parameter = segment.strip_prefix([':', '*']);
-        let text = parameter.unwrap_or(segment);
-        if parameter.is_some_and(|name| !is_identifier(name)) {
-            return Err(RoutesError::NamelessParameter(name(route)));
-        }
-        if !text.bytes().all(is_path_character) {
-            return Err(RoutesError::BadCharacter(name(route)));
-        }
-        if segment.starts_with('*') && segments.peek().is_some() {
-            return Err(RoutesError::RestInTheMiddle(name(route)));
-        }
-    }
+    pattern::check(&route.path).map_err(|wrong| RoutesError::Path { route: name(route), wrong })?;
     Ok((route.host.clone(), route.method.clone(), shape(&route.path)))
-}
-
-fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
-}
-
-fn is_path_character(character: u8) -> bool {
-    character.is_ascii_alphanumeric() || b"._~!$&+,;=@%-".contains(&character)
 }
 
 fn name(route: &Route) -> String {
     format!("{} {}{}", route.method, route.host, route.path)
-}
-
-/// The path without its parameters' names.
-fn shape(path: &str) -> String {
-    let segments = path.split('/').map(|segment| match segment.as_bytes().first() {
-        Some(b':') => ":",
-        Some(b'*') => "*",
-        _ => segment,
-    });
-    segments.collect::<Vec<_>>().join("/")
-}
-
-/// The path in axum's spelling.
-fn axum_path(path: &str) -> String {
-    let segments = path.split('/').map(|segment| {
-        if let Some(name) = segment.strip_prefix(':') {
-            format!("{{{name}}}")
-        } else if let Some(name) = segment.strip_prefix('*') {
-            format!("{{*{name}}}")
-        } else {
-            segment.to_owned()
-        }
-    });
-    segments.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

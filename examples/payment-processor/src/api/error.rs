@@ -3,13 +3,10 @@
 use forward_sdk::{
     Problem,
     axum::http::{HeaderValue, StatusCode, header},
-    tracing,
+    chain, tracing,
 };
 
-use crate::{
-    cashier::{CashError, chain},
-    refund::RefuseRefund,
-};
+use crate::{cashier::CashError, refund::RefuseRefund};
 
 impl From<CashError> for Problem {
     fn from(error: CashError) -> Self {
