@@ -1,8 +1,10 @@
-//! The connection of an example to its schema in PostgreSQL.
+//! The connection of an example to its schema in PostgreSQL, and the pages of its lists.
 //!
 //! Owns how one connects, waits for a database that is still coming up, and makes the tables.
 //! Refuses to own any table: those stand with the plugin that has them. Invariant: several pods
 //! that start at the same time make the tables once.
+
+mod page;
 
 use std::{
     str::FromStr,
@@ -18,6 +20,8 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+
+pub use page::{Limit, Page};
 
 /// How long a database that cannot be reached is waited for: less than a plugin has to initialize.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,6 +101,14 @@ pub async fn connect(url: &str, schema: &'static str, tables: &'static str) -> R
 /// Those of the work, and [`sqlx::Error::PoolTimedOut`] when it takes too long.
 pub async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     tokio::time::timeout(WORK, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Asks the database, for as long as a request may wait.
+///
+/// # Errors
+/// Why it did not answer, as an answer.
+pub async fn ask<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Problem> {
+    bounded(work).await.map_err(|error| problem(&error))
 }
 
 /// How long the database takes to answer, for a plugin's health. Asks it, and waits a second at

@@ -9,6 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
+use example_database::Limit;
 use jiff_sqlx::Timestamp;
 use sqlx::{FromRow, PgPool, Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
@@ -44,10 +45,10 @@ pub enum Taken {
 
 /// Which orders are listed.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct Listed {
     pub status: Option<String>,
     pub after: Option<String>,
-    pub limit: i64,
+    pub limit: Limit,
 }
 
 impl Journal {
@@ -82,7 +83,7 @@ impl Journal {
     }
 
     /// Orders, the newest first.
-    pub async fn list(&self, page: &Page) -> Result<Vec<Order>, sqlx::Error> {
+    pub async fn list(&self, listed: &Listed) -> Result<Vec<Order>, sqlx::Error> {
         let orders = sqlx::query_as(
             "SELECT * FROM orders
              WHERE ($1::text IS NULL
@@ -91,7 +92,8 @@ impl Journal {
                     OR (created_at, id) < (SELECT created_at, id FROM orders WHERE id = $2))
              ORDER BY created_at DESC, id DESC LIMIT $3",
         );
-        orders.bind(&page.status).bind(&page.after).bind(page.limit).fetch_all(&self.pool).await
+        let Listed { status, after, limit } = listed;
+        orders.bind(status).bind(after).bind(limit.fetch()).fetch_all(&self.pool).await
     }
 
     /// Takes up orders that are due: nobody drives them, or nobody has for as long as the lease.

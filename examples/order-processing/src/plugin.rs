@@ -39,6 +39,7 @@ impl Plugin for Orders {
         let pool = example_database::connect(database_url.trim_end(), SCHEMA, journal::TABLES).await?;
         let journal = Journal::new(pool, lease);
         let counts = Counts::new(context.metrics());
+        // A shop may leave it out of its manifest: then nobody is told of orders.
         let analytics = context.dependency("analytics-tracker").ok();
         let tracker = analytics.map(|analytics| {
             let analytics = analytics.with_timeout(call_timeout);

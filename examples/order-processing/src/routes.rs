@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use example_database::{Limit, Page, ask};
 use forward_sdk::{
     Json, Problem, Routes,
     axum::{
@@ -15,14 +16,11 @@ use serde_json::{Value, json};
 
 use crate::{
     answer,
-    journal::{Page, Taken},
+    journal::{Listed, Taken},
     order::Order,
     plugin::Orders,
     request::{NewOrder, idempotency_key},
 };
-
-/// Orders in one answer, where nobody says otherwise, and at most.
-const LIMIT: (i64, i64) = (50, 200);
 
 pub fn routes() -> Routes<Orders> {
     Routes::new()
@@ -50,8 +48,7 @@ async fn place(
     let key = idempotency_key(&headers)?;
     request.check()?;
     let journal = &orders.driver.journal;
-    let taken = example_database::bounded(journal.take_down(&request, key.as_deref())).await;
-    match taken.map_err(|error| example_database::problem(&error))? {
+    match ask(journal.take_down(&request, key.as_deref())).await? {
         Taken::New(order, holder) => Ok(answer::of(&orders.await_end(order, holder).await, false)),
         Taken::Known(order) if request.made(&order) => Ok(answer::of(&order, true)),
         Taken::Known(_) => {
@@ -62,8 +59,7 @@ async fn place(
 }
 
 async fn show(State(orders): State<Arc<Orders>>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let order = example_database::bounded(orders.driver.journal.fetch(&id)).await;
-    let order = order.map_err(|error| example_database::problem(&error))?;
+    let order = ask(orders.driver.journal.fetch(&id)).await?;
     let order = order.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such order"))?;
     Ok(Json(json!(order.shown())))
 }
@@ -73,37 +69,25 @@ async fn list(
     listing: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(listing) = listing.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let page = listing.page()?;
-    // One more than is shown tells whether there are more.
-    let more = Page { limit: page.limit + 1, ..page.clone() };
-    let found = example_database::bounded(orders.driver.journal.list(&more)).await;
-    let found = found.map_err(|error| example_database::problem(&error))?;
-    Ok(Json(shown(&found, page.limit)))
+    let listed = listing.check()?;
+    let found = ask(orders.driver.journal.list(&listed)).await?;
+    Ok(Json(shown(found, listed.limit)))
 }
 
-fn shown(found: &[Order], limit: i64) -> Value {
-    let limit = usize::try_from(limit).unwrap_or_default();
-    let items: Vec<_> = found.iter().take(limit).map(Order::shown).collect();
-    let last = found.get(..limit).and_then(<[_]>::last).filter(|_| found.len() > limit);
-    match last {
-        Some(last) => json!({"items": items, "next": last.id}),
-        None => json!({"items": items}),
-    }
+fn shown(found: Vec<Order>, limit: Limit) -> Value {
+    let Page { items, next } = limit.page(found, |order| order.id.clone());
+    json!(Page { items: items.iter().map(Order::shown).collect(), next })
 }
 
 impl Listing {
-    fn page(self) -> Result<Page, Problem> {
+    fn check(self) -> Result<Listed, Problem> {
         let Self { status, after, limit } = self;
-        let (usual, most) = LIMIT;
-        let limit = limit.unwrap_or(usual);
-        if !(1..=most).contains(&limit) {
-            return Err(bad(format!("limit must be 1 to {most}")));
-        }
+        let limit = Limit::new(limit).ok_or_else(|| bad(format!("limit must be 1 to {}", Limit::MOST)))?;
         let known = ["pending", "completed", "rejected"];
         if status.as_deref().is_some_and(|status| !known.contains(&status)) {
             return Err(bad(format!("status must be one of {}", known.join(", "))));
         }
-        Ok(Page { status, after, limit })
+        Ok(Listed { status, after, limit })
     }
 }
 
@@ -120,6 +104,7 @@ mod tests {
     fn a_page_says_where_the_next_one_begins() {
         let orders: Vec<_> =
             ["c", "b", "a"].map(|id| Order { id: id.to_owned(), ..Order::example(Step::Completed) }).into();
+        let shown = |orders: &[Order], limit| shown(orders.to_vec(), Limit::new(Some(limit)).unwrap());
         assert_eq!(shown(&orders, 2)["next"], "b");
         assert_eq!(shown(&orders, 2)["items"].as_array().unwrap().len(), 2);
         assert_eq!(shown(&orders, 3).get("next"), None);
@@ -129,10 +114,12 @@ mod tests {
     #[test]
     fn pages_are_bounded() {
         let page = |limit, status: Option<&str>| {
-            Listing { status: status.map(str::to_owned), after: None, limit }.page().map(|page| page.limit)
+            Listing { status: status.map(str::to_owned), after: None, limit }
+                .check()
+                .map(|listed| listed.limit)
         };
-        assert_eq!(page(None, None), Ok(50));
-        assert_eq!(page(Some(200), Some("pending")), Ok(200));
+        assert_eq!(page(None, None), Ok(Limit::new(Some(50)).unwrap()));
+        assert_eq!(page(Some(200), Some("pending")), Ok(Limit::new(Some(200)).unwrap()));
         for (limit, status) in [(Some(0), None), (Some(201), None), (None, Some("lost"))] {
             assert_eq!(page(limit, status).unwrap_err().status(), 400);
         }

@@ -4,6 +4,7 @@
 //! Invariant: a payment's status moves forward only, and what is refunded of it is never more than
 //! its amount, whoever works on it at the same time.
 
+mod claims;
 mod events;
 mod payments;
 mod refunds;

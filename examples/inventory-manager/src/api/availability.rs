@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use example_database::ask;
 use forward_sdk::{FieldError, Json, Problem, axum::extract::State};
 use serde::{Deserialize, Serialize};
 
-use super::ask;
 use crate::{
     faults::Faults,
     inventory::Inventory,

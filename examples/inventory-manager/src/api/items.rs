@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use example_database::{Page, ask};
 use forward_sdk::{
     Json, Problem,
     axum::{
@@ -10,10 +11,7 @@ use forward_sdk::{
     },
 };
 
-use super::{
-    ask,
-    page::{Page, Wanted},
-};
+use super::page::Wanted;
 use crate::{
     inventory::Inventory,
     item::{PutItem, Sku, Stock},
@@ -25,8 +23,8 @@ pub async fn list(
     wanted: Wanted,
 ) -> Result<Json<Page<Stock>>, Problem> {
     let after = wanted.cursor(Sku::parse)?;
-    let items = ask(inventory.store.fetch_items(after.as_ref(), wanted.fetch())).await?;
-    Ok(Json(wanted.page(items, |item| item.sku.as_str().to_owned())))
+    let items = ask(inventory.store.fetch_items(after.as_ref(), wanted.limit.fetch())).await?;
+    Ok(Json(wanted.limit.page(items, |item| item.sku.as_str().to_owned())))
 }
 
 pub async fn show(

@@ -5,9 +5,7 @@ mod items;
 mod page;
 mod reservations;
 
-use std::future::Future;
-
-use forward_sdk::{Problem, Routes};
+use forward_sdk::Routes;
 
 use crate::inventory::Inventory;
 
@@ -31,9 +29,4 @@ pub fn routes() -> Routes<Inventory> {
         .describe("Takes what is reserved from the stock.")
         .post("/api/inventory/reservations/:id/release", reservations::release)
         .describe("Gives back what is reserved.")
-}
-
-/// Asks the store, for as long as a request may wait.
-async fn ask<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Problem> {
-    example_database::bounded(work).await.map_err(|error| example_database::problem(&error))
 }

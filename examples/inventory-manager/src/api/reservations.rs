@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use example_database::{Page, ask};
 use forward_sdk::{
     Json, Problem,
     axum::{
@@ -11,11 +12,7 @@ use forward_sdk::{
     },
 };
 
-use super::{
-    ask,
-    availability::refuse_unknown,
-    page::{Page, Wanted},
-};
+use super::{availability::refuse_unknown, page::Wanted};
 use crate::{
     inventory::Inventory,
     lines::Shortage,
@@ -29,8 +26,8 @@ pub async fn list(
     wanted: Wanted,
 ) -> Result<Json<Page<Reservation>>, Problem> {
     let before = wanted.cursor(|serial| serial.parse().ok())?;
-    let found = ask(inventory.store.fetch_reservations(wanted.status, before, wanted.fetch())).await?;
-    Ok(Json(wanted.page(found, |reservation| reservation.serial.to_string())))
+    let found = ask(inventory.store.fetch_reservations(wanted.status, before, wanted.limit.fetch())).await?;
+    Ok(Json(wanted.limit.page(found, |reservation| reservation.serial.to_string())))
 }
 
 pub async fn show(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use example_database::{Limit, Page};
 use forward_sdk::{
     Json, Problem,
     axum::{
@@ -9,7 +10,7 @@ use forward_sdk::{
         http::{HeaderMap, StatusCode},
     },
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{error::no_payment, replayed};
@@ -23,11 +24,6 @@ use crate::{
     request::{PaymentRequest, check_text},
 };
 
-/// How many payments a list has where nobody said.
-const LIMIT: i64 = 50;
-/// How many it can have.
-const LARGEST: i64 = 200;
-
 /// Which payments are asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,14 +32,6 @@ pub struct ListQuery {
     status: Option<Status>,
     after: Option<String>,
     limit: Option<i64>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct PaymentList {
-    items: Vec<PaymentView>,
-    /// What to ask for `after` to go on; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
 }
 
 /// `POST /api/payments/process`
@@ -89,26 +77,18 @@ pub async fn show(
 pub async fn list(
     State(plugin): State<Arc<PaymentProcessor>>,
     query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<PaymentList>, Problem> {
+) -> Result<Json<Page<PaymentView>>, Problem> {
     let Query(query) = query.map_err(|rejection| bad_query(rejection.body_text()))?;
-    let limit = query.limit.unwrap_or(LIMIT);
-    let filter = Filter { limit: limit + 1, ..check(query)? };
+    let filter = check(query)?;
     let payments = plugin.cashier.ledger.payments(&filter).await;
-    let mut payments = payments.map_err(|error| example_database::problem(&error))?;
-    // One more than was asked for tells whether there are more.
-    let limit = usize::try_from(limit).expect("it was checked to be a small number");
-    let more = payments.len() > limit;
-    payments.truncate(limit);
-    let next = payments.last().filter(|_| more).map(|payment| payment.id.clone());
-    Ok(Json(PaymentList { items: views(&plugin, payments).await?, next }))
+    let payments = payments.map_err(|error| example_database::problem(&error))?;
+    let Page { items, next } = filter.limit.page(payments, |payment| payment.id.clone());
+    Ok(Json(Page { items: views(&plugin, items).await?, next }))
 }
 
 fn check(query: ListQuery) -> Result<Filter, Problem> {
     let ListQuery { reference, status, after, limit } = query;
-    let limit = limit.unwrap_or(LIMIT);
-    if !(1..=LARGEST).contains(&limit) {
-        return Err(bad_query(format!("limit must be 1 to {LARGEST}")));
-    }
+    let limit = Limit::new(limit).ok_or_else(|| bad_query(format!("limit must be 1 to {}", Limit::MOST)))?;
     if after.as_ref().is_some_and(|after| !is_id(id::PAYMENT, after)) {
         return Err(bad_query("after must be what a list gave as next".to_owned()));
     }

@@ -1,9 +1,13 @@
 //! Payments: opened before the processor is asked, and moved forward when it has answered.
 
-use example_database::bounded;
+use example_database::{Limit, bounded};
 use sqlx::{Error, PgConnection};
 
-use super::{BATCH, CLAIM, KEY_KNOWN, Ledger, rows::payment_columns};
+use super::{
+    BATCH, CLAIM, KEY_KNOWN, Ledger,
+    claims::{claim_one, claim_some},
+    rows::payment_columns,
+};
 use crate::{
     payment::{Payment, Status},
     processor::Charged,
@@ -25,7 +29,7 @@ pub struct Filter {
     pub reference: Option<String>,
     pub status: Option<Status>,
     pub after: Option<String>,
-    pub limit: i64,
+    pub limit: Limit,
 }
 
 impl Ledger {
@@ -84,18 +88,13 @@ impl Ledger {
             .bind(reference.as_deref())
             .bind(status.map(Status::as_str))
             .bind(after.as_deref())
-            .bind(limit);
+            .bind(limit.fetch());
         bounded(list.fetch_all(&self.pool)).await
     }
 
     /// Takes a pending payment over, if nobody is at it.
     pub async fn claim_payment(&self, id: &str) -> Result<Option<Payment>, Error> {
-        const TAKE: &str = concat!(
-            "UPDATE payments SET claimed_until = now() + make_interval(secs => $2)
-            WHERE id = $1 AND status = 'pending' AND claimed_until < now()
-                AND created_at > now() - make_interval(secs => $3 * 3600) RETURNING ",
-            payment_columns!()
-        );
+        const TAKE: &str = claim_one!("payments", payment_columns);
         let take = sqlx::query_as(TAKE).bind(id).bind(CLAIM).bind(KEY_KNOWN);
         bounded(take.fetch_optional(&self.pool)).await
     }
@@ -103,16 +102,7 @@ impl Ledger {
     /// Takes over some of those pending payments that nobody is at. Pods that do so at the same time
     /// get different ones.
     pub async fn claim_payments(&self) -> Result<Vec<Payment>, Error> {
-        const TAKE: &str = concat!(
-            "UPDATE payments SET claimed_until = now() + make_interval(secs => $1)
-            WHERE id IN (
-                SELECT id FROM payments
-                WHERE status = 'pending' AND claimed_until < now()
-                    AND created_at > now() - make_interval(secs => $2 * 3600)
-                ORDER BY claimed_until LIMIT $3 FOR UPDATE SKIP LOCKED
-            ) RETURNING ",
-            payment_columns!()
-        );
+        const TAKE: &str = claim_some!("payments", payment_columns);
         let take = sqlx::query_as(TAKE).bind(CLAIM).bind(KEY_KNOWN).bind(BATCH);
         bounded(take.fetch_all(&self.pool)).await
     }

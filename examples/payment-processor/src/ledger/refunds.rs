@@ -5,6 +5,7 @@ use sqlx::{Error, PgConnection};
 
 use super::{
     BATCH, CLAIM, KEY_KNOWN, Ledger,
+    claims::{claim_one, claim_some},
     rows::{payment_columns, refund_columns},
 };
 use crate::{
@@ -72,12 +73,7 @@ impl Ledger {
 
     /// Takes a pending refund over, if nobody is at it.
     pub async fn claim_refund(&self, id: &str) -> Result<Option<Refund>, Error> {
-        const TAKE: &str = concat!(
-            "UPDATE refunds SET claimed_until = now() + make_interval(secs => $2)
-            WHERE id = $1 AND status = 'pending' AND claimed_until < now()
-                AND created_at > now() - make_interval(secs => $3 * 3600) RETURNING ",
-            refund_columns!()
-        );
+        const TAKE: &str = claim_one!("refunds", refund_columns);
         let take = sqlx::query_as(TAKE).bind(id).bind(CLAIM).bind(KEY_KNOWN);
         bounded(take.fetch_optional(&self.pool)).await
     }
@@ -85,16 +81,7 @@ impl Ledger {
     /// Takes over some of those pending refunds that nobody is at. Pods that do so at the same time
     /// get different ones.
     pub async fn claim_refunds(&self) -> Result<Vec<Refund>, Error> {
-        const TAKE: &str = concat!(
-            "UPDATE refunds SET claimed_until = now() + make_interval(secs => $1)
-            WHERE id IN (
-                SELECT id FROM refunds
-                WHERE status = 'pending' AND claimed_until < now()
-                    AND created_at > now() - make_interval(secs => $2 * 3600)
-                ORDER BY claimed_until LIMIT $3 FOR UPDATE SKIP LOCKED
-            ) RETURNING ",
-            refund_columns!()
-        );
+        const TAKE: &str = claim_some!("refunds", refund_columns);
         let take = sqlx::query_as(TAKE).bind(CLAIM).bind(KEY_KNOWN).bind(BATCH);
         bounded(take.fetch_all(&self.pool)).await
     }
