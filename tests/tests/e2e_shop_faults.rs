@@ -76,24 +76,34 @@ fn with_state() -> impl Iterator<Item = &'static str> {
     PLUGINS.into_iter().filter(|name| *name != "static-site")
 }
 
-/// Lose each of some plugins in turn while customers order, and look at the books afterwards.
+/// Do something to a shop while customers order, and look at the books afterwards; what became of
+/// the customers is for the test to judge.
+async fn under_orders(shop: &Shop<'_>, work: impl AsyncFnOnce() -> Result<()>) -> Result<Tally> {
+    let before = shop.books().await?;
+    let orders = Orders::start(shop, RATE).await?;
+    work().await?;
+    let tally = orders.stop().await?;
+    await_right_books(shop, &before).await.with_context(|| tally.to_string())?;
+    Ok(tally)
+}
+
+/// Lose each of some plugins in turn while customers order.
 async fn lose_each(
     ns: &TestNamespace,
     names: impl Iterator<Item = &'static str>,
     lose: impl AsyncFn(&Shop<'_>, &str) -> Result<()>,
 ) -> Result<()> {
     let shop = Shop::open(ns).await?;
-    let before = shop.books().await?;
-    let orders = Orders::start(&shop, RATE).await?;
-    for name in names {
-        await_orders(&shop, 10).await?;
-        lose(&shop, name).await?;
-        ns.await_plugin(name, "to notice", seconds(30), |plugin| !started(plugin)).await?;
-        ns.await_plugin(name, "to be ready again", seconds(60), started).await?;
-    }
-    let tally = orders.stop().await?;
-    tally.check_busy(60)?;
-    await_right_books(&shop, &before).await.with_context(|| tally.to_string())
+    let tally = under_orders(&shop, async || {
+        for name in names {
+            await_orders(&shop, 10).await?;
+            lose(&shop, name).await?;
+            ns.await_plugin(name, "to notice", seconds(30), |plugin| !started(plugin)).await?;
+            ns.await_plugin(name, "to be ready again", seconds(60), started).await?;
+        }
+        Ok(())
+    });
+    tally.await?.check_busy(60)
 }
 
 #[tokio::test]
@@ -131,26 +141,25 @@ async fn analytics_goes_and_comes_back_without_a_failed_order() {
     let _alone = ALONE.lock().await;
     run("analytics_goes_and_comes_back_without_a_failed_order", async |ns| {
         let shop = Shop::open(ns).await?;
-        let before = shop.books().await?;
         let analytics = ns.plugin("analytics-tracker").await?;
-        let orders = Orders::start(&shop, RATE).await?;
-        await_orders(&shop, 20).await?;
-        ns.delete_plugin("analytics-tracker").await?;
-        ns.await_plugin_gone("analytics-tracker", seconds(60)).await?;
-        await_orders(&shop, 40).await?;
-        let again = json!({
-            "apiVersion": "goforward.dev/v1alpha1",
-            "kind": "Plugin",
-            "metadata": {"name": "analytics-tracker"},
-            "spec": analytics.spec,
+        let tally = under_orders(&shop, async || {
+            await_orders(&shop, 20).await?;
+            ns.delete_plugin("analytics-tracker").await?;
+            ns.await_plugin_gone("analytics-tracker", seconds(60)).await?;
+            await_orders(&shop, 40).await?;
+            let again = json!({
+                "apiVersion": "goforward.dev/v1alpha1",
+                "kind": "Plugin",
+                "metadata": {"name": "analytics-tracker"},
+                "spec": analytics.spec,
+            });
+            ns.apply_as(forward_tests::FIELD_MANAGER, &again).await?;
+            ns.await_plugin("analytics-tracker", "to be ready again", seconds(60), started).await?;
+            await_orders(&shop, 20).await
         });
-        ns.apply_as(forward_tests::FIELD_MANAGER, &again).await?;
-        ns.await_plugin("analytics-tracker", "to be ready again", seconds(60), started).await?;
-        await_orders(&shop, 20).await?;
-        let tally = orders.stop().await?;
+        let tally = tally.await?;
         tally.check_smooth()?;
         tally.check_busy(60)?;
-        await_right_books(&shop, &before).await?;
         await_tracked(&shop).await
     })
     .await;
@@ -177,27 +186,26 @@ async fn all_are_upgraded_at_once_without_a_failed_request() {
     let _alone = ALONE.lock().await;
     run("all_are_upgraded_at_once_without_a_failed_request", async |ns| {
         let shop = Shop::open(ns).await?;
-        let before = shop.books().await?;
-        let orders = Orders::start(&shop, RATE).await?;
-        await_orders(&shop, 20).await?;
-        for name in PLUGINS {
-            let plugin = ns.plugin(name).await?;
-            let version = next(&plugin.spec.version);
-            let image = plugin.spec.image.replace(&plugin.spec.version, &version);
-            shop.patch(name, json!({"version": version, "image": image})).await?;
-        }
-        for name in PLUGINS {
-            let updated = |plugin: &Plugin| {
-                let status = plugin.status.as_ref();
-                started(plugin) && status.and_then(|it| it.version.as_ref()) == Some(&plugin.spec.version)
-            };
-            ns.await_plugin(name, "to be upgraded", seconds(150), updated).await?;
-        }
-        await_orders(&shop, 20).await?;
-        let tally: Tally = orders.stop().await?;
+        let tally = under_orders(&shop, async || {
+            await_orders(&shop, 20).await?;
+            for name in PLUGINS {
+                let plugin = ns.plugin(name).await?;
+                let version = next(&plugin.spec.version);
+                let image = plugin.spec.image.replace(&plugin.spec.version, &version);
+                shop.patch(name, json!({"version": version, "image": image})).await?;
+            }
+            for name in PLUGINS {
+                let updated = |plugin: &Plugin| {
+                    let status = plugin.status.as_ref();
+                    started(plugin) && status.and_then(|it| it.version.as_ref()) == Some(&plugin.spec.version)
+                };
+                ns.await_plugin(name, "to be upgraded", seconds(150), updated).await?;
+            }
+            await_orders(&shop, 20).await
+        });
+        let tally = tally.await?;
         tally.check_smooth()?;
-        tally.check_busy(60)?;
-        await_right_books(&shop, &before).await
+        tally.check_busy(60)
     })
     .await;
 }
@@ -213,19 +221,17 @@ async fn a_payment_plugin_with_a_bad_configuration_costs_no_order() {
     let _alone = ALONE.lock().await;
     run("a_payment_plugin_with_a_bad_configuration_costs_no_order", async |ns| {
         let shop = Shop::open(ns).await?;
-        let before = shop.books().await?;
-        let orders = Orders::start(&shop, RATE).await?;
-        await_orders(&shop, 10).await?;
-        shop.patch("payment-processor", json!({"config": {"environment": "moon"}})).await?;
-        ns.await_plugin("payment-processor", "to say what is wrong", seconds(60), |plugin| {
-            let conditions = plugin.status.as_ref().map(|status| status.conditions.as_slice());
-            conditions.unwrap_or_default().iter().any(|it| it.message.contains("/environment"))
-        })
-        .await?;
-        await_orders(&shop, 10).await?;
-        let tally = orders.stop().await?;
-        tally.check_smooth()?;
-        await_right_books(&shop, &before).await
+        let tally = under_orders(&shop, async || {
+            await_orders(&shop, 10).await?;
+            shop.patch("payment-processor", json!({"config": {"environment": "moon"}})).await?;
+            ns.await_plugin("payment-processor", "to say what is wrong", seconds(60), |plugin| {
+                let conditions = plugin.status.as_ref().map(|status| status.conditions.as_slice());
+                conditions.unwrap_or_default().iter().any(|it| it.message.contains("/environment"))
+            })
+            .await?;
+            await_orders(&shop, 10).await
+        });
+        tally.await?.check_smooth()
     })
     .await;
 }

@@ -14,10 +14,11 @@ use fantoccini::{
 };
 use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use url::{ParseError, Url};
 
-use crate::{folder::Folder, port, program};
+use crate::{folder::Folder, port, program, server};
 
 /// How long a page may take to become what is waited for.
 const BOUND: Duration = Duration::from_secs(20);
@@ -128,8 +129,7 @@ impl Drop for Browser {
         // A driver that ends leaves its browsers running, so the session is ended first. A test may
         // have ended it by itself, or the driver may be gone.
         self.end_session().ok();
-        let id = nix::unistd::Pid::from_raw(self.driver.id().try_into().unwrap());
-        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).ok();
+        server::signal(&self.driver, Signal::SIGTERM).ok();
         self.driver.wait().ok();
     }
 }

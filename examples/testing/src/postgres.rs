@@ -7,10 +7,7 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::{Pid, geteuid},
-};
+use nix::{sys::signal::Signal, unistd::geteuid};
 
 use crate::{folder::Folder, port, program, server};
 
@@ -59,7 +56,7 @@ impl Postgres {
     /// Ends the server as fast as it can without losing anything, and breaks its connections.
     pub fn stop(&self) {
         let Some(mut server) = self.server.lock().unwrap().take() else { return };
-        kill(Pid::from_raw(server.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        server::signal(&server, Signal::SIGINT).unwrap();
         server.wait().unwrap();
     }
 

@@ -11,15 +11,13 @@ use std::{
 use forward_proto::plugin::v1::{
     HealthRequest, HealthResponse, health_response::Status, plugin_client::PluginClient,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
     folder::Folder,
     http::{Answer, request, try_request},
+    server::signal,
     wait::block_on,
 };
 
@@ -116,12 +114,12 @@ impl Process {
 
     /// The same while others may be asking it; what is left of it goes with the value.
     pub fn kill_under_load(&self) {
-        kill(pid(&self.child), Signal::SIGKILL).unwrap();
+        signal(&self.child, Signal::SIGKILL).unwrap();
     }
 
     /// Asks it to end, as the kubelet does, and waits until it has; whether it ended well.
     pub fn terminate(mut self) -> bool {
-        kill(pid(&self.child), Signal::SIGTERM).unwrap();
+        signal(&self.child, Signal::SIGTERM).unwrap();
         self.child.wait().unwrap().success()
     }
 }
@@ -131,10 +129,6 @@ impl Drop for Process {
         // It may have ended by itself.
         self.child.kill().and_then(|()| self.child.wait()).ok();
     }
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(child.id().try_into().unwrap())
 }
 
 fn spawn(program: &str, name: &str, config: &Value, environment: &[(&str, &str)]) -> (Child, Folder) {
