@@ -22,7 +22,8 @@ pub use plugin::{
     Protocol, Route, Sandbox,
 };
 pub use status::{
-    DependencyStatus, Health, HealthStatus, PluginState, PluginStatus, RouteSource, RouteStatus,
+    DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus, RouteSource,
+    RouteStatus,
 };
 pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
 

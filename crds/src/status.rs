@@ -2,11 +2,13 @@
 //! the conditions `Registered` and `Healthy`, which the gateway writes: each by server-side
 //! apply under a field manager of its own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::Plugin;
 
 /// What is observed of a plugin.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -44,12 +46,35 @@ pub struct PluginStatus {
     /// How the plugin fares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// The fields of the spec that variables of the operator's environment override, and those
+    /// variables that could not be heeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["variable".into(), "field".into()]))]
+    pub overrides: Vec<OverrideStatus>,
     /// Ready is the summary; Reconciling and Stalled follow kstatus. The operator writes
     /// Accepted, DependenciesReady, Available, Ready, Reconciling and Stalled; the gateway
     /// writes Registered and Healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+impl Plugin {
+    /// `spec.enabled`, unless it is overridden.
+    pub fn is_enabled(&self) -> bool {
+        self.overridden("enabled").unwrap_or(self.spec.enabled)
+    }
+
+    /// `spec.priority`, unless it is overridden.
+    pub fn priority(&self) -> i32 {
+        self.overridden("priority").unwrap_or(self.spec.priority)
+    }
+
+    /// The value that a field has by what the status says.
+    fn overridden<T: FromStr>(&self, field: &str) -> Option<T> {
+        let overrides = self.status.as_ref().map_or(&[][..], |status| &status.overrides);
+        overrides.iter().find(|it| it.field == field)?.value.as_ref()?.parse().ok()
+    }
 }
 
 /// How far a plugin has come in its life.
@@ -92,6 +117,22 @@ pub struct DependencyStatus {
     /// Whether it satisfies this plugin now.
     pub ready: bool,
     /// Why it does not; absent when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A field of the spec that a variable of the operator's environment is meant to override.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OverrideStatus {
+    /// The field below `spec`: enabled, priority or `config.<key>`.
+    pub field: String,
+    /// The variable that the value comes from.
+    pub variable: String,
+    /// The value that counts. Values of the configuration are not shown: they may be secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Why the variable is not heeded; absent where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

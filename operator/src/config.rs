@@ -1,8 +1,9 @@
 //! What the operator is told: flags, each with an environment variable of the same meaning.
 
-use std::net::SocketAddr;
+use std::{env, net::SocketAddr};
 
 use clap::{Parser, Subcommand};
+use forward_plan::Overrides;
 
 /// Runs the plugins of a cluster: brings them up, over and down in dependency order.
 #[derive(Parser)]
@@ -48,4 +49,17 @@ pub enum Command {
         #[arg(long)]
         delete_crds: bool,
     },
+}
+
+/// The settings of plugins that the environment overrides. What is wrong with a variable is logged:
+/// it must not keep the operator from running all plugins.
+pub fn overrides() -> Overrides {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    };
+    let (overrides, errors) = Overrides::read(env::vars_os().filter_map(text));
+    for error in errors {
+        tracing::warn!(%error, "a variable is not heeded");
+    }
+    overrides
 }

@@ -6,8 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use forward_crds::{PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
-use forward_plan::{Decision, Namespace, Settings};
+use forward_crds::{OverrideStatus, PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
+use forward_plan::{Decision, Effective, Namespace, Overrides, Settings};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -40,7 +40,9 @@ pub struct Live {
 
 /// Everything that a reconciliation of one plugin starts from, at one moment.
 pub struct Snapshot {
+    /// With its overrides.
     pub plugin: Arc<Plugin>,
+    pub overrides: Vec<OverrideStatus>,
     pub system: Option<Arc<PluginSystem>>,
     pub settings: Settings,
     pub live: Live,
@@ -51,14 +53,23 @@ pub struct Snapshot {
 #[derive(Default)]
 pub struct Index {
     tenants: BTreeMap<String, Tenant>,
+    overrides: Overrides,
 }
 
 #[derive(Default)]
 struct Tenant {
     graph: Namespace,
     system: Option<Arc<PluginSystem>>,
+    /// With their overrides.
     plugins: BTreeMap<String, Arc<Plugin>>,
+    /// Those that have overrides, as the API server has them.
+    overridden: BTreeMap<String, Overridden>,
     live: BTreeMap<String, Live>,
+}
+
+struct Overridden {
+    manifest: Arc<Plugin>,
+    origins: Vec<OverrideStatus>,
 }
 
 /// What a mutex holds, for a moment: not across an await. A panic elsewhere leaves it usable, as
@@ -68,6 +79,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Index {
+    /// An empty index that takes in plugins with overrides.
+    pub fn new(overrides: Overrides) -> Self {
+        Self { tenants: BTreeMap::new(), overrides }
+    }
+
     /// Take in an object; the answer is what to look at again.
     pub fn apply(&mut self, object: Object) -> Vec<ObjectRef<Plugin>> {
         self.change(object, true)
@@ -81,7 +97,7 @@ impl Index {
     fn change(&mut self, object: Object, there: bool) -> Vec<ObjectRef<Plugin>> {
         let namespace = object.namespace();
         let tenant = self.tenants.entry(namespace.clone()).or_default();
-        let touched = tenant.change(object, there);
+        let touched = tenant.change(object, there, &self.overrides);
         if tenant.is_empty() {
             self.tenants.remove(&namespace);
         }
@@ -93,6 +109,7 @@ impl Index {
         let tenant = self.tenants.get(namespace)?;
         Some(Snapshot {
             plugin: tenant.plugins.get(name)?.clone(),
+            overrides: tenant.overridden.get(name).map(|it| it.origins.clone()).unwrap_or_default(),
             system: tenant.system.clone(),
             settings: Settings::from(tenant.system.as_deref()),
             live: tenant.live.get(name).cloned().unwrap_or_default(),
@@ -116,17 +133,9 @@ impl Tenant {
         self.plugins.is_empty() && self.live.is_empty() && self.system.is_none()
     }
 
-    fn change(&mut self, object: Object, there: bool) -> BTreeSet<String> {
+    fn change(&mut self, object: Object, there: bool, overrides: &Overrides) -> BTreeSet<String> {
         let name = match object {
-            Object::Plugin(plugin) => {
-                let name = plugin.name_any();
-                if !there {
-                    self.plugins.remove(&name);
-                    return self.graph.remove(&name);
-                }
-                self.plugins.insert(name.clone(), plugin);
-                name
-            }
+            Object::Plugin(plugin) => return self.change_plugin(plugin, there, overrides),
             Object::System(system) if system.name_any() == SYSTEM_NAME => {
                 self.system = there.then_some(system);
                 return self.graph.configure(Settings::from(self.system.as_deref()));
@@ -143,6 +152,41 @@ impl Tenant {
             }
         };
         self.decide_again(name)
+    }
+
+    fn change_plugin(&mut self, plugin: Arc<Plugin>, there: bool, overrides: &Overrides) -> BTreeSet<String> {
+        let name = plugin.name_any();
+        let known = self.plugins.contains_key(&name);
+        let mut touched = if there {
+            self.take(plugin, overrides);
+            self.decide_again(name.clone())
+        } else {
+            self.plugins.remove(&name);
+            self.overridden.remove(&name);
+            self.graph.remove(&name)
+        };
+        // Whether a variable means another plugin can depend on whether there is this one.
+        for rival in if known == there { BTreeSet::new() } else { overrides.rivals(&name) } {
+            if let Some(Overridden { manifest, .. }) = self.overridden.get(&rival) {
+                self.take(manifest.clone(), overrides);
+                touched.append(&mut self.decide_again(rival));
+            }
+        }
+        touched
+    }
+
+    /// Keep a plugin, with its overrides.
+    fn take(&mut self, manifest: Arc<Plugin>, overrides: &Overrides) {
+        let name = manifest.name_any();
+        let exists = |name: &str| self.plugins.contains_key(name);
+        let plugin = match overrides.effective(&manifest, exists) {
+            None => manifest,
+            Some(Effective { plugin, origins }) => {
+                self.overridden.insert(name.clone(), Overridden { manifest, origins });
+                Arc::new(plugin)
+            }
+        };
+        self.plugins.insert(name, plugin);
     }
 
     fn decide_again(&mut self, name: String) -> BTreeSet<String> {
@@ -298,6 +342,30 @@ mod tests {
             assert_eq!(index.apply(object), []);
         }
         assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+    }
+
+    #[test]
+    fn a_variable_counts_until_it_can_mean_two_plugins() {
+        let variable = "GOFORWARD_PLUGINS_CART_CONFIG_B_ENABLED".to_owned();
+        let (overrides, _) = Overrides::read([(variable, "false".to_owned())]);
+        let mut index = Index::new(overrides);
+        let rival = json!({"metadata": {"name": "cart-config-b", "namespace": "shop", "uid": "v", "generation": 1},
+                           "spec": {"version": "1.0.0", "image": "b"}});
+        let rival = Object::Plugin(Arc::new(serde_json::from_value(rival).unwrap()));
+        let keys = |index: &Index| {
+            let snapshot = index.snapshot("shop", "cart").unwrap();
+            let heeded = snapshot.overrides.iter().all(|it| it.message.is_none());
+            (snapshot.plugin.spec.config.iter().flat_map(|config| config.keys()).count(), heeded)
+        };
+        index.apply(cart());
+        assert_eq!(keys(&index), (1, true));
+        let touched = index.apply(rival.clone());
+        assert!(touched.contains(&ObjectRef::new("cart").within("shop")));
+        assert_eq!(keys(&index), (0, false));
+        assert!(index.snapshot("shop", "cart-config-b").unwrap().plugin.spec.enabled);
+        let touched = index.delete(rival);
+        assert!(touched.contains(&ObjectRef::new("cart").within("shop")));
+        assert_eq!(keys(&index), (1, true));
     }
 
     #[test]

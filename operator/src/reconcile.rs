@@ -90,7 +90,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     let Some(snapshot) = lock(&context.index).snapshot(namespace, name) else {
         return Ok((false, controller::Action::await_change()));
     };
-    let Snapshot { plugin, live, decision, .. } = &snapshot;
+    let Snapshot { plugin, decision, .. } = &snapshot;
     tracing::debug!(action = ?decision.action, reason = %decision.reason, "decided");
     let writer = Writer { client: &context.client, metrics: &context.metrics, plugin };
     let deleting = plugin.meta().deletion_timestamp.is_some();
@@ -98,7 +98,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
         teardown::guard(&writer).await?;
     }
     let acted = act(&writer, &snapshot).await;
-    let mut desired = status::build(plugin, live, decision, Timestamp::now());
+    let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
         // There is nothing left to write a status to.
         Ok(Done { gone: true, .. }) => return Ok((true, controller::Action::await_change())),
@@ -144,7 +144,7 @@ async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<Done, Error> {
 }
 
 async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Result<bool, Error> {
-    let Snapshot { plugin, system, settings, live, decision } = snapshot;
+    let Snapshot { plugin, overrides: _, system, settings, live, decision } = snapshot;
     let input = build::Input {
         plugin,
         system: system.as_deref().map(|system| &system.spec),

@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     admin, check,
-    config::{Args, Command, OperatorArgs},
+    config::{Args, Command, OperatorArgs, overrides},
     index::{Index, lock},
     lease::Leadership,
     metrics::{Metrics, StateLabel},
@@ -102,7 +102,7 @@ async fn lead(
 
 /// Watch everything and reconcile, until dropped.
 async fn act(args: &OperatorArgs, client: Client, metrics: Arc<Metrics>) -> Result<()> {
-    let index = Arc::new(Mutex::new(Index::default()));
+    let index = Arc::new(Mutex::new(Index::new(overrides())));
     let (store, writer) = reflector::store::<Plugin>();
     let (queue, events) = mpsc::unbounded();
     let sink = Sink { index: index.clone(), queue };

@@ -2,7 +2,7 @@
 //! apply under the operator's name, and only when it differs from what is there.
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
-use forward_plan::{ConditionReason, ConditionView, Decision};
+use forward_plan::{ConditionReason, ConditionView};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -16,12 +16,13 @@ use serde_json::json;
 use crate::{
     apply::{Kind, MANAGER, call_api},
     error::Error,
-    index::Live,
+    index::Snapshot,
 };
 
 /// The operator's part of the status that a decision leads to. `now` is when conditions that
 /// change their status changed it.
-pub fn build(plugin: &Plugin, live: &Live, decision: &Decision, now: Timestamp) -> PluginStatus {
+pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
+    let Snapshot { plugin, overrides, live, decision, .. } = snapshot;
     let generation = plugin.metadata.generation;
     let before = plugin.status.clone().unwrap_or_default();
     let deployment = live.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
@@ -34,6 +35,7 @@ pub fn build(plugin: &Plugin, live: &Live, decision: &Decision, now: Timestamp) 
         ready_replicas: Some(deployment.and_then(|status| status.ready_replicas).unwrap_or(0)),
         selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any())),
         dependencies: decision.dependencies.clone(),
+        overrides: overrides.clone(),
         conditions: decision
             .conditions
             .iter()
@@ -93,6 +95,9 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     // The server orders lists by their first writer.
     seen.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
     desired.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
+    for overrides in [&mut seen.overrides, &mut desired.overrides] {
+        overrides.sort_by(|a, b| (&a.field, &a.variable).cmp(&(&b.field, &b.variable)));
+    }
     seen == desired
 }
 

@@ -17,6 +17,7 @@ mod facts;
 mod model;
 mod namespace;
 mod order;
+mod overrides;
 mod range;
 mod reason;
 pub mod routes;
@@ -29,5 +30,6 @@ pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
 pub use namespace::Namespace;
+pub use overrides::{Effective, OverrideError, Overrides, PREFIX as OVERRIDE_PREFIX};
 pub use range::Range;
 pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason};

@@ -103,6 +103,8 @@ fn refuses_values_that_it_does_not_know() -> Result<()> {
         "image.registry=",
         "operator.resources.limits.memory=lots",
         "monitoring=true",
+        "overrides.GOFORWARD_PLUGINS_DIRECTORY=plugins",
+        "overrides.PATH=/",
     ] {
         ensure!(rendered(&[value]).is_err(), "{value} is accepted");
     }
@@ -124,6 +126,9 @@ fn passes_values_on() -> Result<()> {
         "gateway.trustedProxies={10.0.0.0/8,fd00::/8}",
         "gateway.accessLog=true",
         "operator.priorityClassName=system-cluster-critical",
+        "overrides.GOFORWARD_PLUGINS_ENABLED=false",
+        "overrides.GOFORWARD_PLUGINS_A_PRIORITY=1000000",
+        "overrides.GOFORWARD_PLUGINS_A_CONFIG_NOTE=it's \"quoted\"",
     ])?;
     let deployments = of_kind(&objects, "Deployment");
     let find = |name: &str| {
@@ -146,6 +151,13 @@ fn passes_values_on() -> Result<()> {
     assert_eq!(gateway["terminationGracePeriodSeconds"], 60);
     assert_eq!(gateway["imagePullSecrets"], json!([{"name": "pull"}]));
     assert_eq!(operator["priorityClassName"], "system-cluster-critical");
+    let variables = operator["containers"][0]["env"].as_array().context("variables")?;
+    for (name, value) in
+        [("ENABLED", "false"), ("A_PRIORITY", "1000000"), ("A_CONFIG_NOTE", "it's \"quoted\"")]
+    {
+        let variable = json!({"name": format!("GOFORWARD_PLUGINS_{name}"), "value": value});
+        ensure!(variables.contains(&variable), "{variable} is not in {variables:?}");
+    }
     let services = of_kind(&objects, "Service");
     let service =
         services.iter().find(|one| one["metadata"]["name"] == "forward-gateway").context("Service")?;

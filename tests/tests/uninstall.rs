@@ -6,7 +6,9 @@ use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use forward_crds::{FINALIZER, Plugin};
-use forward_tests::{Load, SYSTEM_NAMESPACE, TestNamespace, await_object, plugin, run, seconds, started};
+use forward_tests::{
+    Load, SYSTEM_NAMESPACE, TestNamespace, await_object, await_until, plugin, run, seconds, started,
+};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -18,6 +20,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::process::Command;
 
 const RELEASE: &str = "forward";
@@ -100,6 +103,7 @@ async fn upgrades_and_uninstalls_without_hanging_or_stopping_a_plugin() {
         ns.await_plugin("front", "to start", seconds(60), started).await?;
 
         upgrade_under_load(ns, &release).await.context("upgrade")?;
+        override_a_plugin(ns, &release).await.context("override")?;
         helm(&["test", RELEASE]).await?;
 
         keep_plugins(ns, &release).await.context("uninstall")?;
@@ -135,6 +139,34 @@ async fn upgrade_under_load(ns: &TestNamespace, release: &Release) -> Result<()>
     }
     load.stop().await?.check(RATE)?;
     gateway.await_status(&path, 200, seconds(10)).await.map(drop)
+}
+
+/// The release's overrides count before the manifest, until they are gone.
+async fn override_a_plugin(ns: &TestNamespace, release: &Release) -> Result<()> {
+    let gateway = ns.cluster.gateway()?;
+    let note = async |wanted: Option<&str>| {
+        await_until(&format!("the note {wanted:?}"), seconds(30), async || {
+            let body: Value = gateway.get(&ns.path("front")).await?.json()?;
+            ensure!(body["note"].as_str() == wanted, "{body}");
+            Ok(())
+        })
+        .await
+    };
+    note(None).await?;
+    let variable = |rest: &str| format!("overrides.GOFORWARD_PLUGINS_FRONT_{rest}");
+    let [text, priority] = [variable("CONFIG_NOTE=from outside"), variable("PRIORITY=20")];
+    release.bring("upgrade", &[&text, &priority]).await?;
+    ns.await_plugin("front", "to say what is overridden", seconds(60), |plugin| {
+        plugin.priority() == 20 && plugin.status.as_ref().is_some_and(|status| status.overrides.len() == 2)
+    })
+    .await?;
+    note(Some("from outside")).await?;
+    release.bring("upgrade", &[]).await?;
+    ns.await_plugin("front", "to be as its manifest says", seconds(60), |plugin| {
+        started(plugin) && plugin.status.as_ref().is_some_and(|status| status.overrides.is_empty())
+    })
+    .await?;
+    note(None).await
 }
 
 /// Uninstalling keeps Plugins and what runs of them, and lets go of them.

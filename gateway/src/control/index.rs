@@ -287,7 +287,7 @@ impl Index {
         // A plugin that is going keeps its routes from others while a pod of it answers, no longer.
         let gone = is_going(plugin) && self.ready(&id).is_empty();
         let (manifest, announced) = if gone { (&[][..], &[][..]) } else { (manifest, announced) };
-        Offer::new(Claimant { id, priority: plugin.spec.priority, created }, hosts, manifest, announced)
+        Offer::new(Claimant { id, priority: plugin.priority(), created }, hosts, manifest, announced)
     }
 
     fn offer_again(&mut self, plugin: &Plugin) {
@@ -343,7 +343,7 @@ pub fn announced(plugin: &Plugin) -> Vec<Route> {
 
 /// Whether a plugin is to be unloaded or deleted.
 fn is_going(plugin: &Plugin) -> bool {
-    !plugin.spec.enabled || plugin.metadata.deletion_timestamp.is_some()
+    !plugin.is_enabled() || plugin.metadata.deletion_timestamp.is_some()
 }
 
 fn id_of(object: &impl ResourceExt) -> PluginId {
