@@ -13,12 +13,13 @@ use crate::exec;
 
 /// What a package may depend on, of our own. A package that is not here may not exist.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("forward-config", &[]),
     ("forward-crds", &[]),
     ("forward-proto", &[]),
-    ("forward-plan", &["forward-crds"]),
+    ("forward-plan", &["forward-config", "forward-crds"]),
     ("forward-operator", &["forward-crds", "forward-plan", "forward-proto"]),
     ("forward-gateway", &["forward-crds", "forward-plan", "forward-proto"]),
-    ("forward-sdk", &["forward-proto"]),
+    ("forward-sdk", &["forward-config", "forward-proto"]),
     ("forward-tests", &["example-testing", "forward-crds", "forward-plan", "forward-proto"]),
     ("hello", &["example-testing", "forward-sdk"]),
     ("relay", &["example-testing", "forward-sdk"]),

@@ -1,17 +1,19 @@
-//! A plugin's configuration: `config.json` with the values of `config-from.json` put into it, read
-//! into the plugin's own type.
+//! A plugin's configuration: `config.json` with the values of `config-from.json` put into it, judged
+//! by `config-schema.json`, read into the plugin's own type.
 //!
-//! Invariant: no value of the configuration gets into an error, since any of them may be a secret.
-
-mod merge;
+//! Invariant: no value that `config-from.json` puts into the configuration gets into an error, since
+//! any of them may be a secret.
 
 use std::{fmt, fs, io, path::Path};
 
+use forward_config::{PlaceError, Pointer, Schema, SchemaError, Violation, list, place};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use self::merge::MergeError;
-use crate::document::{self, Pointer, Problem};
+use crate::document::{self, Problem};
+
+/// The file with the schema that the manifest has for the configuration.
+const SCHEMA: &str = "config-schema.json";
 
 /// An entry of `config-from.json`: where the content of a file belongs.
 #[derive(Deserialize)]
@@ -31,7 +33,11 @@ pub enum ConfigError {
     #[error("\"{file}\" for {pointer} is not UTF-8")]
     NotUtf8 { file: String, pointer: Pointer },
     #[error(transparent)]
-    Merge(#[from] MergeError),
+    Place(#[from] PlaceError),
+    #[error("\"{SCHEMA}\" is no schema: {0}")]
+    Schema(SchemaError),
+    #[error("{}", list(.0))]
+    DoesNotFit(Vec<Violation>),
     #[error("{0}")]
     Refused(Problems),
 }
@@ -45,12 +51,21 @@ pub struct Problems(Vec<Problem>);
 pub fn load<C: DeserializeOwned>(folder: &Path) -> Result<C, ConfigError> {
     let mut config = read_json::<Map<String, Value>>(folder, "config.json")?.map(Value::Object);
     let config = config.get_or_insert_with(|| Value::Object(Map::new()));
+    let schema = read_json::<Value>(folder, SCHEMA)?;
+    let schema = schema.as_ref().map(Schema::compile).transpose().map_err(ConfigError::Schema)?;
+    if let Some(schema) = &schema {
+        schema.defaults_into(config);
+    }
     let sources: Vec<Source> = read_json(folder, "config-from.json")?.unwrap_or_default();
     let mut secrets = Vec::new();
     for Source { path, file } in sources {
         let text = read_text(folder, &file, &path)?;
-        merge::place(config, &path, text)?;
+        place(config, &path, text)?;
         secrets.push(path);
+    }
+    let violations = schema.map(|schema| schema.check(config, &secrets)).unwrap_or_default();
+    if !violations.is_empty() {
+        return Err(ConfigError::DoesNotFit(violations));
     }
     document::deserialize(config, &secrets).map_err(|problems| ConfigError::Refused(Problems(problems)))
 }
@@ -160,6 +175,36 @@ mod tests {
         );
         let error = load::<Payments>(&folder.0).unwrap_err().to_string();
         assert_eq!(error, "/stripe/key is missing; /stripe/retries: expected u8, found a string");
+    }
+
+    #[test]
+    fn the_schema_fills_in_defaults_and_refuses_before_the_type_does() {
+        let schema: &[u8] = br#"{"properties": {
+            "currency": {"default": "GBP"}, "stripe": {"properties": {"key": {"pattern": "^sk_"}, "retries": {"maximum": 5}}}
+        }}"#;
+        let index: &[u8] = br#"[{"path": "/stripe/key", "file": "from/0"}]"#;
+        let with = |name: &str, config: &[u8], key: &[u8]| {
+            let files: &[(&str, &[u8])] = &[
+                ("config.json", config),
+                ("config-from.json", index),
+                ("config-schema.json", schema),
+                ("from/0", key),
+            ];
+            let folder = Folder::with(name, files);
+            load::<Payments>(&folder.0).map_err(|error| error.to_string())
+        };
+        let stripe = Stripe { key: "sk_live_1".to_owned(), retries: None };
+        let expected = Payments { currency: "GBP".to_owned(), stripe: Some(stripe) };
+        assert_eq!(with("schema-fits", b"{}", b"sk_live_1"), Ok(expected));
+        assert_eq!(
+            with("schema-refuses", br#"{"stripe": {"retries": 9}}"#, b"hunter2"),
+            Err("/stripe/key: must match ^sk_; /stripe/retries: must be at most 5, found 9".to_owned())
+        );
+        let folder = Folder::with("schema-broken", &[("config-schema.json", br#"{"required": true}"#)]);
+        assert_eq!(
+            load::<Payments>(&folder.0).unwrap_err().to_string(),
+            "\"config-schema.json\" is no schema: /required: must be a list, found true"
+        );
     }
 
     #[test]

@@ -6,14 +6,12 @@
 
 use std::fmt;
 
+use forward_config::Pointer;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serde_path_to_error::Segment;
 
-use super::{
-    pointer::Pointer,
-    value::{Complaint, Source},
-};
+use super::value::{Complaint, Source};
 
 /// More than this nobody reads; it also bounds the work.
 const MOST: usize = 16;

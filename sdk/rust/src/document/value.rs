@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use forward_config::kind;
 use serde::{
     Deserializer,
     de::{
@@ -92,18 +93,6 @@ impl fmt::Display for Complaint {
             Self::MissingField(_) => f.write_str("is missing"),
             Self::Other(message) => f.write_str(message),
         }
-    }
-}
-
-/// What a value is, in words.
-pub fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

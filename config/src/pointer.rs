@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 /// A place in a JSON document, as the keys and indices that lead there.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pointer(Vec<String>);
 
@@ -15,10 +15,12 @@ pub struct Pointer(Vec<String>);
 pub struct ParsePointerError;
 
 impl Pointer {
+    /// The place that these keys and indices lead to.
     pub fn new(segments: Vec<String>) -> Self {
         Self(segments)
     }
 
+    /// The keys and indices that lead there.
     pub fn segments(&self) -> &[String] {
         &self.0
     }
@@ -33,6 +35,11 @@ impl Pointer {
     /// As a fragment of a URI (RFC 6901, section 6), for example `#/items/0/sku`.
     pub fn fragment(&self) -> String {
         if self.0.is_empty() { "#".to_owned() } else { format!("#{self}") }
+    }
+
+    /// Whether `other` is this place or lies within it.
+    pub fn holds(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
     }
 
     /// Whether one of the places lies within the other.
@@ -71,5 +78,13 @@ mod tests {
         }
         assert_eq!(Pointer::try_from("/~01".to_owned()).unwrap().segments(), ["~1"]);
         assert!(Pointer::try_from("api_key".to_owned()).is_err());
+    }
+
+    #[test]
+    fn tells_what_holds_what() {
+        let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
+        assert!(Pointer::default().holds(&pointer("/a")) && pointer("/a").holds(&pointer("/a/b")));
+        assert!(!pointer("/a/b").holds(&pointer("/a")) && !pointer("/a").holds(&pointer("/ab")));
+        assert!(pointer("/a/b").overlaps(&pointer("/a")) && !pointer("/a/b").overlaps(&pointer("/a/c")));
     }
 }

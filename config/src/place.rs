@@ -1,20 +1,46 @@
-//! Puts one text into a configuration.
+//! Puts one text into a configuration, as the contract has it for `configFrom`.
 
 use serde_json::{Map, Value};
 
-use crate::document::{self, Pointer};
+use crate::{pointer::Pointer, value::kind};
 
 /// A place that cannot be reached.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MergeError {
-    #[error("{pointer}: {at} is {found}, not an object")]
-    NotAnObject { pointer: Pointer, at: Pointer, found: &'static str },
-    #[error("{pointer}: the list {at} has no element \"{segment}\"")]
-    NoElement { pointer: Pointer, at: Pointer, segment: String },
+pub enum PlaceError {
+    /// Something on the way is neither an object nor a list.
+    #[error("{pointer}: {}", self.why())]
+    NotAnObject {
+        /// Where the text belongs.
+        pointer: Pointer,
+        /// What is in the way.
+        at: Pointer,
+        /// Its kind.
+        found: &'static str,
+    },
+    /// A list on the way has no such element.
+    #[error("{pointer}: {}", self.why())]
+    NoElement {
+        /// Where the text belongs.
+        pointer: Pointer,
+        /// The list.
+        at: Pointer,
+        /// The element.
+        segment: String,
+    },
+}
+
+impl PlaceError {
+    /// What is in the way, without the place that cannot be reached.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::NotAnObject { at, found, .. } => format!("{at} is {found}, not an object"),
+            Self::NoElement { at, segment, .. } => format!("the list {at} has no element \"{segment}\""),
+        }
+    }
 }
 
 /// Puts `text` at `pointer`. Objects on the way are made, elements of lists are not.
-pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), MergeError> {
+pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), PlaceError> {
     let mut at = Pointer::new(Vec::new());
     let mut spot = config;
     for segment in pointer.segments() {
@@ -25,7 +51,7 @@ pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), 
             Value::Object(fields) => fields.entry(segment.as_str()).or_insert(Value::Null),
             Value::Array(elements) => {
                 segment.parse::<usize>().ok().and_then(|index| elements.get_mut(index)).ok_or_else(|| {
-                    MergeError::NoElement {
+                    PlaceError::NoElement {
                         pointer: pointer.clone(),
                         at: at.clone(),
                         segment: segment.clone(),
@@ -33,8 +59,8 @@ pub fn place(config: &mut Value, pointer: &Pointer, text: String) -> Result<(), 
                 })?
             }
             scalar => {
-                let found = document::kind(scalar);
-                return Err(MergeError::NotAnObject { pointer: pointer.clone(), at, found });
+                let found = kind(scalar);
+                return Err(PlaceError::NotAnObject { pointer: pointer.clone(), at, found });
             }
         };
         at = at.child(segment);

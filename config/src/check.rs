@@ -1,0 +1,142 @@
+//! What a schema says of a configuration: all of it at once, in a stable order.
+
+use jsonschema::{ValidationError, error::ValidationErrorKind as Kind};
+use serde_json::Value;
+
+use crate::{
+    certain::Certainty,
+    place::{PlaceError, place},
+    pointer::Pointer,
+    rule,
+    schema::Schema,
+    value::quoted,
+    violation::Violation,
+    work,
+};
+
+/// What stands for a value that is not known. It is never shown.
+const STAND_IN: &str = "a value of configFrom";
+
+impl Schema {
+    /// Everything that is wrong with a configuration. `secrets` are the places of values that
+    /// `configFrom` put into it: they are judged like all others, and never shown.
+    pub fn check(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
+        Check { schema: self, config, secrets, certainty: None }.run()
+    }
+
+    /// Everything that is wrong with a configuration whatever the values are that `configFrom` puts
+    /// at the places `secrets`: nothing is known of those but that they are strings.
+    pub fn check_unread(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
+        let mut config = config.clone();
+        let errors = secrets.iter().filter_map(|secret| {
+            place(&mut config, secret, STAND_IN.to_owned()).err().map(|error| unreachable(secret, &error))
+        });
+        let mut violations: Vec<Violation> = errors.collect();
+        let certainty = Some(Certainty { root: &self.document, secrets });
+        violations.extend(Check { schema: self, config: &config, secrets, certainty }.run());
+        tidy(violations)
+    }
+}
+
+fn unreachable(secret: &Pointer, error: &PlaceError) -> Violation {
+    Violation { pointer: secret.clone(), rule: format!("cannot be put there: {}", error.why()), value: None }
+}
+
+fn tidy(mut violations: Vec<Violation>) -> Vec<Violation> {
+    violations.sort();
+    violations.dedup();
+    violations
+}
+
+struct Check<'a> {
+    schema: &'a Schema,
+    config: &'a Value,
+    secrets: &'a [Pointer],
+    /// Where values are not known: how to tell what is wrong whatever they are.
+    certainty: Option<Certainty<'a>>,
+}
+
+impl Check<'_> {
+    fn run(&self) -> Vec<Violation> {
+        if !work::is_bounded(&self.schema.document, self.config) {
+            let rule = "takes too long to judge: the schema refers to itself too often".to_owned();
+            return vec![Violation { pointer: Pointer::default(), rule, value: None }];
+        }
+        let errors = self.schema.validator.iter_errors(self.config);
+        tidy(errors.flat_map(|error| self.violations(&error)).collect())
+    }
+
+    fn violations(&self, error: &ValidationError<'_>) -> Vec<Violation> {
+        if self.certainty.as_ref().is_some_and(|certainty| !certainty.is_certain(error)) {
+            return Vec::new();
+        }
+        let at = rule::pointer(error.instance_path());
+        let rule = rule::text(error.kind());
+        match error.kind() {
+            Kind::Required { property } => {
+                let pointer = at.child(property.as_str().unwrap_or_default());
+                vec![Violation { pointer, rule, value: None }]
+            }
+            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                unexpected.iter().map(|name| self.violation(at.child(name), rule.clone())).collect()
+            }
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => self.alternatives(at, rule, context),
+            Kind::Type { .. } if self.secrets.contains(&at) => {
+                vec![self.violation(at, format!("{rule}, and what configFrom puts there is a string"))]
+            }
+            _ => vec![self.violation(at, rule)],
+        }
+    }
+
+    fn violation(&self, pointer: Pointer, rule: String) -> Violation {
+        let is_secret = self.secrets.iter().any(|secret| secret.overlaps(&pointer));
+        let value = if pointer.segments().is_empty() {
+            Some(self.config)
+        } else {
+            self.config.pointer(&pointer.to_string())
+        };
+        Violation { value: value.filter(|_| !is_secret).map(quoted), pointer, rule }
+    }
+
+    /// What is wrong where none of several alternatives fits: with the one that was meant, where
+    /// that can be told.
+    fn alternatives(
+        &self,
+        at: Pointer,
+        rule: String,
+        context: &[Vec<ValidationError<'static>>],
+    ) -> Vec<Violation> {
+        let constants: Option<Vec<String>> = context.iter().map(|branch| constant(branch, &at)).collect();
+        if let Some(constants) = constants {
+            return vec![self.violation(at, format!("must be one of {}", constants.join(", ")))];
+        }
+        let mut meant = context.iter().filter(|branch| !is_other(branch, &at));
+        if let (Some(branch), None) = (meant.next(), meant.next()) {
+            let violations: Vec<_> = branch.iter().flat_map(|error| self.violations(error)).collect();
+            if !violations.is_empty() {
+                return violations;
+            }
+        }
+        vec![self.violation(at, rule)]
+    }
+}
+
+/// The only value that an alternative allows.
+fn constant(branch: &[ValidationError<'static>], at: &Pointer) -> Option<String> {
+    match branch {
+        [error] if rule::pointer(error.instance_path()) == *at => match error.kind() {
+            Kind::Constant { expected_value } => Some(quoted(expected_value)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether an alternative is for another kind of value, or for one that is marked as another.
+fn is_other(branch: &[ValidationError<'static>], at: &Pointer) -> bool {
+    branch.iter().any(|error| match error.kind() {
+        Kind::Constant { .. } | Kind::Enum { .. } => true,
+        Kind::Type { .. } | Kind::FalseSchema => rule::pointer(error.instance_path()) == *at,
+        _ => false,
+    })
+}
