@@ -123,6 +123,14 @@ pub struct PluginSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into()]))]
     pub config_from: Vec<ConfigFrom>,
 
+    /// What the configuration must be like: a schema of JSON Schema 2020-12. Its defaults are
+    /// filled in before the plugin sees the configuration. A configuration that does not fit is
+    /// never rolled out: what ran before serves on. Values of `configFrom` are judged by the plugin
+    /// when it starts. References within the schema only; patterns without look-around.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub config_schema: Option<Map<String, Value>>,
+
     /// The port the plugin listens on and the routes it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,

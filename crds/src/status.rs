@@ -52,8 +52,8 @@ pub struct PluginStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["variable".into(), "field".into()]))]
     pub overrides: Vec<OverrideStatus>,
     /// Ready is the summary; Reconciling and Stalled follow kstatus. The operator writes
-    /// Accepted, DependenciesReady, Available, Ready, Reconciling and Stalled; the gateway
-    /// writes Registered and Healthy.
+    /// Accepted, ConfigValid (where there is a schema), DependenciesReady, Available, Ready,
+    /// Reconciling and Stalled; the gateway writes Registered and Healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -83,12 +83,17 @@ pub fn refuse(status: &mut PluginStatus, plugin: &Plugin, error: &Error, now: Ti
     }
 }
 
+/// The condition of the operator that is not always there.
+const CONFIG_VALID: &str = "ConfigValid";
+
 /// Whether the operator's part of what is there is already `desired`.
 fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     let mut seen = before.clone();
     seen.routes.clear();
     seen.health = None;
-    seen.conditions.retain(|condition| desired.conditions.iter().any(|own| own.type_ == condition.type_));
+    let is_own =
+        |type_: &str| desired.conditions.iter().any(|own| own.type_ == type_) || type_ == CONFIG_VALID;
+    seen.conditions.retain(|condition| is_own(&condition.type_));
     seen.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     let mut desired = desired.clone();
     desired.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -174,6 +179,14 @@ mod tests {
         assert!(!is_current(&desired, &seen));
         seen.conditions.pop();
         assert!(!is_current(&desired, &seen), "a condition is missing");
+    }
+
+    #[test]
+    fn a_verdict_on_the_configuration_goes_with_its_schema() {
+        let desired = status(json!([ready("True")]));
+        let mut verdict = ready("True");
+        verdict["type"] = "ConfigValid".into();
+        assert!(!is_current(&desired, &status(json!([ready("True"), verdict]))));
     }
 
     #[test]

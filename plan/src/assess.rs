@@ -89,6 +89,9 @@ impl Namespace {
                 None => (Standing::OnItsWay, Some(Claim::Climbing)),
             };
         }
+        if facts.violations().is_some() {
+            return (Standing::Off(Cause::ConfigInvalid), None);
+        }
         match self.obstruction(index, facts) {
             None => (Standing::OnItsWay, Some(Claim::Free { priority: facts.plugin.spec.priority })),
             Some(Obstruction::Cycle) => (Standing::Off(Cause::Cycle), None),

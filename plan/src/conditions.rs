@@ -5,7 +5,10 @@
 //! plugin itself (or of its image) helps. What another object can put right is Reconciling, since
 //! objects may be applied in any order.
 
+use forward_config::list;
+
 use crate::{
+    config::ConfigVerdict,
     decision::ConditionView,
     model::Problem,
     reason::{Cause, Hindrance, Obstacle, Reason, list_obstacles},
@@ -46,6 +49,10 @@ reasons! {
     InvalidSpec,
     /// The API server refused an object of the plugin.
     ObjectRefused,
+    /// The configuration fits its schema.
+    ConfigValid,
+    /// The configuration does not fit its schema.
+    ConfigInvalid,
     /// The required dependencies are as the plugin needs them.
     Satisfied,
     /// The plugin needs itself, by way of others.
@@ -144,6 +151,8 @@ pub struct Situation<'a> {
     pub needs: usize,
     /// Those that are not as it needs them, optional ones too.
     pub obstacles: &'a [Obstacle],
+    /// What is to be thought of its configuration.
+    pub config: &'a ConfigVerdict,
     /// Whether the current spec is rolled out.
     pub available: bool,
     /// Whether the Deployment controller has given up.
@@ -161,7 +170,7 @@ enum Phase {
     Resting,
 }
 
-/// All six conditions that the operator writes.
+/// All conditions that the operator writes: six, and ConfigValid where there is a schema.
 pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
     let code = code(reason);
     let message = match &situation.serves_on {
@@ -185,14 +194,16 @@ pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
             condition("Stalled", false, ConditionReason::NotStalled.as_str(), "nothing has failed for good")
         }
     };
-    vec![
-        accepted(reason),
+    let mut conditions = vec![accepted(reason)];
+    conditions.extend(config_valid(situation.config));
+    conditions.extend([
         dependencies_ready(reason, situation),
         available(reason, &code, &message, situation),
         condition("Ready", ready, &code, &message),
         reconciling,
         stalled,
-    ]
+    ]);
+    conditions
 }
 
 fn condition(type_: &str, status: bool, reason: &str, message: &str) -> ConditionView {
@@ -210,6 +221,24 @@ fn accepted(reason: &Reason) -> ConditionView {
             condition("Accepted", false, ConditionReason::InvalidSpec.as_str(), message)
         }
         _ => condition("Accepted", true, ConditionReason::Accepted.as_str(), "the spec can be carried out"),
+    }
+}
+
+/// Without a schema there is nothing to say.
+fn config_valid(verdict: &ConfigVerdict) -> Option<ConditionView> {
+    const TYPE: &str = "ConfigValid";
+    match verdict {
+        ConfigVerdict::Unjudged => None,
+        ConfigVerdict::Fits => {
+            let message = "the configuration fits its schema";
+            Some(condition(TYPE, true, ConditionReason::ConfigValid.as_str(), message))
+        }
+        ConfigVerdict::Violates(violations) => {
+            Some(condition(TYPE, false, ConditionReason::ConfigInvalid.as_str(), &list(violations)))
+        }
+        ConfigVerdict::Broken(message) => {
+            Some(condition(TYPE, false, ConditionReason::InvalidSpec.as_str(), message))
+        }
     }
 }
 
@@ -260,7 +289,7 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
     match reason {
         Reason::Serving { .. } => Phase::Ready,
         Reason::Degraded { obstacles } if obstacles.iter().all(|obstacle| obstacle.optional) => Phase::Ready,
-        Reason::Invalid { .. } | Reason::Overdue { .. } => Phase::Stalled,
+        Reason::Invalid { .. } | Reason::ConfigInvalid { .. } | Reason::Overdue { .. } => Phase::Stalled,
         Reason::Failed { problem, .. } if overdue || is_final(problem) => Phase::Stalled,
         Reason::Unhealthy { .. } => Phase::Resting,
         Reason::Stopped { done: true, .. } | Reason::Disabled { done: true } => Phase::Resting,
@@ -297,6 +326,7 @@ fn code(reason: &Reason) -> String {
         Reason::Serving { .. } => ConditionReason::Ready,
         Reason::Degraded { .. } => ConditionReason::Degraded,
         Reason::Invalid { .. } => ConditionReason::InvalidSpec,
+        Reason::ConfigInvalid { .. } => ConditionReason::ConfigInvalid,
         Reason::Cycle { .. } => ConditionReason::Cycle,
         Reason::Blocked { obstacles, .. } | Reason::Waiting { obstacles, .. } => {
             let worst = obstacles.iter().map(|obstacle| &obstacle.hindrance).min();
@@ -328,7 +358,7 @@ fn hindrance_code(hindrance: &Hindrance) -> ConditionReason {
             Cause::Cycle => ConditionReason::DependencyBlocked,
             Cause::VersionConflict => ConditionReason::VersionConflict,
             Cause::Missing => ConditionReason::DependencyMissing,
-            Cause::Invalid => ConditionReason::DependencyInvalid,
+            Cause::Invalid | Cause::ConfigInvalid => ConditionReason::DependencyInvalid,
             Cause::Failed(_) => ConditionReason::DependencyFailed,
             Cause::Disabled => ConditionReason::DependencyDisabled,
             Cause::Stopped => ConditionReason::DependencyStopped,

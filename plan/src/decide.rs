@@ -34,6 +34,7 @@ impl Namespace {
             cycle: self.graph[index].cycle.is_some() && !self.stays(facts),
             needs: facts.needs.len(),
             obstacles: &obstacles,
+            config: &facts.config,
             available: facts.wish == Wish::Run && facts.is_rolled_out(&self.settings),
             overdue: facts.workload().is_some_and(|workload| workload.progress_deadline_exceeded),
             serves_on: self.serves_on(facts),
@@ -78,6 +79,9 @@ impl Namespace {
         }
         if facts.is_applied(&self.settings) {
             return (Action::Apply, self.explain_running(facts, obstacles));
+        }
+        if let Some(violations) = facts.violations() {
+            return (Action::Hold, Reason::ConfigInvalid { violations: violations.to_vec() });
         }
         let since = || since(plugin);
         let reason = match self.obstruction(index, facts) {

@@ -3,10 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use forward_config::Violation;
 use forward_crds::{FORCE_DELETE, Plugin, PluginState};
 use semver::Version;
 
 use crate::{
+    config::ConfigVerdict,
     model::{Observed, PodPhase, Problem, Settings, Workload, revision},
     range::Range,
     reason::Failure,
@@ -48,6 +50,8 @@ pub struct Facts {
     pub needs: BTreeMap<String, Need>,
     /// The version of the spec, or what is wrong with the spec.
     pub version: Result<Version, String>,
+    /// What is to be thought of its configuration.
+    pub config: Arc<ConfigVerdict>,
     pub serving: Option<Serving>,
 }
 
@@ -58,12 +62,30 @@ impl Need {
 }
 
 impl Facts {
-    pub fn read(plugin: Arc<Plugin>, observed: Observed) -> Self {
+    /// `before` is what was read of the plugin the last time: its configuration is judged again only
+    /// where there is something else to judge.
+    pub fn read(plugin: Arc<Plugin>, observed: Observed, before: Option<&Self>) -> Self {
+        let config = match before.filter(|before| ConfigVerdict::is_same_for(&before.plugin, &plugin)) {
+            Some(before) => before.config.clone(),
+            None => Arc::new(ConfigVerdict::of(&plugin)),
+        };
         let (needs, version) = match read_needs(&plugin) {
             Ok(needs) => (needs, read_version(&plugin.spec.version)),
             Err((needs, message)) => (needs, Err(message)),
         };
-        Self { wish: wish(&plugin), needs, version, serving: serving(&observed), plugin, observed }
+        let version = match (version, &*config) {
+            (Ok(_), ConfigVerdict::Broken(message)) => Err(message.clone()),
+            (version, _) => version,
+        };
+        Self { wish: wish(&plugin), needs, version, config, serving: serving(&observed), plugin, observed }
+    }
+
+    /// What is wrong with the configuration.
+    pub fn violations(&self) -> Option<&[Violation]> {
+        match &*self.config {
+            ConfigVerdict::Violates(violations) => Some(violations),
+            ConfigVerdict::Unjudged | ConfigVerdict::Fits | ConfigVerdict::Broken(_) => None,
+        }
     }
 
     /// Whether a decision could differ from that for `other`.

@@ -9,6 +9,7 @@ mod agreement;
 mod assess;
 mod claims;
 mod conditions;
+mod config;
 mod conflict;
 mod cycles;
 mod decide;
@@ -24,6 +25,7 @@ pub mod routes;
 mod slots;
 
 pub use conditions::ConditionReason;
+pub use config::{ConfigVerdict, effective_config};
 pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use model::{

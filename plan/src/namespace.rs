@@ -87,9 +87,9 @@ impl Namespace {
     /// must be decided on again; it is empty when nothing changed that a decision looks at.
     pub fn apply(&mut self, plugin: Arc<Plugin>, observed: Observed) -> BTreeSet<String> {
         let name = plugin.metadata.name.clone().unwrap_or_default();
-        let facts = Facts::read(plugin, observed);
         let index = self.node(&name);
         let node = &mut self.graph[index];
+        let facts = Facts::read(plugin, observed, node.facts.as_ref());
         match &node.facts {
             Some(before) if !facts.differs_from(before) => {
                 node.facts = Some(facts);

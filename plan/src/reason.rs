@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use forward_config::{Violation, list as list_violations};
 use forward_crds::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -34,6 +35,11 @@ pub enum Reason {
     Invalid {
         /// What is wrong.
         message: String,
+    },
+    /// Its configuration does not fit its schema.
+    ConfigInvalid {
+        /// All that is wrong with it.
+        violations: Vec<Violation>,
     },
     /// It needs itself, by way of others.
     Cycle {
@@ -192,6 +198,8 @@ pub enum Cause {
     Missing,
     /// Its spec says what cannot be.
     Invalid,
+    /// Its configuration does not fit its schema.
+    ConfigInvalid,
     /// Its pods do not come up.
     Failed(Failure),
     /// It is disabled.
@@ -290,6 +298,7 @@ impl fmt::Display for Cause {
             Self::VersionConflict => f.write_str("its version is not accepted"),
             Self::Missing => f.write_str("there is no such plugin"),
             Self::Invalid => f.write_str("its spec is invalid"),
+            Self::ConfigInvalid => f.write_str("its configuration does not fit its schema"),
             Self::Failed(failure) => write!(f, "it does not come up ({failure})"),
             Self::Disabled => f.write_str("it is disabled"),
             Self::Stopped => f.write_str("it is stopped"),
@@ -333,6 +342,9 @@ impl fmt::Display for Reason {
             }
             Self::Degraded { obstacles } => write!(f, "runs degraded: {}", list_obstacles(obstacles)),
             Self::Invalid { message } => f.write_str(message),
+            Self::ConfigInvalid { violations } => {
+                write!(f, "the configuration does not fit its schema: {}", list_violations(violations))
+            }
             Self::Cycle { members, path, resolutions } => {
                 write!(f, "dependency cycle: {}", path.join(" -> "))?;
                 if members.len() + 1 > path.len() {

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use forward_crds::{ConfigFrom, KeyRef, Plugin};
+use forward_plan::effective_config;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapProjection, KeyToPath, ProjectedVolumeSource, SecretProjection, VolumeProjection,
 };
@@ -23,7 +24,8 @@ pub struct Config {
 
 impl Config {
     pub fn of(plugin: &Plugin) -> serde_json::Result<Self> {
-        let config = serde_json::to_string_pretty(&plugin.spec.config.clone().unwrap_or_default())?;
+        let config = serde_json::to_string_pretty(&effective_config(&plugin.spec))?;
+        let schema = plugin.spec.config_schema.as_ref().map(serde_json::to_string_pretty).transpose()?;
         let sources = &plugin.spec.config_from;
         let index: Vec<_> = sources
             .iter()
@@ -31,9 +33,13 @@ impl Config {
             .map(|(number, source)| json!({"path": source.path, "file": file(number)}))
             .collect();
         let index = serde_json::to_string_pretty(&index)?;
-        let hash = hash(&[config.as_bytes(), serde_json::to_string(sources)?.as_bytes()]);
-        let data =
+        let sources_text = serde_json::to_string(sources)?;
+        let mut parts = vec![config.as_bytes(), sources_text.as_bytes()];
+        parts.extend(schema.as_ref().map(String::as_bytes));
+        let hash = hash(&parts);
+        let mut data =
             BTreeMap::from([("config.json".to_owned(), config), ("config-from.json".to_owned(), index)]);
+        data.extend(schema.map(|schema| ("config-schema.json".to_owned(), schema)));
         let name = format!("{}-config-{hash}", plugin.name_any());
         let own = VolumeProjection {
             config_map: Some(ConfigMapProjection { name: name.clone(), ..ConfigMapProjection::default() }),

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn builds_the_objects_of_each_case() {
-        golden::check("build", "objects", 4, |case: Case| {
+        golden::check("build", "objects", 5, |case: Case| {
             let input = Input {
                 plugin: &case.plugin,
                 system: case.system.as_ref(),
