@@ -19,11 +19,11 @@ pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
 pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
-    Protocol, Route, Sandbox,
+    Protocol, Reload, Route, Sandbox,
 };
 pub use status::{
-    DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus, RouteSource,
-    RouteStatus,
+    DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus, ReloadStatus,
+    RouteSource, RouteStatus,
 };
 pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
 

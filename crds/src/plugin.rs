@@ -58,7 +58,8 @@ use crate::{Duration, PluginStatus, defaults, rules, schema};
     validation = rules::dependency_is_not_self()
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = rules::health_path_needs_http_protocol(), validation = rules::http_protocol_needs_routes())]
+#[x_kube(validation = rules::health_path_needs_http_protocol(), validation = rules::http_protocol_needs_routes(),
+    validation = rules::reload_in_place_needs_grpc_protocol())]
 pub struct PluginSpec {
     /// The plugin's version (Semantic Versioning 2.0.0). Other plugins' ranges are
     /// compared with it; it should be the version of what `image` holds.
@@ -111,7 +112,7 @@ pub struct PluginSpec {
     pub dependencies: Vec<Dependency>,
 
     /// The plugin's configuration, any JSON object. It reaches the plugin as the file
-    /// config.json; a change rolls the plugin's pods.
+    /// config.json; `reload` says what a change does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
     pub config: Option<Map<String, Value>>,
@@ -122,6 +123,13 @@ pub struct PluginSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["path".into()]))]
     pub config_from: Vec<ConfigFrom>,
+
+    /// What a change of `config` does. Rolling: the pods are replaced, as by any other change.
+    /// InPlace: the pods stay, and the plugin is told to take the new configuration; one that it
+    /// refuses changes nothing and shows in the status. A change of the Secrets and ConfigMaps that
+    /// `configFrom` names reaches a plugin only with InPlace.
+    #[serde(default)]
+    pub reload: Reload,
 
     /// What the configuration must be like: a schema of JSON Schema 2020-12. Its defaults are
     /// filled in before the plugin sees the configuration. A configuration that does not fit is
@@ -156,6 +164,16 @@ pub enum Protocol {
     Grpc,
     /// Any HTTP image.
     Http,
+}
+
+/// What a change of the configuration does.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reload {
+    /// New pods, which start with it.
+    #[default]
+    Rolling,
+    /// The pods take it while they run.
+    InPlace,
 }
 
 /// Facts about a plugin for people. Nothing is decided from them.

@@ -95,6 +95,14 @@ pub fn http_protocol_needs_routes() -> Rule {
     .field_path(".http.routes")
 }
 
+pub fn reload_in_place_needs_grpc_protocol() -> Rule {
+    rule(
+        "self.reload == 'Rolling' || self.protocol == 'Grpc'",
+        "reload: InPlace needs protocol: Grpc; an image that does not know the contract cannot be told of a new configuration",
+    )
+    .field_path(".reload")
+}
+
 pub fn version_is_semver() -> Rule {
     rule(
         matches("self", &version_pattern()),

@@ -1,4 +1,4 @@
-//! What is observed of a plugin. The operator writes everything but `routes`, `health` and
+//! What is observed of a plugin. The operator writes everything but `routes`, `health`, `reload` and
 //! the conditions `Registered` and `Healthy`, which the gateway writes: each by server-side
 //! apply under a field manager of its own.
 
@@ -46,6 +46,9 @@ pub struct PluginStatus {
     /// How the plugin fares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Of a plugin with `reload: InPlace`: what became of the newest configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<ReloadStatus>,
     /// The fields of the spec that variables of the operator's environment override, and those
     /// variables that could not be heeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,6 +120,17 @@ pub struct DependencyStatus {
     /// Whether it satisfies this plugin now.
     pub ready: bool,
     /// Why it does not; absent when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What became of a configuration that pods were given while they ran.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadStatus {
+    /// The hash of the configuration.
+    pub config_hash: String,
+    /// Why a pod has not taken it and goes on with what it had; absent where all pods run with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -11,6 +11,7 @@ pub mod index;
 pub mod probe;
 pub mod register;
 pub mod registrar;
+pub mod reload;
 pub mod share;
 pub mod slice;
 pub mod status;

@@ -16,6 +16,7 @@ mod lease;
 mod metrics;
 mod observe;
 mod reconcile;
+mod refresh;
 mod release;
 mod run;
 mod status;

@@ -60,7 +60,10 @@ fn workload(deployment: &Deployment) -> Workload {
     Workload {
         revision: deployment.annotations().get(REVISION).cloned().unwrap_or_default(),
         version: annotation(VERSION),
-        config_hash: annotation(CONFIG_HASH),
+        config_hash: match deployment.annotations().get(CONFIG_HASH) {
+            Some(hash) => hash.clone(),
+            None => annotation(CONFIG_HASH),
+        },
         replicas: wanted,
         total_replicas: total,
         updated_replicas: updated,

@@ -26,6 +26,7 @@ use crate::{
     error::{Category, Error},
     index::{Index, Live, Snapshot, lock},
     metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
+    refresh::refresh,
     status,
     teardown::{self, Progress},
 };
@@ -151,7 +152,7 @@ async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Resul
         revision: &revision(plugin, settings),
         replicas,
     };
-    let Objects { service_account, config_map, service, deployment } = build::build(&input)
+    let Objects { service_account, config_map, config_hash, service, deployment } = build::build(&input)
         .map_err(|source| Error::Build { kind: "Deployment", name: plugin.name_any(), source })?;
     let account = async {
         match &service_account {
@@ -166,6 +167,7 @@ async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Resul
         writer.apply(&service, live.service.as_ref()),
     )?;
     let wrote = writer.apply(&deployment, live.deployment.as_ref()).await? || wrote != (false, false, false);
+    let wrote = refresh(writer, live, &config_hash).await? || wrote;
     if !wrote && is_rolled_out(decision) {
         remove_old_configs(writer, live, &config_map.name_any()).await?;
     }

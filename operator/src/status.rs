@@ -43,6 +43,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
             .collect(),
         routes: Vec::new(),
         health: None,
+        reload: None,
     }
 }
 
@@ -91,6 +92,7 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     let mut seen = before.clone();
     seen.routes.clear();
     seen.health = None;
+    seen.reload = None;
     let is_own =
         |type_: &str| desired.conditions.iter().any(|own| own.type_ == type_) || type_ == CONFIG_VALID;
     seen.conditions.retain(|condition| is_own(&condition.type_));

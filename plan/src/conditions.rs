@@ -89,6 +89,8 @@ reasons! {
     DependentsRefuse,
     /// The pods are on their way.
     RollingOut,
+    /// The pods are taking a new configuration.
+    Reloading,
     /// The image cannot be had.
     ImageNotPulled,
     /// The process ends.
@@ -103,6 +105,8 @@ reasons! {
     ContainerNotCreated,
     /// The API server takes no pod.
     PodsRefused,
+    /// The plugin does not take a configuration while it runs.
+    ConfigRefused,
     /// The pods took too long, and none says why.
     ProgressDeadlineExceeded,
     /// The gateway has not looked at it yet.
@@ -301,6 +305,7 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         | Reason::Queued { .. }
         | Reason::Refused { .. }
         | Reason::RollingOut { .. }
+        | Reason::Reloading { .. }
         | Reason::Unregistered
         | Reason::NotRegistered { .. }
         | Reason::Stopped { .. }
@@ -314,7 +319,7 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
 /// cluster can, and so can a quota; they are given until the Deployment's deadline.
 fn is_final(problem: &Problem) -> bool {
     match problem {
-        Problem::ImageNotPulled { .. } | Problem::NeverReady { .. } => true,
+        Problem::ImageNotPulled { .. } | Problem::NeverReady { .. } | Problem::ConfigRefused { .. } => true,
         Problem::Exited { restarts, .. } | Problem::OutOfMemory { restarts, .. } => *restarts >= CRASHES,
         Problem::Unschedulable { .. } | Problem::CreateFailed { .. } | Problem::PodsRefused { .. } => false,
     }
@@ -335,6 +340,7 @@ fn code(reason: &Reason) -> String {
         Reason::Queued { .. } => ConditionReason::WaitingForSlot,
         Reason::Refused { .. } => ConditionReason::DependentsRefuse,
         Reason::RollingOut { .. } => ConditionReason::RollingOut,
+        Reason::Reloading { .. } => ConditionReason::Reloading,
         Reason::Failed { problem, .. } => problem_code(problem),
         Reason::Overdue { .. } => ConditionReason::ProgressDeadlineExceeded,
         Reason::Unregistered => ConditionReason::WaitingForRegistration,
@@ -377,5 +383,6 @@ fn problem_code(problem: &Problem) -> ConditionReason {
         Problem::NeverReady { .. } => ConditionReason::NeverReady,
         Problem::CreateFailed { .. } => ConditionReason::ContainerNotCreated,
         Problem::PodsRefused { .. } => ConditionReason::PodsRefused,
+        Problem::ConfigRefused { .. } => ConditionReason::ConfigRefused,
     }
 }

@@ -46,11 +46,7 @@ impl Namespace {
             dependencies: self.dependency_table(index, &obstacles),
             reason,
             version: facts.serving.as_ref().map(|serving| serving.text.clone()),
-            config_hash: facts
-                .serving
-                .as_ref()
-                .map(|serving| serving.config_hash.clone())
-                .filter(|hash| !hash.is_empty()),
+            config_hash: facts.config_that_serves(),
         })
     }
 
@@ -145,6 +141,9 @@ impl Namespace {
         if !required.is_empty() {
             return Reason::Degraded { obstacles: required };
         }
+        if facts.reloading().is_some() {
+            return Reason::Reloading { version };
+        }
         if !rolled_out {
             return rolling_out(facts, facts.workload().map_or(0, |workload| workload.updated_replicas));
         }
@@ -216,6 +215,7 @@ impl Namespace {
         if serving.text != facts.plugin.spec.version {
             Some(serving.text.clone())
         } else if !facts.is_applied(&self.settings)
+            || facts.keeps_former_config()
             || facts.observed.pods.iter().any(|pod| is_old(pod.phase, pod.current))
         {
             Some("what ran before".to_owned())

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use forward_config::Violation;
-use forward_crds::{FORCE_DELETE, Plugin, PluginState};
+use forward_crds::{FORCE_DELETE, Plugin, PluginState, Reload, ReloadStatus};
 use semver::Version;
 
 use crate::{
@@ -40,6 +40,15 @@ pub struct Serving {
     /// Absent where what a pod says is not a version.
     pub version: Option<Version>,
     pub config_hash: String,
+}
+
+/// A configuration that a plugin was given while it runs, and does not run with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloading {
+    /// Its pods have not said what became of it.
+    Awaited,
+    /// A pod goes on with what it had.
+    Refused { message: String },
 }
 
 /// A plugin and what is observed of it, read once.
@@ -99,6 +108,7 @@ impl Facts {
             || self.observed != other.observed
             || a.spec != b.spec
             || conditions(a) != conditions(b)
+            || reload(a) != reload(b)
     }
 
     pub fn workload(&self) -> Option<&Workload> {
@@ -134,10 +144,41 @@ impl Facts {
         self.workload().is_some_and(|workload| workload.revision == revision(&self.plugin, settings))
     }
 
-    /// Whether the current spec was applied and all its pods are ready.
+    /// Whether the current spec was applied and all its pods are ready, with its configuration.
     pub fn is_rolled_out(&self, settings: &Settings) -> bool {
-        let done = |workload: &Workload| workload.rolled_out && workload.ready_replicas > 0;
-        self.is_applied(settings) && self.workload().is_some_and(done)
+        self.is_applied(settings) && self.has_its_pods() && self.reloading().is_none()
+    }
+
+    fn has_its_pods(&self) -> bool {
+        self.workload().is_some_and(|workload| workload.rolled_out && workload.ready_replicas > 0)
+    }
+
+    /// What is outstanding of a configuration that the plugin was given while it runs.
+    pub fn reloading(&self) -> Option<Reloading> {
+        let workload = self.workload().filter(|_| self.has_its_pods())?;
+        if self.plugin.spec.reload != Reload::InPlace {
+            return None;
+        }
+        match reload(&self.plugin) {
+            Some(ReloadStatus { config_hash, message }) if *config_hash == workload.config_hash => {
+                message.clone().map(|message| Reloading::Refused { message })
+            }
+            _ => Some(Reloading::Awaited),
+        }
+    }
+
+    /// Whether the plugin runs with another configuration than the one that was applied.
+    pub fn keeps_former_config(&self) -> bool {
+        self.reloading().is_some() && reload(&self.plugin).is_some()
+    }
+
+    /// The hash of the configuration that serves, as far as it is known.
+    pub fn config_that_serves(&self) -> Option<String> {
+        let serving = self.serving.as_ref()?;
+        if self.keeps_former_config() {
+            return self.plugin.status.as_ref()?.config_hash.clone();
+        }
+        Some(serving.config_hash.clone()).filter(|hash| !hash.is_empty())
     }
 
     /// What keeps the newest template from coming up: what the pod says that has most to tell, or
@@ -150,7 +191,11 @@ impl Facts {
             let message = self.workload()?.pods_refused.clone()?;
             Some(Problem::PodsRefused { message })
         };
-        worst.map(|(problem, _)| problem.clone()).or_else(refused)
+        let unloaded = || match self.reloading()? {
+            Reloading::Refused { message } => Some(Problem::ConfigRefused { message }),
+            Reloading::Awaited => None,
+        };
+        worst.map(|(problem, _)| problem.clone()).or_else(refused).or_else(unloaded)
     }
 
     pub fn failure(&self) -> Option<Failure> {
@@ -180,6 +225,10 @@ impl Facts {
             state
         }
     }
+}
+
+fn reload(plugin: &Plugin) -> Option<&ReloadStatus> {
+    plugin.status.as_ref()?.reload.as_ref()
 }
 
 fn is_forced(plugin: &Plugin) -> bool {

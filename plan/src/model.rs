@@ -27,7 +27,8 @@ pub struct Workload {
     pub revision: String,
     /// The plugin's version in the newest template.
     pub version: String,
-    /// The hash of the configuration in the newest template.
+    /// The hash of the configuration in the newest template or, of a plugin that takes it while it
+    /// runs, the newest.
     pub config_hash: String,
     /// Pods wanted.
     pub replicas: i32,
@@ -128,6 +129,11 @@ pub enum Problem {
         /// What it says.
         message: String,
     },
+    /// The plugin has not taken the configuration that it was given while it runs.
+    ConfigRefused {
+        /// What it says.
+        message: String,
+    },
 }
 
 /// The settings of a namespace, with defaults filled in.
@@ -195,6 +201,7 @@ impl fmt::Display for Problem {
             Self::NeverReady { after } => write!(f, "is up but was not ready within {after}"),
             Self::CreateFailed { message } => write!(f, "its container cannot be made: {message}"),
             Self::PodsRefused { message } => write!(f, "its pods are refused: {message}"),
+            Self::ConfigRefused { message } => write!(f, "does not take its new configuration: {message}"),
         }
     }
 }

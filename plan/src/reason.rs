@@ -89,6 +89,11 @@ pub enum Reason {
         /// Pods wanted.
         wanted: i32,
     },
+    /// Its pods are told to take its new configuration, and have not said that they have.
+    Reloading {
+        /// Its version.
+        version: String,
+    },
     /// Its pods do not come up.
     Failed {
         /// The version that fails.
@@ -229,6 +234,8 @@ pub enum Failure {
     CreateFailed,
     /// See [`Problem::PodsRefused`].
     PodsRefused,
+    /// See [`Problem::ConfigRefused`].
+    ConfigRefused,
     /// No pod says why, and the deadline has passed.
     Overdue,
 }
@@ -243,6 +250,7 @@ impl From<&Problem> for Failure {
             Problem::NeverReady { .. } => Self::NeverReady,
             Problem::CreateFailed { .. } => Self::CreateFailed,
             Problem::PodsRefused { .. } => Self::PodsRefused,
+            Problem::ConfigRefused { .. } => Self::ConfigRefused,
         }
     }
 }
@@ -318,6 +326,7 @@ impl fmt::Display for Failure {
             Self::NeverReady => "it is never ready",
             Self::CreateFailed => "its container cannot be made",
             Self::PodsRefused => "its pods are refused",
+            Self::ConfigRefused => "it does not take its new configuration",
             Self::Overdue => "it took too long",
         })
     }
@@ -367,6 +376,9 @@ impl fmt::Display for Reason {
             }
             Self::RollingOut { version, updated, ready, wanted } => {
                 write!(f, "{version} rolls out: {updated} of {wanted} pods updated, {ready} ready")
+            }
+            Self::Reloading { version } => {
+                write!(f, "waits to hear that the pods of {version} run with the newest configuration")
             }
             Self::Failed { version, problem, .. } => write!(f, "{version} failed: {problem}"),
             Self::Overdue { version } => {

@@ -44,6 +44,16 @@ pub struct Said {
     pub details: BTreeMap<String, String>,
     /// When it was found out.
     pub timestamp: Timestamp,
+    /// The newest configuration that it was given while it ran.
+    pub reload: Option<Reloaded>,
+}
+
+/// What a plugin says about a configuration that it was given while it ran.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reloaded {
+    pub config_hash: String,
+    /// Why it was refused; nothing where it was not.
+    pub error: Option<String>,
 }
 
 /// Why there is no description.
@@ -132,6 +142,10 @@ fn said(answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
         details: details.map(|(key, value)| (text(key), text(value))).collect(),
         // A clock that goes ahead is not believed.
         timestamp: timestamp.map_or(now, |time| time.min(now)),
+        reload: answer.reload.map(|reload| Reloaded {
+            config_hash: text(&reload.config_hash),
+            error: (!reload.error.is_empty()).then(|| text(&reload.error)),
+        }),
     })
 }
 
@@ -168,8 +182,13 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         let details = (0..40).map(|n| (format!("{n:02}"), "x".repeat(5_000))).collect();
         let later = prost_types::Timestamp { seconds: 2_000, nanos: 0 };
-        let answer =
-            HealthResponse { status: 2, message: "m".repeat(5_000), details, timestamp: Some(later) };
+        let answer = HealthResponse {
+            status: 2,
+            message: "m".repeat(5_000),
+            details,
+            timestamp: Some(later),
+            reload: None,
+        };
         let said = said(answer, now).unwrap();
         assert!(!said.healthy);
         assert_eq!((said.message.len(), said.details.len(), said.details["00"].len()), (1024, 32, 1024));

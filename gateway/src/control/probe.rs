@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forward_crds::HealthCheck;
+use forward_crds::{HealthCheck, Plugin};
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -12,12 +12,16 @@ use tokio::{
 
 use super::{
     call::{Callee, DescribeError, Description, Said},
+    reload::is_reloading,
     slice::Ready,
 };
 use crate::{data::balance::Dice, metrics::Calls};
 
 /// The first and the longest pause after a failed Describe.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How often a pod is asked from which one waits to hear that it has taken a configuration.
+const WHILE_RELOADING: Duration = Duration::from_secs(1);
 
 /// What has been learned of a pod.
 #[derive(Debug)]
@@ -35,7 +39,16 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub fn new(check: Option<&HealthCheck>) -> Self {
+    /// Those of a plugin. One that is taking a new configuration is asked often.
+    pub fn of(plugin: &Plugin) -> Self {
+        let terms = Self::new(plugin.spec.health.as_ref());
+        match is_reloading(plugin) {
+            true => Self { interval: terms.interval.min(WHILE_RELOADING), ..terms },
+            false => terms,
+        }
+    }
+
+    fn new(check: Option<&HealthCheck>) -> Self {
         let seconds = |duration: Option<forward_crds::Duration>, default: u64| {
             duration.map_or(Duration::from_secs(default), forward_crds::Duration::get)
         };

@@ -81,7 +81,7 @@ impl Registrant {
 
 impl State {
     fn new(view: View, news: mpsc::Sender<(String, News)>) -> Self {
-        let (terms, _) = watch::channel(Terms::new(view.plugin.spec.health.as_ref()));
+        let (terms, _) = watch::channel(Terms::of(&view.plugin));
         Self {
             plugin: Plugin::clone(&view.plugin),
             view,
@@ -107,7 +107,7 @@ impl State {
 
     /// Follow the pods that are ready, and no others.
     fn follow(&mut self, calls: &Calls) {
-        let terms = Terms::new(self.plugin.spec.health.as_ref());
+        let terms = Terms::of(&self.plugin);
         self.terms.send_if_modified(|current| std::mem::replace(current, terms) != terms);
         let called = self.plugin.spec.protocol == Protocol::Grpc;
         let ready = self.view.ready.iter().filter(|_| called);

@@ -44,7 +44,7 @@ pub async fn write(
 }
 
 fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
-    let Registration { routes, health, conditions } = registration;
+    let Registration { routes, health, reload, conditions } = registration;
     let mut status = json!({"conditions": conditions});
     // What is left out is given up.
     if !routes.is_empty() {
@@ -52,6 +52,9 @@ fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
     }
     if let Some(health) = health {
         status["health"] = json!(health);
+    }
+    if let Some(reload) = reload {
+        status["reload"] = json!(reload);
     }
     json!({
         "apiVersion": Plugin::api_version(&()),

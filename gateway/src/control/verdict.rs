@@ -1,8 +1,11 @@
 //! What a plugin's registration comes to: decided from what is known, without I/O or a clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
-use forward_crds::{Health, HealthStatus, Plugin, Protocol, Route, RouteStatus};
+use forward_crds::{Health, HealthStatus, Plugin, PluginStatus, Protocol, ReloadStatus, Route, RouteStatus};
 use forward_plan::ConditionReason;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -10,8 +13,9 @@ use k8s_openapi::{
 };
 
 use super::{
-    call::{DescribeError, Description, Said},
+    call::{DescribeError, Description, Reloaded, Said},
     index::announced,
+    reload,
     slice::Ready,
 };
 
@@ -28,6 +32,7 @@ const NAMED: usize = 3;
 pub struct Registration {
     pub routes: Vec<RouteStatus>,
     pub health: Option<Health>,
+    pub reload: Option<ReloadStatus>,
     pub conditions: Vec<Condition>,
 }
 
@@ -38,6 +43,7 @@ pub struct Pod {
     refusals: u32,
     failures: u32,
     last: Option<Result<Said, String>>,
+    reload: Option<Reloaded>,
     verdict: Option<bool>,
 }
 
@@ -69,10 +75,11 @@ enum Offered {
 impl Registration {
     /// What is in the status now.
     pub fn of(plugin: &Plugin) -> Self {
-        let status = plugin.status.clone().unwrap_or_default();
-        let mut conditions = status.conditions;
+        let mut status = plugin.status.clone().unwrap_or_default();
+        let mut conditions = mem::take(&mut status.conditions);
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
-        let mut registration = Self { routes: status.routes, health: status.health, conditions };
+        let PluginStatus { routes, health, reload, .. } = status;
+        let mut registration = Self { routes, health, reload, conditions };
         registration.sort();
         registration
     }
@@ -113,7 +120,15 @@ impl Pod {
                 self.verdict = Some(false);
             }
         }
+        if let Ok(said) = &said {
+            self.reload = said.reload.clone();
+        }
         self.last = Some(said);
+    }
+
+    /// What it has said last about a configuration that it was given while it ran.
+    pub(super) fn reload(&self) -> Option<&Reloaded> {
+        self.reload.as_ref()
     }
 }
 
@@ -144,8 +159,9 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
         .map(|verdict| new(REGISTERED, verdict))
         .or_else(|| before.condition(REGISTERED).cloned());
     let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
-    let mut registration =
-        Registration { routes, health, conditions: registered.into_iter().chain(healthy).collect() };
+    let reload = reload::decide(facts, before.reload);
+    let conditions = registered.into_iter().chain(healthy).collect();
+    let mut registration = Registration { routes, health, reload, conditions };
     registration.sort();
     registration
 }

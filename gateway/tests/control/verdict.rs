@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{HealthStatus, Plugin, Route, RouteSource, RouteStatus};
+use forward_crds::{HealthStatus, Plugin, Reload, Route, RouteSource, RouteStatus};
 use forward_gateway::control::{
-    call::{DescribeError, Description, Said},
+    call::{DescribeError, Description, Reloaded, Said},
     slice::Ready,
     verdict::{Facts, Pod, Registration, decide},
 };
@@ -67,10 +67,34 @@ impl Case {
     }
 
     fn says(mut self, pod: &str, healthy: bool, message: &str) -> Self {
-        let said =
-            Said { healthy, message: message.to_owned(), details: BTreeMap::new(), timestamp: at(self.now) };
+        let said = Said {
+            healthy,
+            message: message.to_owned(),
+            details: BTreeMap::new(),
+            timestamp: at(self.now),
+            reload: None,
+        };
         self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
         self
+    }
+
+    /// It says with which configuration it runs, or why it does not run with that one.
+    fn reloads(mut self, pod: &str, config_hash: &str, error: Option<&str>) -> Self {
+        let reload = Reloaded { config_hash: config_hash.to_owned(), error: error.map(str::to_owned) };
+        let said = Said {
+            healthy: true,
+            message: String::new(),
+            details: BTreeMap::new(),
+            timestamp: at(self.now),
+            reload: Some(reload),
+        };
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self
+    }
+
+    /// What became of the newest configuration.
+    fn reload(&self) -> Option<(String, Option<String>)> {
+        self.decide().reload.map(|reload| (reload.config_hash, reload.message))
     }
 
     fn decide(&self) -> Registration {
@@ -80,10 +104,11 @@ impl Case {
 
     /// Write it, as the API server would, and go on.
     fn written(mut self) -> Self {
-        let Registration { routes, health, conditions } = self.decide();
+        let Registration { routes, health, reload, conditions } = self.decide();
         let status = self.plugin.status.get_or_insert_default();
         status.routes = routes;
         status.health = health;
+        status.reload = reload;
         status.conditions.retain(|condition| condition.type_ == "Available");
         status.conditions.extend(conditions);
         assert_eq!(self.decide(), Registration::of(&self.plugin), "what is written is not written again");
@@ -244,6 +269,32 @@ fn moves_times_only_when_the_verdict_changes() {
         case = case.says("a", false, "worse");
     }
     assert_eq!(transition(&case).0, at(560));
+}
+
+#[test]
+fn tells_a_refused_configuration_at_once_and_a_taken_one_when_all_pods_have_it() {
+    let taken = |hash: &str| Some((hash.to_owned(), None));
+    let mut case = Case::new(&["a", "b"]).reloads("a", "1", None).reloads("b", "1", None);
+    assert_eq!(case.reload(), None, "it is not asked for");
+    case.plugin.spec.reload = Reload::InPlace;
+    assert_eq!(case.reload(), taken("1"));
+    case = case.written().reloads("a", "2", None);
+    assert_eq!(case.reload(), taken("1"), "pod b has not looked at it");
+    case = case.reloads("b", "2", Some("/max_amount is missing"));
+    assert_eq!(case.reload(), Some(("2".to_owned(), Some("pod-b: /max_amount is missing".to_owned()))));
+    case = case.written().reloads("b", "3", None);
+    assert_eq!(case.reload().unwrap().0, "2", "pod a has not looked at it");
+    assert_eq!(case.reloads("a", "3", None).reload(), taken("3"));
+}
+
+#[test]
+fn keeps_what_is_known_of_a_configuration_while_no_pod_says_more() {
+    let mut case = Case::new(&["a"]);
+    case.plugin.spec.reload = Reload::InPlace;
+    assert_eq!(case.reload(), None);
+    case = case.reloads("a", "1", None).written();
+    case.pods.clear();
+    assert_eq!(case.reload(), Some(("1".to_owned(), None)));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A plugin's configuration as files. The ConfigMap is named after its content and never changed:
 //! a pod that restarts finds the configuration it was started with, not one that is still being
-//! rolled out.
+//! rolled out. That of a plugin which takes new configurations while it runs is one that changes,
+//! and says in a file which configuration it holds.
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use forward_crds::{ConfigFrom, KeyRef, Plugin};
+use forward_crds::{ConfigFrom, KeyRef, Plugin, Reload};
 use forward_plan::effective_config;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapProjection, KeyToPath, ProjectedVolumeSource, SecretProjection, VolumeProjection,
@@ -40,7 +41,11 @@ impl Config {
         let mut data =
             BTreeMap::from([("config.json".to_owned(), config), ("config-from.json".to_owned(), index)]);
         data.extend(schema.map(|schema| ("config-schema.json".to_owned(), schema)));
-        let name = format!("{}-config-{hash}", plugin.name_any());
+        let in_place = plugin.spec.reload == Reload::InPlace;
+        if in_place {
+            data.insert("config-hash".to_owned(), hash.clone());
+        }
+        let name = format!("{}-config-{}", plugin.name_any(), if in_place { "current" } else { &hash });
         let own = VolumeProjection {
             config_map: Some(ConfigMapProjection { name: name.clone(), ..ConfigMapProjection::default() }),
             ..VolumeProjection::default()
@@ -50,7 +55,7 @@ impl Config {
             config_map: ConfigMap {
                 metadata: metadata(plugin, name),
                 data: Some(data),
-                immutable: Some(true),
+                immutable: (!in_place).then_some(true),
                 ..ConfigMap::default()
             },
             volume: ProjectedVolumeSource {

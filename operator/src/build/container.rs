@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{Duration, FileSystem, HealthCheck, Plugin, PluginSystemSpec, Protocol, Sandbox};
+use forward_crds::{Duration, FileSystem, HealthCheck, Plugin, PluginSystemSpec, Protocol, Reload, Sandbox};
 use forward_proto::plugin::v1::probe;
 use k8s_openapi::{
     api::core::v1::{
@@ -108,6 +108,7 @@ fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
         ("TIMEOUT", limits.timeout.to_string()),
         ("DRAIN", DRAIN.to_string()),
     ];
+    let reload = (plugin.spec.reload == Reload::InPlace).then(|| ("RELOAD", "InPlace".to_owned()));
     let dependencies: BTreeMap<_, _> = plugin
         .spec
         .dependencies
@@ -120,6 +121,7 @@ fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
     let variable = |name: String, value: String| EnvVar { name, value: Some(value), value_from: None };
     let template = plugin.spec.template.iter().flat_map(|template| template.env.clone());
     own.into_iter()
+        .chain(reload)
         .map(|(name, value)| variable(format!("GOFORWARD_{name}"), value))
         .chain(
             dependencies.into_iter().map(|(name, url)| variable(format!("GOFORWARD_DEPENDENCY_{name}"), url)),

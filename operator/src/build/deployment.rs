@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{PLUGIN_LABEL, Plugin, PodTemplate};
+use forward_crds::{PLUGIN_LABEL, Plugin, PodTemplate, Reload};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
@@ -35,7 +35,12 @@ pub fn deployment(input: &Input<'_>, config: &Config) -> serde_json::Result<Depl
     let plugin = input.plugin;
     let limits = Limits::of(plugin, input.system);
     let mut metadata = metadata(plugin, plugin.name_any());
-    metadata.annotations = Some([(REVISION.to_owned(), input.revision.to_owned())].into());
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(REVISION.to_owned(), input.revision.to_owned());
+    if plugin.spec.reload == Reload::InPlace {
+        // Not in the template: that would replace the pods.
+        annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
+    }
     let deadline = limits.timeout.whole_seconds().saturating_mul(2).saturating_add(ROLLOUT_SECONDS);
     Ok(Deployment {
         metadata,
@@ -87,7 +92,9 @@ fn pod_metadata(plugin: &Plugin, overrides: &PodTemplate, config: &Config) -> Ob
     labels.extend(metadata(plugin, plugin.name_any()).labels.unwrap_or_default());
     labels.insert(VERSION.to_owned(), label_value(&plugin.spec.version));
     let mut annotations = foreign(&overrides.annotations);
-    annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
+    if plugin.spec.reload == Reload::Rolling {
+        annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
+    }
     annotations.insert(VERSION.to_owned(), plugin.spec.version.clone());
     ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }

@@ -23,7 +23,8 @@ pub use container::FALLBACK_TO_LOGS;
 pub const REVISION: &str = "goforward.dev/revision";
 /// Annotation on a pod template: the hash of the template, by which a pod is known as current.
 pub const TEMPLATE_HASH: &str = "goforward.dev/template-hash";
-/// Annotation on a pod template: the hash of the configuration.
+/// Annotation on a pod template, or on the Deployment and pods of a plugin that takes new
+/// configurations while it runs: the hash of the configuration.
 pub const CONFIG_HASH: &str = "goforward.dev/config-hash";
 /// Annotation on a pod: the version of the plugin that it runs; also a label, shortened to fit.
 pub const VERSION: &str = "goforward.dev/version";
@@ -37,6 +38,8 @@ pub struct Objects {
     /// Absent when the template names another account.
     pub service_account: Option<ServiceAccount>,
     pub config_map: ConfigMap,
+    /// The hash of the configuration in it.
+    pub config_hash: String,
     pub service: Service,
     pub deployment: Deployment,
 }
@@ -58,6 +61,7 @@ pub fn build(input: &Input<'_>) -> serde_json::Result<Objects> {
         service: service::service(input.plugin),
         deployment: deployment::deployment(input, &config)?,
         config_map: config.config_map,
+        config_hash: config.hash,
     })
 }
 
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn builds_the_objects_of_each_case() {
-        golden::check("build", "objects", 5, |case: Case| {
+        golden::check("build", "objects", 6, |case: Case| {
             let input = Input {
                 plugin: &case.plugin,
                 system: case.system.as_ref(),
@@ -114,7 +118,7 @@ mod tests {
     }
 
     fn render(objects: &Objects) -> String {
-        let Objects { service_account, config_map, service, deployment } = objects;
+        let Objects { service_account, config_map, config_hash: _, service, deployment } = objects;
         let documents = [
             service_account.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
             Some(serde_saphyr::to_string(config_map).unwrap()),

@@ -54,6 +54,10 @@ pub struct HealthResponse {
     /// When this was found out; the time of the answer when absent.
     #[prost(message, optional, tag = "4")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of a plugin that takes new configurations while it runs (GOFORWARD_RELOAD is
+    /// "InPlace"): which it runs with, or which it has refused last.
+    #[prost(message, optional, tag = "5")]
+    pub reload: ::core::option::Option<Reload>,
 }
 /// Nested message and enum types in `HealthResponse`.
 pub mod health_response {
@@ -98,6 +102,17 @@ pub mod health_response {
             }
         }
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reload {
+    /// The content of the file config-hash that came with the newest configuration
+    /// the plugin has looked at.
+    #[prost(string, tag = "1")]
+    pub config_hash: ::prost::alloc::string::String,
+    /// Why the plugin does not run with that one but with the one before. Empty
+    /// where it does. At most 1024 characters are kept.
+    #[prost(string, tag = "2")]
+    pub error: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod plugin_client {

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::SystemTime};
 
 use forward_proto::plugin::v1::{
-    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, health_response::Status as Outcome,
-    plugin_server,
+    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, Reload,
+    health_response::Status as Outcome, plugin_server,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{Health, Plugin, host::Host, panics::catch};
+use crate::{Health, Plugin, host::Host, panics::catch, reload::Report};
 
 pub struct Contract<P>(pub Arc<Host<P>>);
 
@@ -37,6 +37,9 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
         let Health { healthy, message, details } = health;
         let status = if healthy { Outcome::Healthy } else { Outcome::Unhealthy };
         let timestamp = Some(SystemTime::now().into());
-        Ok(Response::new(HealthResponse { status: status.into(), message, details, timestamp }))
+        let reload = host
+            .report()
+            .map(|Report { config_hash, error }| Reload { config_hash, error: error.unwrap_or_default() });
+        Ok(Response::new(HealthResponse { status: status.into(), message, details, timestamp, reload }))
     }
 }

@@ -20,7 +20,9 @@ pub struct Environment {
     /// 0 takes any free port.
     pub port: u16,
     pub config_dir: PathBuf,
-    /// How long each of initialize, start and stop may take.
+    /// Whether new configurations are taken while the plugin runs.
+    pub reload_in_place: bool,
+    /// How long each of initialize, start, reload and stop may take.
     pub timeout: Duration,
     /// How long the plugin goes on serving after SIGTERM.
     pub drain: Duration,
@@ -58,6 +60,7 @@ impl Environment {
             version: text("PLUGIN_VERSION", about.version),
             port: port.parse().map_err(|_: <u16 as std::str::FromStr>::Err| EnvironmentError::Port(port))?,
             config_dir: text("CONFIG_DIR", "/etc/goforward").into(),
+            reload_in_place: text("RELOAD", "Rolling") == "InPlace",
             timeout: span("TIMEOUT", text("TIMEOUT", "30s"))?,
             drain: span("DRAIN", text("DRAIN", "5s"))?,
             dependencies,

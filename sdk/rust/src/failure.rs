@@ -11,6 +11,7 @@ use crate::{
 pub enum Verb {
     Initialize,
     Start,
+    Reload,
     Stop,
 }
 
@@ -46,6 +47,7 @@ impl fmt::Display for Verb {
         f.write_str(match self {
             Self::Initialize => "initialize",
             Self::Start => "start",
+            Self::Reload => "reload",
             Self::Stop => "stop",
         })
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::{About, phase::Phase, routes::Served};
+use crate::{About, phase::Phase, reload::Report, routes::Served};
 
 /// Shared by the contract and the gate before the routes.
 pub struct Host<P> {
@@ -12,6 +12,8 @@ pub struct Host<P> {
     pub about: About,
     phases: watch::Receiver<Phase>,
     guest: OnceLock<Guest<P>>,
+    /// Where new configurations are taken while the plugin runs.
+    reports: OnceLock<watch::Receiver<Report>>,
 }
 
 /// An initialized plugin.
@@ -22,7 +24,7 @@ pub struct Guest<P> {
 
 impl<P> Host<P> {
     pub fn new(name: String, about: About, phases: watch::Receiver<Phase>) -> Self {
-        Self { name, about, phases, guest: OnceLock::new() }
+        Self { name, about, phases, guest: OnceLock::new(), reports: OnceLock::new() }
     }
 
     pub fn phase(&self) -> Phase {
@@ -36,6 +38,16 @@ impl<P> Host<P> {
     /// Brings in the plugin; it is initialized once, so nobody is there yet.
     pub fn receive(&self, guest: Guest<P>) {
         assert!(self.guest.set(guest).is_ok(), "a process runs one plugin");
+    }
+
+    /// Brings in the reports about new configurations.
+    pub fn follow(&self, reports: watch::Receiver<Report>) {
+        assert!(self.reports.set(reports).is_ok(), "one folder is followed");
+    }
+
+    /// What became of the newest configuration; nothing where none is taken.
+    pub fn report(&self) -> Option<Report> {
+        self.reports.get().map(|reports| reports.borrow().clone())
     }
 
     pub fn guest(&self) -> Option<&Guest<P>> {

@@ -60,6 +60,7 @@ mod phase;
 mod plugin;
 mod probes;
 mod problem;
+mod reload;
 mod routes;
 mod run;
 mod serve;

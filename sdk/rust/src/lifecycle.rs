@@ -22,6 +22,7 @@ use crate::{
     host::{Guest, Host},
     panics::Panic,
     phase::Phase,
+    reload::Follower,
     serve,
     signals::{End, Signals},
     termination,
@@ -46,8 +47,14 @@ pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(
     let server = tokio::spawn(serve::serve(listener, host.clone()));
     let context = Arc::new(Context::new(environment.clone(), seen));
     let mut process = Process { environment, context, phases, signals };
+    let follower = process.environment.reload_in_place.then(|| {
+        let (follower, reports) = Follower::new(&process.environment.config_dir);
+        host.follow(reports);
+        follower
+    });
     let Some(plugin) = process.initialize(&host).await? else { return Ok(()) };
     if process.start(plugin.clone()).await?.is_some() {
+        let _following = follower.map(|follower| process.follow(follower, plugin.clone()));
         process.serve(server).await?;
     }
     process.stop(plugin).await
@@ -113,6 +120,12 @@ impl Process {
         }
     }
 
+    /// Brings new configurations to the plugin as long as the value is kept.
+    fn follow<P: Plugin>(&self, follower: Follower, plugin: Arc<P>) -> AbortOnDrop<()> {
+        let (context, limit) = (self.context.clone(), self.environment.timeout);
+        AbortOnDrop(tokio::spawn(follower.run(plugin, context, limit)))
+    }
+
     async fn stop<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<(), Failure> {
         let begin = Instant::now();
         bounded(Verb::Stop, self.environment.timeout, async move { plugin.stop().await }).await?;
@@ -141,7 +154,7 @@ impl Process {
 }
 
 /// Runs a verb in a task of its own, for no longer than `limit`.
-async fn bounded<T: Send + 'static>(
+pub(crate) async fn bounded<T: Send + 'static>(
     verb: Verb,
     limit: Duration,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,

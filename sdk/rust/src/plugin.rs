@@ -10,8 +10,8 @@ use crate::{Context, Health, Routes};
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A plugin. The verbs come in this order: [`initialize`](Self::initialize), [`routes`](Self::routes),
-/// [`start`](Self::start), then requests and [`health`](Self::health) at any time, in the end
-/// [`stop`](Self::stop). Each of initialize, start and stop may take as long as `sandbox.timeout` of
+/// [`start`](Self::start), then requests, [`health`](Self::health) and [`reload`](Self::reload) at
+/// any time, in the end [`stop`](Self::stop). Each of initialize, start and stop may take as long as `sandbox.timeout` of
 /// the manifest says; one that fails, panics or takes longer ends the process, and what went wrong
 /// shows in the status of the `Plugin`.
 pub trait Plugin: Send + Sync + Sized + 'static {
@@ -41,6 +41,19 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// does not say otherwise).
     fn health(&self) -> impl Future<Output = Health> + Send {
         async { Health::healthy() }
+    }
+
+    /// Takes a new configuration while the plugin runs, where the manifest says `reload: InPlace`.
+    /// With an error the plugin goes on with the configuration that it has, so it should change
+    /// nothing before it is sure; the error shows in the status of the `Plugin`. May take as long as
+    /// `sandbox.timeout`. Routes stay as they are.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn reload(
+        &self,
+        config: Self::Config,
+        context: &Context,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Err("this plugin takes no configuration while it runs; set reload: Rolling".into()) }
     }
 
     /// Called once the last request has been answered and before the process ends.

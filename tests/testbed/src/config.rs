@@ -19,6 +19,8 @@ pub struct Config {
     pub fail_initialize: Option<String>,
     /// Fails with this message.
     pub fail_start: Option<String>,
+    /// Does not take a configuration with this in it while it runs, with this message.
+    pub fail_reload: Option<String>,
     /// Panics with this message while it initializes.
     pub panic: Option<String>,
     /// Panics with this message when it is asked for its routes.

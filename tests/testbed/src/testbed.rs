@@ -1,7 +1,10 @@
 //! The plugin's life, as configured.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,8 @@ pub struct Testbed {
     pub context: Context,
     prefix: String,
     unhealthy: Mutex<Option<String>>,
+    note: Mutex<Option<String>>,
+    reloads: AtomicU32,
     memory: Mutex<Vec<u8>>,
 }
 
@@ -40,6 +45,8 @@ impl Plugin for Testbed {
             prefix,
             context: context.clone(),
             unhealthy: Mutex::new(config.unhealthy.clone()),
+            note: Mutex::new(config.note.clone()),
+            reloads: AtomicU32::new(0),
             memory: Mutex::default(),
             config,
         })
@@ -84,6 +91,15 @@ impl Plugin for Testbed {
         health.detail("memory", memory)
     }
 
+    async fn reload(&self, config: Config, _: &Context) -> Result<(), Error> {
+        if let Some(message) = config.fail_reload {
+            return Err(message.into());
+        }
+        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = config.note;
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     async fn stop(&self) -> Result<(), Error> {
         pause(self.config.stop_delay).await;
         Ok(())
@@ -91,6 +107,16 @@ impl Plugin for Testbed {
 }
 
 impl Testbed {
+    /// What its newest configuration says.
+    pub fn note(&self) -> Option<String> {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many configurations it has taken while it runs.
+    pub fn reloads(&self) -> u32 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
     /// From now on the plugin is unhealthy with this message, or healthy.
     pub fn set_unhealthy(&self, message: Option<String>) {
         *self.unhealthy.lock().unwrap_or_else(PoisonError::into_inner) = message;

@@ -4,5 +4,6 @@
 mod contract;
 mod failures;
 mod plugin;
+mod reload;
 mod shutdown;
 mod traffic;

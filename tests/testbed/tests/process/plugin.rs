@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -78,6 +79,18 @@ impl Plugin {
                 return line;
             }
         }
+    }
+
+    /// Replaces the configuration as the kubelet does: its folder as a whole, by a link.
+    pub fn mount(&self, hash: &str, config: &str) {
+        let name = format!("..{hash}");
+        let content = self.folder.join(&name);
+        fs::create_dir_all(&content).unwrap();
+        fs::write(content.join("config.json"), config).unwrap();
+        fs::write(content.join("config-hash"), hash).unwrap();
+        let link = self.folder.join("..new");
+        symlink(name, &link).unwrap();
+        fs::rename(link, self.folder.join("..data")).unwrap();
     }
 
     pub fn signal(&self, signal: Signal) {

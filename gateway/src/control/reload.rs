@@ -1,0 +1,40 @@
+//! What became of the newest configuration of a plugin that takes it while it runs, from what its
+//! pods say. Pure.
+
+use forward_crds::{Plugin, Reload, ReloadStatus};
+use forward_plan::ConditionReason;
+
+use super::verdict::Facts;
+
+/// Whether the operator waits to hear that the plugin has taken its configuration.
+pub fn is_reloading(plugin: &Plugin) -> bool {
+    let conditions = plugin.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let reloading = ConditionReason::Reloading.as_str();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == reloading)
+}
+
+/// One that a pod has refused is told at once; that all pods have taken it, when all say so. Until
+/// then `before` holds.
+pub fn decide(facts: &Facts<'_>, before: Option<ReloadStatus>) -> Option<ReloadStatus> {
+    if facts.plugin.spec.reload != Reload::InPlace {
+        return None;
+    }
+    let said =
+        facts.ready.iter().map(|ready| (ready, facts.pods.get(&ready.uid).and_then(|pod| pod.reload())));
+    let said = said.collect::<Vec<_>>();
+    let refusal = said.iter().find_map(|(ready, reloaded)| {
+        let reloaded = (*reloaded)?;
+        let error = reloaded.error.as_ref()?;
+        let message = if said.len() > 1 { format!("{}: {error}", ready.pod) } else { error.clone() };
+        Some(ReloadStatus { config_hash: reloaded.config_hash.clone(), message: Some(message) })
+    });
+    refusal
+        .or_else(|| {
+            let hashes: Option<Vec<_>> = said.iter().map(|(_, it)| it.map(|it| &it.config_hash)).collect();
+            let hashes = hashes?;
+            let (first, others) = hashes.split_first()?;
+            let agreed = others.iter().all(|hash| hash == first);
+            agreed.then(|| ReloadStatus { config_hash: (*first).clone(), message: None })
+        })
+        .or(before)
+}
