@@ -1,4 +1,14 @@
-//! Defaults that the API server fills in.
+//! Defaults: functions for those that the API server fills in, constants for those that hold where
+//! neither a plugin nor its namespace's PluginSystem says anything.
+
+use crate::Duration;
+
+/// The memory of a pod.
+pub const MEMORY: &str = "256Mi";
+/// The CPU that a pod may use.
+pub const CPU: &str = "500m";
+/// How long each of Initialize, Start and Stop may take.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub fn enabled() -> bool {
     true

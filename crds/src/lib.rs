@@ -15,6 +15,7 @@ mod schema;
 mod status;
 mod system;
 
+pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
 pub use plugin::{
@@ -35,5 +36,7 @@ pub const PLUGIN_LABEL: &str = "goforward.dev/plugin";
 pub const FINALIZER: &str = "goforward.dev/dependents";
 /// Annotation that deletes a plugin although others still need it; its value is `"true"`.
 pub const FORCE_DELETE: &str = "goforward.dev/force-delete";
+/// Annotation that starts a plugin's pods anew whenever its value, which can be anything, changes.
+pub const RESTART: &str = "goforward.dev/restart";
 /// The one name under which a [`PluginSystem`] is read.
 pub const SYSTEM_NAME: &str = "default";

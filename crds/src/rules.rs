@@ -46,6 +46,14 @@ fn image_pattern() -> String {
     format!("^{host}{part}(/{part})*{tag}$")
 }
 
+/// A host with a dot, a port or the name `localhost`, as an image reference tells it from a path;
+/// then parts of a path.
+fn image_prefix_pattern() -> String {
+    let label = "[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?";
+    let part = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*";
+    format!(r"^(localhost|{label}(\.{label})*:[0-9]+|{label}(\.{label})+)(/{part})*$")
+}
+
 fn host_pattern() -> String {
     format!(r"^({LABEL}\.)*{LABEL}$")
 }
@@ -121,6 +129,13 @@ pub fn image_is_reference() -> Rule {
     rule(
         matches("self", &image_pattern()),
         "image must be a container image reference, for example registry.example/payments:1.2.0",
+    )
+}
+
+pub fn image_prefixes_have_host() -> Rule {
+    rule(
+        format!("self.all(prefix, {})", matches("prefix", &image_prefix_pattern())),
+        "imagePrefixes must begin with a registry's host and hold whole parts of a path, without a tag or a slash at the end, for example registry.example/team or docker.io/library",
     )
 }
 
@@ -262,6 +277,28 @@ mod tests {
         }
         for text in ["", "A", "a//b", "a:", "a:b:c", "a b", "https://a/b", "a@sha256:12", "-a", "a/", "a:.b"]
         {
+            assert!(!pattern.is_match(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tells_image_prefixes_from_other_texts() {
+        let pattern = Regex::new(&image_prefix_pattern()).unwrap();
+        for text in ["docker.io", "localhost", "localhost:5000/a", "host:5000", "a.b-c.example:1/team/x_y"] {
+            assert!(pattern.is_match(text), "{text:?}");
+        }
+        for text in [
+            "",
+            "team",
+            "team/cart",
+            "a.b/",
+            "a.b//c",
+            "a.b/c:1",
+            "a.b/c@sha256:0",
+            "https://a.b",
+            "a.b/*",
+            ".b",
+        ] {
             assert!(!pattern.is_match(text), "{text:?}");
         }
     }

@@ -27,6 +27,25 @@ use crate::{Duration, rules};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PluginSystemSpec {
+    /// Whether the plugins of the namespace are loaded at all. With false they are unloaded,
+    /// dependents first, as if each had `enabled: false`; with true those that are enabled
+    /// themselves come back, dependencies first. Absent: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// How many plugins may be loaded at the same time. Those that are loaded keep their
+    /// places, also when this is lowered; places that are left go to the oldest, by creation
+    /// and then by name. Disabled plugins need no place. Absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_plugins: Option<i32>,
+    /// What `image` of plugins may begin with, in whole components of its path:
+    /// `registry.example/team` allows `registry.example/team/cart:1`, and not
+    /// `registry.example/team-b/cart:1`. An image without a host is one of docker.io. What
+    /// already runs goes on when its image is no longer allowed. Absent: every image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
+    #[x_kube(validation = rules::image_prefixes_have_host(), merge_strategy = ListMerge::Set)]
+    pub image_prefixes: Vec<String>,
     /// How many plugins may be on their way up at the same time. Absent: 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]

@@ -92,6 +92,12 @@ impl Namespace {
         if facts.violations().is_some() {
             return (Standing::Off(Cause::ConfigInvalid), None);
         }
+        if !facts.is_allowed(&self.settings) {
+            return (Standing::Off(Cause::NotAllowed), None);
+        }
+        if self.places.surplus(self.name(index)).is_some() {
+            return (Standing::Off(Cause::Surplus), None);
+        }
         match self.obstruction(index, facts) {
             None => (Standing::OnItsWay, Some(Claim::Free { priority: facts.plugin.spec.priority })),
             Some(Obstruction::Cycle) => (Standing::Off(Cause::Cycle), None),
@@ -143,8 +149,13 @@ impl Namespace {
         }
         let hindrance = match &view.standing {
             Standing::Off(
-                cause
-                @ (Cause::Missing | Cause::Invalid | Cause::Deleting | Cause::Disabled | Cause::Stopped),
+                cause @ (Cause::Missing
+                | Cause::Invalid
+                | Cause::NotAllowed
+                | Cause::Surplus
+                | Cause::Deleting
+                | Cause::Disabled
+                | Cause::Stopped),
             ) => Hindrance::Direct(*cause),
             _ if !view.parsed.as_ref().is_some_and(accepts) => Hindrance::Direct(Cause::VersionConflict),
             standing => standing.hindrance()?,

@@ -11,7 +11,7 @@ use crate::{
     config::ConfigVerdict,
     decision::ConditionView,
     model::Problem,
-    reason::{Cause, Hindrance, Obstacle, Reason, list_obstacles},
+    reason::{Cause, Hindrance, Obstacle, Reason, Switch, list_obstacles},
 };
 
 /// Starts of a process after which it is taken to fail for good: by then the kubelet waits longer
@@ -47,6 +47,8 @@ reasons! {
     Accepted,
     /// The spec says what cannot be.
     InvalidSpec,
+    /// The namespace does not allow the image.
+    ImageNotAllowed,
     /// The API server refused an object of the plugin.
     ObjectRefused,
     /// The configuration fits its schema.
@@ -71,6 +73,8 @@ reasons! {
     DependencyStopped,
     /// A dependency is being deleted.
     DependencyDeleting,
+    /// A dependency's image is not allowed, or there is no place for it.
+    DependencyNotAdmitted,
     /// A dependency's update is held by others.
     DependencyHeld,
     /// A dependency is part of a cycle, or cannot go because of another plugin.
@@ -83,6 +87,8 @@ reasons! {
     Ready,
     /// The plugin serves, but a dependency is not as it needs it.
     Degraded,
+    /// As many plugins as may be loaded are.
+    TooManyPlugins,
     /// As many plugins as may are on their way up.
     WaitingForSlot,
     /// Dependents that run do not accept the new version.
@@ -119,6 +125,8 @@ reasons! {
     Stopping,
     /// The plugin is unloaded by `enabled: false`.
     Disabled,
+    /// The plugin is unloaded by `enabled: false` of the PluginSystem.
+    SystemDisabled,
     /// The Deployment is being removed.
     Unloading,
     /// Plugins that run need this one, which is to go down.
@@ -224,6 +232,9 @@ fn accepted(reason: &Reason) -> ConditionView {
         Reason::Invalid { message } => {
             condition("Accepted", false, ConditionReason::InvalidSpec.as_str(), message)
         }
+        Reason::NotAllowed { .. } => {
+            condition("Accepted", false, ConditionReason::ImageNotAllowed.as_str(), &reason.to_string())
+        }
         _ => condition("Accepted", true, ConditionReason::Accepted.as_str(), "the spec can be carried out"),
     }
 }
@@ -296,8 +307,10 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         Reason::Invalid { .. } | Reason::ConfigInvalid { .. } | Reason::Overdue { .. } => Phase::Stalled,
         Reason::Failed { problem, .. } if overdue || is_final(problem) => Phase::Stalled,
         Reason::Unhealthy { .. } => Phase::Resting,
-        Reason::Stopped { done: true, .. } | Reason::Disabled { done: true } => Phase::Resting,
+        Reason::Stopped { done: true, .. } | Reason::Disabled { done: true, .. } => Phase::Resting,
         Reason::Failed { .. }
+        | Reason::NotAllowed { .. }
+        | Reason::Surplus { .. }
         | Reason::Degraded { .. }
         | Reason::Cycle { .. }
         | Reason::Blocked { .. }
@@ -332,6 +345,8 @@ fn code(reason: &Reason) -> String {
         Reason::Degraded { .. } => ConditionReason::Degraded,
         Reason::Invalid { .. } => ConditionReason::InvalidSpec,
         Reason::ConfigInvalid { .. } => ConditionReason::ConfigInvalid,
+        Reason::NotAllowed { .. } => ConditionReason::ImageNotAllowed,
+        Reason::Surplus { .. } => ConditionReason::TooManyPlugins,
         Reason::Cycle { .. } => ConditionReason::Cycle,
         Reason::Blocked { obstacles, .. } | Reason::Waiting { obstacles, .. } => {
             let worst = obstacles.iter().map(|obstacle| &obstacle.hindrance).min();
@@ -348,8 +363,9 @@ fn code(reason: &Reason) -> String {
         Reason::Stopped { done: false, .. } => ConditionReason::Stopping,
         Reason::Stopped { suspended: true, .. } => ConditionReason::Suspended,
         Reason::Stopped { suspended: false, .. } => ConditionReason::ScaledToZero,
-        Reason::Disabled { done: false } => ConditionReason::Unloading,
-        Reason::Disabled { done: true } => ConditionReason::Disabled,
+        Reason::Disabled { done: false, .. } => ConditionReason::Unloading,
+        Reason::Disabled { by: Switch::Plugin, .. } => ConditionReason::Disabled,
+        Reason::Disabled { by: Switch::System, .. } => ConditionReason::SystemDisabled,
         Reason::Needed { .. } => ConditionReason::DependentsRunning,
         Reason::Deleting { .. } => ConditionReason::Deleting,
     };
@@ -365,6 +381,7 @@ fn hindrance_code(hindrance: &Hindrance) -> ConditionReason {
             Cause::VersionConflict => ConditionReason::VersionConflict,
             Cause::Missing => ConditionReason::DependencyMissing,
             Cause::Invalid | Cause::ConfigInvalid => ConditionReason::DependencyInvalid,
+            Cause::NotAllowed | Cause::Surplus => ConditionReason::DependencyNotAdmitted,
             Cause::Failed(_) => ConditionReason::DependencyFailed,
             Cause::Disabled => ConditionReason::DependencyDisabled,
             Cause::Stopped => ConditionReason::DependencyStopped,

@@ -65,7 +65,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{facts::Facts, model::Observed};
+    use crate::{
+        facts::Facts,
+        model::{Observed, Settings},
+    };
 
     fn plugin(spec: Value) -> Arc<Plugin> {
         let mut plugin = json!({"metadata": {"name": "a"}, "spec": {"version": "1.0.0", "image": "a"}});
@@ -77,8 +80,11 @@ mod tests {
     fn is_given_again_only_where_there_is_something_else_to_judge() {
         let schema = json!({"required": ["a"]});
         let spec = json!({"config": {"b": 1}, "configSchema": schema});
-        let first = Facts::read(plugin(spec.clone()), Observed::default(), None);
-        let pods_changed = Facts::read(plugin(spec), Observed::default(), Some(&first));
+        let read = |spec: Value, before| {
+            Facts::read(plugin(spec), Observed::default(), &Settings::default(), before)
+        };
+        let first = read(spec.clone(), None);
+        let pods_changed = read(spec, Some(&first));
         assert!(Arc::ptr_eq(&first.config, &pods_changed.config));
         for spec in [
             json!({"config": {"a": 1}, "configSchema": schema}),
@@ -86,10 +92,7 @@ mod tests {
             json!({"config": {"b": 1}, "configSchema": schema,
                    "configFrom": [{"path": "/a", "secretKeyRef": {"name": "s", "key": "k"}}]}),
         ] {
-            assert_eq!(
-                *Facts::read(plugin(spec), Observed::default(), Some(&first)).config,
-                ConfigVerdict::Fits
-            );
+            assert_eq!(*read(spec, Some(&first)).config, ConfigVerdict::Fits);
         }
     }
 

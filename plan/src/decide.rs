@@ -15,7 +15,8 @@ use crate::{
     facts::{Facts, Wish},
     model::PodPhase,
     namespace::Namespace,
-    reason::{Cause, Hindrance, Obstacle, Purpose, Reason},
+    places::Surplus,
+    reason::{Cause, Hindrance, Obstacle, Purpose, Reason, Switch},
 };
 
 impl Namespace {
@@ -73,11 +74,18 @@ impl Namespace {
         if let Err(message) = &facts.version {
             return (Action::Hold, Reason::Invalid { message: message.clone() });
         }
+        if !facts.is_allowed(&self.settings) {
+            let (image, allowed) = (plugin.spec.image.clone(), self.settings.image_prefixes.clone());
+            return (Action::Hold, Reason::NotAllowed { image, allowed });
+        }
         if facts.is_applied(&self.settings) {
             return (Action::Apply, self.explain_running(facts, obstacles));
         }
         if let Some(violations) = facts.violations() {
             return (Action::Hold, Reason::ConfigInvalid { violations: violations.to_vec() });
+        }
+        if let Some(surplus) = self.explain_surplus(index) {
+            return (Action::Hold, surplus);
         }
         let since = || since(plugin);
         let reason = match self.obstruction(index, facts) {
@@ -92,6 +100,12 @@ impl Namespace {
             None => Reason::Queued { limit: self.slots.limit() },
         };
         (Action::Hold, reason)
+    }
+
+    /// Why there is no place for a plugin of which nothing is there yet; nothing where there is one.
+    fn explain_surplus(&self, index: NodeIndex) -> Option<Reason> {
+        let Surplus { limit, rank } = self.places.surplus(self.name(index))?;
+        Some(Reason::Surplus { limit, rank })
     }
 
     fn explain_cycle(&self, index: NodeIndex) -> Reason {
@@ -159,6 +173,9 @@ impl Namespace {
     }
 
     fn decide_stop(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+        if let Some(surplus) = self.explain_surplus(index) {
+            return (Action::Hold, surplus);
+        }
         let held = self.held(index).filter(|_| facts.is_left());
         let done = !facts.is_left() && facts.is_applied(&self.settings);
         match held {
@@ -170,7 +187,10 @@ impl Namespace {
     fn decide_unload(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
         match self.held(index).filter(|_| facts.is_left()) {
             Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Unload }),
-            None => (Action::Unload, Reason::Disabled { done: !facts.is_left() }),
+            None => {
+                let by = if facts.plugin.spec.enabled { Switch::System } else { Switch::Plugin };
+                (Action::Unload, Reason::Disabled { by, done: !facts.is_left() })
+            }
         }
     }
 
@@ -209,10 +229,11 @@ impl Namespace {
 
     /// What goes on serving while a plugin is not at its current spec.
     fn serves_on(&self, facts: &Facts) -> Option<String> {
-        let is_short = facts.wish == Wish::Run && !facts.is_rolled_out(&self.settings);
+        let is_held = !facts.is_allowed(&self.settings);
+        let is_short = is_held || (facts.wish == Wish::Run && !facts.is_rolled_out(&self.settings));
         let serving = facts.serving.as_ref().filter(|_| is_short)?;
         let is_old = |phase: PodPhase, current: bool| phase == PodPhase::Ready && !current;
-        if serving.text != facts.plugin.spec.version {
+        if is_held || serving.text != facts.plugin.spec.version {
             Some(serving.text.clone())
         } else if !facts.is_applied(&self.settings)
             || facts.keeps_former_config()

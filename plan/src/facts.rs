@@ -9,7 +9,10 @@ use semver::Version;
 
 use crate::{
     config::ConfigVerdict,
-    model::{Observed, PodPhase, Problem, Settings, Workload, revision},
+    images::is_allowed,
+    inherited::{restart, revision},
+    model::{Observed, PodPhase, Problem, Settings, Workload},
+    places::Claim,
     range::Range,
     reason::Failure,
 };
@@ -73,7 +76,7 @@ impl Need {
 impl Facts {
     /// `before` is what was read of the plugin the last time: its configuration is judged again only
     /// where there is something else to judge.
-    pub fn read(plugin: Arc<Plugin>, observed: Observed, before: Option<&Self>) -> Self {
+    pub fn read(plugin: Arc<Plugin>, observed: Observed, settings: &Settings, before: Option<&Self>) -> Self {
         let config = match before.filter(|before| ConfigVerdict::is_same_for(&before.plugin, &plugin)) {
             Some(before) => before.config.clone(),
             None => Arc::new(ConfigVerdict::of(&plugin)),
@@ -86,7 +89,15 @@ impl Facts {
             (Ok(_), ConfigVerdict::Broken(message)) => Err(message.clone()),
             (version, _) => version,
         };
-        Self { wish: wish(&plugin), needs, version, config, serving: serving(&observed), plugin, observed }
+        Self {
+            wish: wish(&plugin, settings),
+            needs,
+            version,
+            config,
+            serving: serving(&observed),
+            plugin,
+            observed,
+        }
     }
 
     /// What is wrong with the configuration.
@@ -103,8 +114,10 @@ impl Facts {
         let conditions = |plugin: &Plugin| plugin.status.as_ref().map(|status| status.conditions.clone());
         a.metadata.generation != b.metadata.generation
             || a.metadata.uid != b.metadata.uid
+            || a.metadata.creation_timestamp != b.metadata.creation_timestamp
             || a.metadata.deletion_timestamp.is_some() != b.metadata.deletion_timestamp.is_some()
             || is_forced(a) != is_forced(b)
+            || restart(a) != restart(b)
             || self.observed != other.observed
             || a.spec != b.spec
             || conditions(a) != conditions(b)
@@ -128,6 +141,28 @@ impl Facts {
             Wish::Unload | Wish::Delete => true,
         });
         pods || workload
+    }
+
+    /// Whether its namespace allows its image, where that is to run.
+    pub fn is_allowed(&self, settings: &Settings) -> bool {
+        self.wish != Wish::Run || is_allowed(&self.plugin.spec.image, &settings.image_prefixes)
+    }
+
+    /// What the plugin has to do with the places of its namespace. One that is on its way down
+    /// holds its place until nothing of it is left; one that could not be loaded takes none.
+    pub fn place(&self, settings: &Settings) -> Option<Claim> {
+        let is_wanted = match self.wish {
+            Wish::Run => self.version.is_ok() && self.is_allowed(settings),
+            Wish::Stop => true,
+            Wish::Unload | Wish::Delete => false,
+        };
+        let metadata = &self.plugin.metadata;
+        if self.workload().is_some() || !self.observed.pods.is_empty() {
+            Some(Claim::Loaded)
+        } else {
+            let created = metadata.creation_timestamp.as_ref().map(|created| created.0);
+            is_wanted.then_some(Claim::Wanted { created })
+        }
     }
 
     /// Whether the plugin's dependencies must stay up for its sake.
@@ -236,10 +271,10 @@ fn is_forced(plugin: &Plugin) -> bool {
     annotations.and_then(|annotations| annotations.get(FORCE_DELETE)).is_some_and(|value| value == "true")
 }
 
-fn wish(plugin: &Plugin) -> Wish {
+fn wish(plugin: &Plugin, settings: &Settings) -> Wish {
     if plugin.metadata.deletion_timestamp.is_some() {
         Wish::Delete
-    } else if !plugin.spec.enabled {
+    } else if !plugin.spec.enabled || !settings.enabled {
         Wish::Unload
     } else if plugin.spec.suspend || plugin.spec.replicas == 0 {
         Wish::Stop

@@ -15,10 +15,13 @@ mod cycles;
 mod decide;
 mod decision;
 mod facts;
+mod images;
+mod inherited;
 mod model;
 mod namespace;
 mod order;
 mod overrides;
+mod places;
 mod range;
 mod reason;
 pub mod routes;
@@ -28,10 +31,9 @@ pub use conditions::ConditionReason;
 pub use config::{ConfigVerdict, effective_config};
 pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
-pub use model::{
-    DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload, revision,
-};
+pub use inherited::{Inherited, restart, revision};
+pub use model::{DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload};
 pub use namespace::Namespace;
 pub use overrides::{Effective, OverrideError, Overrides, PREFIX as OVERRIDE_PREFIX};
 pub use range::Range;
-pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason};
+pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Switch};

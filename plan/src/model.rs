@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-use forward_crds::{Plugin, PluginSystem};
+use forward_crds::{PluginSystem, PluginSystemSpec};
 use serde::{Deserialize, Serialize};
+
+use crate::inherited::Inherited;
 
 /// How many plugins may be on their way up at once where no PluginSystem says so.
 pub const DEFAULT_CONCURRENT_ROLLOUTS: usize = 50;
@@ -23,7 +25,7 @@ pub struct Observed {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Workload {
-    /// What was last applied (see [`revision`]), from the annotation `goforward.dev/revision`.
+    /// What was last applied (see [`revision`](crate::revision)), from the annotation `goforward.dev/revision`.
     pub revision: String,
     /// The plugin's version in the newest template.
     pub version: String,
@@ -139,16 +141,16 @@ pub enum Problem {
 /// The settings of a namespace, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The generation of the PluginSystem; 0 where there is none.
-    pub generation: i64,
+    /// Whether its plugins are loaded at all.
+    pub enabled: bool,
+    /// How many plugins may be loaded; absent where any number may.
+    pub max_plugins: Option<usize>,
+    /// What images may begin with; empty where every image will do.
+    pub image_prefixes: Vec<String>,
     /// How many plugins may be on their way up at once.
     pub max_concurrent_rollouts: usize,
-}
-
-/// What a plugin's Deployment is built from, in a word: it changes whenever the plugin's spec or
-/// its namespace's settings do.
-pub fn revision(plugin: &Plugin, settings: &Settings) -> String {
-    format!("{}-{}", plugin.metadata.generation.unwrap_or(0), settings.generation)
+    /// What plugins are built with that do not say otherwise.
+    pub inherited: Inherited,
 }
 
 impl Default for Settings {
@@ -159,12 +161,23 @@ impl Default for Settings {
 
 impl From<Option<&PluginSystem>> for Settings {
     fn from(system: Option<&PluginSystem>) -> Self {
-        let limit = system.and_then(|system| system.spec.max_concurrent_rollouts);
+        // A new field must be given its place here: nothing else makes a change of it known.
+        let PluginSystemSpec {
+            enabled,
+            max_plugins,
+            image_prefixes,
+            max_concurrent_rollouts,
+            timeout,
+            sandbox,
+            hosts: _,
+        } = system.map(|system| system.spec.clone()).unwrap_or_default();
+        let count = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
         Self {
-            generation: system.and_then(|system| system.metadata.generation).unwrap_or(0),
-            max_concurrent_rollouts: limit
-                .and_then(|limit| usize::try_from(limit).ok())
-                .unwrap_or(DEFAULT_CONCURRENT_ROLLOUTS),
+            enabled: enabled.unwrap_or(true),
+            max_plugins: count(max_plugins),
+            image_prefixes,
+            max_concurrent_rollouts: count(max_concurrent_rollouts).unwrap_or(DEFAULT_CONCURRENT_ROLLOUTS),
+            inherited: Inherited::new(timeout, sandbox.unwrap_or_default()),
         }
     }
 }

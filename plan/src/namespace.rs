@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
 };
 
@@ -18,7 +19,9 @@ use crate::{
     assess::View,
     cycles::{Circle, circles},
     facts::{Facts, Need, Wish},
+    inherited::revision,
     model::{Observed, Settings},
+    places::Places,
     slots::Slots,
 };
 
@@ -32,6 +35,7 @@ pub struct Namespace {
     /// From a plugin to what it needs; the weight says whether it can do without.
     pub(crate) graph: StableDiGraph<Node, Optional>,
     pub(crate) slots: Slots,
+    pub(crate) places: Places,
     assessed: u64,
 }
 
@@ -73,7 +77,8 @@ impl Default for Namespace {
     fn default() -> Self {
         let settings = Settings::default();
         let slots = Slots::new(settings.max_concurrent_rollouts);
-        Self { settings, names: BTreeMap::new(), graph: StableDiGraph::new(), slots, assessed: 0 }
+        let places = Places::default();
+        Self { settings, names: BTreeMap::new(), graph: StableDiGraph::new(), slots, places, assessed: 0 }
     }
 }
 
@@ -89,7 +94,7 @@ impl Namespace {
         let name = plugin.metadata.name.clone().unwrap_or_default();
         let index = self.node(&name);
         let node = &mut self.graph[index];
-        let facts = Facts::read(plugin, observed, node.facts.as_ref());
+        let facts = Facts::read(plugin, observed, &self.settings, node.facts.as_ref());
         match &node.facts {
             Some(before) if !facts.differs_from(before) => {
                 node.facts = Some(facts);
@@ -113,15 +118,38 @@ impl Namespace {
         if settings == self.settings {
             return touched;
         }
-        self.slots.set_limit(settings.max_concurrent_rollouts, &mut touched);
-        let rebuild = settings.generation != self.settings.generation;
-        self.settings = settings;
-        if rebuild {
-            self.settle(self.names.values().copied().collect(), &mut touched);
-        } else {
-            self.slots.settle(&mut touched);
+        let before = mem::replace(&mut self.settings, settings);
+        if before.max_concurrent_rollouts != self.settings.max_concurrent_rollouts {
+            self.slots.set_limit(self.settings.max_concurrent_rollouts, &mut touched);
         }
+        let changed = self.names.values().filter(|index| self.is_changed(**index, &before));
+        let mut affected: BTreeSet<NodeIndex> = changed.copied().collect();
+        let told = self.places.set_limit(self.settings.max_plugins);
+        affected.extend(told.iter().filter_map(|name| self.names.get(name)));
+        for index in affected.clone() {
+            self.replace_claim(index, &mut affected);
+        }
+        if before.enabled != self.settings.enabled {
+            for index in self.names.values().copied().collect::<Vec<_>>() {
+                let again = |facts: &Facts| (facts.plugin.clone(), facts.observed.clone());
+                let Some((plugin, observed)) = self.facts(index).map(again) else { continue };
+                let facts = Facts::read(plugin, observed, &self.settings, self.facts(index));
+                touched.append(&mut self.replace(index, Some(facts)));
+            }
+        }
+        self.settle(affected, &mut touched);
         touched
+    }
+
+    /// Whether other settings make a difference to what a plugin is built from or may be.
+    fn is_changed(&self, index: NodeIndex, before: &Settings) -> bool {
+        let Some(facts) = self.facts(index) else { return false };
+        let allowed = facts.is_allowed(&self.settings);
+        // Who is not allowed is told what would be.
+        let is_told = !allowed && before.image_prefixes != self.settings.image_prefixes;
+        is_told
+            || allowed != facts.is_allowed(before)
+            || revision(&facts.plugin, &self.settings) != revision(&facts.plugin, before)
     }
 
     /// How many times a plugin's standing was worked out: what the events so far have cost.
@@ -198,6 +226,7 @@ impl Namespace {
         self.graph[index].facts = facts;
         let mut affected = self.link(index);
         affected.insert(index);
+        self.replace_claim(index, &mut affected);
         for (dependency, grip) in self.grips(index) {
             if grips.remove(&dependency).as_ref() != Some(&grip) {
                 grips.insert(dependency, grip);
@@ -212,6 +241,14 @@ impl Namespace {
             self.forget_unused(index);
         }
         touched
+    }
+
+    /// Enter what a plugin has to do with places now; `affected` gets those for whom that changes
+    /// something.
+    fn replace_claim(&mut self, index: NodeIndex, affected: &mut BTreeSet<NodeIndex>) {
+        let claim = self.facts(index).and_then(|facts| facts.place(&self.settings));
+        let told = self.places.set(&self.graph[index].name, claim);
+        affected.extend(told.iter().filter_map(|name| self.names.get(name)));
     }
 
     fn grips(&self, index: NodeIndex) -> BTreeMap<NodeIndex, Grip> {

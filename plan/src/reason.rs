@@ -41,6 +41,20 @@ pub enum Reason {
         /// All that is wrong with it.
         violations: Vec<Violation>,
     },
+    /// Its namespace does not allow its image.
+    NotAllowed {
+        /// The image.
+        image: String,
+        /// What images may begin with.
+        allowed: Vec<String>,
+    },
+    /// As many plugins as may be loaded are, or are before it.
+    Surplus {
+        /// How many may be.
+        limit: usize,
+        /// Its number among all: those that are loaded first, then by age.
+        rank: usize,
+    },
     /// It needs itself, by way of others.
     Cycle {
         /// Every plugin of the cycle, or of the cycles that hang together.
@@ -127,8 +141,10 @@ pub enum Reason {
         /// Whether no pod is left.
         done: bool,
     },
-    /// It is unloaded, as its spec wants.
+    /// It is unloaded, as its spec or its namespace wants.
     Disabled {
+        /// Who wants it.
+        by: Switch,
         /// Whether nothing of it is left.
         done: bool,
     },
@@ -144,6 +160,15 @@ pub enum Reason {
         /// Without regard to who needs it.
         forced: bool,
     },
+}
+
+/// Whose `enabled` is false.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// The plugin's own.
+    Plugin,
+    /// That of the PluginSystem.
+    System,
 }
 
 /// What is to happen to a plugin that goes down.
@@ -205,6 +230,10 @@ pub enum Cause {
     Invalid,
     /// Its configuration does not fit its schema.
     ConfigInvalid,
+    /// Its image is not allowed.
+    NotAllowed,
+    /// There are more plugins than may be loaded.
+    Surplus,
     /// Its pods do not come up.
     Failed(Failure),
     /// It is disabled.
@@ -307,6 +336,8 @@ impl fmt::Display for Cause {
             Self::Missing => f.write_str("there is no such plugin"),
             Self::Invalid => f.write_str("its spec is invalid"),
             Self::ConfigInvalid => f.write_str("its configuration does not fit its schema"),
+            Self::NotAllowed => f.write_str("its image is not allowed"),
+            Self::Surplus => f.write_str("more plugins than may be loaded are before it"),
             Self::Failed(failure) => write!(f, "it does not come up ({failure})"),
             Self::Disabled => f.write_str("it is disabled"),
             Self::Stopped => f.write_str("it is stopped"),
@@ -354,6 +385,15 @@ impl fmt::Display for Reason {
             Self::ConfigInvalid { violations } => {
                 write!(f, "the configuration does not fit its schema: {}", list_violations(violations))
             }
+            Self::NotAllowed { image, allowed } => write!(
+                f,
+                "image {image} is not allowed: spec.imagePrefixes of the PluginSystem has {}; use an image from there, or add a prefix of this one",
+                list(allowed)
+            ),
+            Self::Surplus { limit, rank } => write!(
+                f,
+                "is number {rank} of the plugins to be loaded, and spec.maxPlugins of the PluginSystem is {limit} (those that are loaded come first, then the oldest); delete or disable another, or raise it"
+            ),
             Self::Cycle { members, path, resolutions } => {
                 write!(f, "dependency cycle: {}", path.join(" -> "))?;
                 if members.len() + 1 > path.len() {
@@ -392,9 +432,13 @@ impl fmt::Display for Reason {
                 let why = if *suspended { "spec.suspend is true" } else { "spec.replicas is 0" };
                 write!(f, "{}, because {why}", if *done { "stopped" } else { "stops" })
             }
-            Self::Disabled { done } => {
+            Self::Disabled { by, done } => {
                 let what = if *done { "unloaded" } else { "is being unloaded" };
-                write!(f, "{what}, because spec.enabled is false")
+                let whose = match by {
+                    Switch::Plugin => "",
+                    Switch::System => " of the PluginSystem",
+                };
+                write!(f, "{what}, because spec.enabled{whose} is false")
             }
             Self::Needed { by, purpose } => {
                 write!(f, "is to be {purpose}; kept as long as it is needed by {}", list(by))

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{Duration, FileSystem, HealthCheck, Plugin, PluginSystemSpec, Protocol, Reload, Sandbox};
+use forward_crds::{
+    CPU, Duration, FileSystem, HealthCheck, MEMORY, Plugin, PluginSystemSpec, Protocol, Reload, Sandbox,
+    TIMEOUT,
+};
 use forward_proto::plugin::v1::probe;
 use k8s_openapi::{
     api::core::v1::{
@@ -39,10 +42,10 @@ impl Limits {
         let Sandbox { memory, cpu, filesystem, timeout } = plugin.spec.sandbox.clone().unwrap_or_default();
         let defaults = system.and_then(|system| system.sandbox.clone()).unwrap_or_default();
         Self {
-            memory: memory.or(defaults.memory).unwrap_or_else(|| Quantity("256Mi".to_owned())),
-            cpu: cpu.or(defaults.cpu).unwrap_or_else(|| Quantity("500m".to_owned())),
+            memory: memory.or(defaults.memory).unwrap_or_else(|| Quantity(MEMORY.to_owned())),
+            cpu: cpu.or(defaults.cpu).unwrap_or_else(|| Quantity(CPU.to_owned())),
             filesystem,
-            timeout: timeout.or(system.and_then(|system| system.timeout)).unwrap_or(Duration::from_secs(30)),
+            timeout: timeout.or(system.and_then(|system| system.timeout)).unwrap_or(TIMEOUT),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{PLUGIN_LABEL, Plugin, PodTemplate, Reload};
+use forward_crds::{PLUGIN_LABEL, Plugin, PodTemplate, RESTART, Reload};
+use forward_plan::restart;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
@@ -96,6 +97,7 @@ fn pod_metadata(plugin: &Plugin, overrides: &PodTemplate, config: &Config) -> Ob
         annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
     }
     annotations.insert(VERSION.to_owned(), plugin.spec.version.clone());
+    annotations.extend(restart(plugin).map(|value| (RESTART.to_owned(), value.to_owned())));
     ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
 

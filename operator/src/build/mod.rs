@@ -88,8 +88,10 @@ fn owner(plugin: &Plugin) -> Option<OwnerReference> {
 
 #[cfg(test)]
 mod tests {
-    use forward_crds::PluginSystemSpec;
+    use forward_crds::{PluginSystem, PluginSystemSpec};
+    use forward_plan::Settings;
     use serde::Deserialize;
+    use serde_json::json;
 
     use super::*;
     use crate::golden;
@@ -115,6 +117,49 @@ mod tests {
             };
             render(&build(&input).unwrap())
         });
+    }
+
+    /// What a PluginSystem can say that plugins are built from, and what it says to others.
+    fn systems() -> Vec<PluginSystem> {
+        let mut systems = Vec::new();
+        for timeout in [json!(null), json!("30s"), json!("1m")] {
+            for memory in [json!(null), json!("256Mi"), json!("64Mi")] {
+                for cpu in [json!(null), json!("500m"), json!("1")] {
+                    for rest in [json!({}), json!({"hosts": ["a.example"], "maxConcurrentRollouts": 2})] {
+                        let sandbox = json!({"memory": memory, "cpu": cpu});
+                        let mut spec = json!({"timeout": timeout, "sandbox": sandbox});
+                        spec.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+                        let system = json!({"metadata": {"name": "default"}, "spec": spec});
+                        systems.push(serde_json::from_value(system).unwrap());
+                    }
+                }
+            }
+        }
+        systems
+    }
+
+    #[test]
+    fn a_revision_changes_exactly_when_what_is_built_does() {
+        let sandboxes = [json!({}), json!({"timeout": "5s"}), json!({"memory": "1Gi", "cpu": "2"})];
+        for sandbox in sandboxes {
+            let plugin: Plugin = serde_json::from_value(json!({
+                "metadata": {"name": "cart", "generation": 1},
+                "spec": {"version": "1.0.0", "image": "cart", "sandbox": sandbox},
+            }))
+            .unwrap();
+            let built = |system: &PluginSystem| {
+                let (system, replicas) = (Some(&system.spec), 1);
+                build(&Input { plugin: &plugin, system, revision: "same", replicas }).unwrap()
+            };
+            let systems = systems();
+            let first = &systems[0];
+            for (a, b) in systems.iter().map(|other| (first, other)).chain(systems.iter().zip(&systems[1..]))
+            {
+                let revision = |system| forward_plan::revision(&plugin, &Settings::from(Some(system)));
+                let same = revision(a) == revision(b);
+                assert_eq!(same, built(a) == built(b), "{} and {}", revision(a), revision(b));
+            }
+        }
     }
 
     fn render(objects: &Objects) -> String {

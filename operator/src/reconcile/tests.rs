@@ -224,7 +224,7 @@ async fn settings_of_the_namespace_reach_the_pods() {
     let system = read(Object::System, system);
     let run = reconcile_with(vec![system, plugin(json!({}), json!({}))], NO_TROUBLE).await;
     let deployment = run.body(Method::PATCH, "deployments/hello");
-    assert_eq!(deployment["metadata"]["annotations"]["goforward.dev/revision"], "1-4");
+    assert_eq!(deployment["metadata"]["annotations"]["goforward.dev/revision"], "1-memory=40Mi");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["resources"]["limits"]["memory"], "40Mi");
 }

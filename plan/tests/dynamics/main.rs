@@ -4,5 +4,6 @@
 
 mod cost;
 mod properties;
+mod settings;
 mod simulator;
 mod sketch;

@@ -46,8 +46,8 @@ impl Cluster {
         match event {
             Event::Put(index, sketch) => self.put(index, &sketch),
             Event::Delete { plugin, force } => self.delete(&name(plugin), force),
-            Event::Limit(limit) => {
-                self.settings.max_concurrent_rollouts = limit.unsigned_abs() as usize;
+            Event::Settings(rules) => {
+                self.settings = rules.settings();
                 let touched = self.namespace.configure(self.settings.clone());
                 self.check_touched(&touched);
             }
@@ -96,7 +96,7 @@ impl Cluster {
 
     /// Do all that is planned, from one plan: what was decided at one moment must go together.
     pub fn act(&mut self) {
-        let before = self.climbing();
+        let (before, loaded_before) = (self.climbing(), self.loaded());
         let Plan { steps, decisions } = self.namespace.plan();
         let decisions: BTreeMap<_, _> = decisions.into_iter().collect();
         for step in steps {
@@ -105,6 +105,8 @@ impl Cluster {
         // Who was on the way when the limit was lowered stays.
         let (after, limit) = (self.climbing(), self.settings.max_concurrent_rollouts);
         assert!(after <= limit.max(before), "{after} climb at once, {limit} may");
+        let (loaded, limit) = (self.loaded(), self.settings.max_plugins.unwrap_or(usize::MAX));
+        assert!(loaded <= limit.max(loaded_before), "{loaded} are loaded, {limit} may");
     }
 
     /// Let the cluster go on until nothing moves.
@@ -259,12 +261,19 @@ impl Cluster {
         }
     }
 
+    /// How many plugins have something in the cluster.
+    fn loaded(&self) -> usize {
+        let is_loaded = |observed: &&Observed| observed.workload.is_some() || !observed.pods.is_empty();
+        self.observed.values().filter(is_loaded).count()
+    }
+
     /// How many plugins are on their way up.
     fn climbing(&self) -> usize {
         let climbs = |(name, plugin): &(&String, &Arc<Plugin>)| {
             let Some(observed) = self.observed.get(*name) else { return false };
             let Some(workload) = &observed.workload else { return false };
-            let is_wanted = !is_deleting(plugin) && plugin.spec.enabled && workload.replicas > 0;
+            let is_enabled = plugin.spec.enabled && self.settings.enabled;
+            let is_wanted = !is_deleting(plugin) && is_enabled && workload.replicas > 0;
             let is_broken = observed.pods.iter().any(|pod| pod.current && pod.problem.is_some());
             let is_applied = workload.revision == revision(plugin, &self.settings);
             is_wanted && is_applied && !workload.rolled_out && !is_broken

@@ -1,0 +1,60 @@
+//! What plugins are built with that their namespace says, and the word for what a plugin is built
+//! from. Owns the rule that this word changes when, and only when, what is built does: so an edit
+//! of a PluginSystem rolls those plugins that it changes, and nobody else.
+
+use std::fmt::Write;
+
+use forward_crds::{CPU, Duration, MEMORY, Plugin, RESTART, SandboxDefaults, TIMEOUT};
+
+use crate::model::Settings;
+
+/// `sandbox` of plugins that do not set it; absent where the namespace does not set it either, or
+/// sets what it would be anyway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    timeout: Option<Duration>,
+    memory: Option<String>,
+    cpu: Option<String>,
+}
+
+impl Inherited {
+    /// What a PluginSystem says.
+    pub fn new(timeout: Option<Duration>, sandbox: SandboxDefaults) -> Self {
+        let SandboxDefaults { memory, cpu } = sandbox;
+        Self {
+            timeout: timeout.filter(|timeout| *timeout != TIMEOUT),
+            memory: memory.map(|memory| memory.0).filter(|memory| memory != MEMORY),
+            cpu: cpu.map(|cpu| cpu.0).filter(|cpu| cpu != CPU),
+        }
+    }
+
+    /// That part of it which a plugin does not set itself, in a word; `0` where that is nothing.
+    fn used_by(&self, plugin: &Plugin) -> String {
+        let Self { timeout, memory, cpu } = self;
+        let own = plugin.spec.sandbox.clone().unwrap_or_default();
+        let timeout = timeout.filter(|_| own.timeout.is_none()).map(|timeout| timeout.to_string());
+        let memory = memory.clone().filter(|_| own.memory.is_none());
+        let cpu = cpu.clone().filter(|_| own.cpu.is_none());
+        let values = [("timeout", timeout), ("memory", memory), ("cpu", cpu)];
+        let used = values.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        let used: Vec<String> = used.collect();
+        if used.is_empty() { "0".to_owned() } else { used.join(",") }
+    }
+}
+
+/// What a plugin's Deployment is built from, in a word: the generation of its spec, what it uses of
+/// its namespace's settings, and the value by which it was last told to restart. For example `3-0`,
+/// or `3-timeout=1m,cpu=1-2026-11-24`.
+pub fn revision(plugin: &Plugin, settings: &Settings) -> String {
+    let generation = plugin.metadata.generation.unwrap_or(0);
+    let mut text = format!("{generation}-{}", settings.inherited.used_by(plugin));
+    if let Some(value) = restart(plugin) {
+        write!(text, "-{value}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// The value by which a plugin was last told to restart.
+pub fn restart(plugin: &Plugin) -> Option<&str> {
+    plugin.metadata.annotations.as_ref()?.get(RESTART).map(String::as_str)
+}
