@@ -17,6 +17,9 @@ use crate::{
     index::Live,
 };
 
+/// A run of this many seconds makes the kubelet begin anew with its pauses between restarts: the end
+/// of such a run is the first of its kind, whatever the container's count says.
+const LONG_RUN: i64 = 600;
 /// Reasons of the kubelet for an image that it could not get.
 const IMAGE_REASONS: [&str; 7] = [
     "ErrImagePull",
@@ -155,6 +158,7 @@ fn problem(pod: &Pod, container: Option<&ContainerStatus>) -> Option<Problem> {
 }
 
 fn exit(pod: &Pod, ended: &ContainerStateTerminated, restarts: i32) -> Problem {
+    let restarts = if ran_long(ended) { 0 } else { restarts };
     if ended.reason.as_deref() == Some("OOMKilled") {
         return Problem::OutOfMemory { limit: memory_limit(pod).unwrap_or_default(), restarts };
     }
@@ -164,6 +168,11 @@ fn exit(pod: &Pod, ended: &ContainerStateTerminated, restarts: i32) -> Problem {
     // The end of a log is many lines, of which the last says most.
     let message = if logged { message.lines().next_back().unwrap_or_default() } else { message };
     Problem::Exited { code: ended.exit_code, message: message.to_owned(), restarts }
+}
+
+fn ran_long(ended: &ContainerStateTerminated) -> bool {
+    let span = ended.started_at.as_ref().zip(ended.finished_at.as_ref());
+    span.is_some_and(|(started, finished)| started.0.duration_until(finished.0).as_secs() >= LONG_RUN)
 }
 
 fn spec(pod: &Pod) -> Option<&Container> {

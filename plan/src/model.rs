@@ -101,7 +101,7 @@ pub enum Problem {
         code: i32,
         /// Its termination message; empty where it left none.
         message: String,
-        /// How often it was started again.
+        /// How often it was started again; 0 where it had run for long.
         restarts: i32,
     },
     /// The kernel ended the process because it used more memory than it may.
