@@ -124,11 +124,11 @@ impl Namespace {
         }
         let changed = self.names.values().filter(|index| self.is_changed(**index, &before));
         let mut affected: BTreeSet<NodeIndex> = changed.copied().collect();
-        let told = self.places.set_limit(self.settings.max_plugins);
-        affected.extend(told.iter().filter_map(|name| self.names.get(name)));
-        for index in affected.clone() {
-            self.replace_claim(index, &mut affected);
+        self.places.set_limit(self.settings.max_plugins);
+        for index in &affected {
+            self.claim_place(*index);
         }
+        self.settle_places(&mut affected);
         if before.enabled != self.settings.enabled {
             for index in self.names.values().copied().collect::<Vec<_>>() {
                 let again = |facts: &Facts| (facts.plugin.clone(), facts.observed.clone());
@@ -226,7 +226,8 @@ impl Namespace {
         self.graph[index].facts = facts;
         let mut affected = self.link(index);
         affected.insert(index);
-        self.replace_claim(index, &mut affected);
+        self.claim_place(index);
+        self.settle_places(&mut affected);
         for (dependency, grip) in self.grips(index) {
             if grips.remove(&dependency).as_ref() != Some(&grip) {
                 grips.insert(dependency, grip);
@@ -243,11 +244,15 @@ impl Namespace {
         touched
     }
 
-    /// Enter what a plugin has to do with places now; `affected` gets those for whom that changes
-    /// something.
-    fn replace_claim(&mut self, index: NodeIndex, affected: &mut BTreeSet<NodeIndex>) {
+    /// Enter what a plugin has to do with places now.
+    fn claim_place(&mut self, index: NodeIndex) {
         let claim = self.facts(index).and_then(|facts| facts.place(&self.settings));
-        let told = self.places.set(&self.graph[index].name, claim);
+        self.places.set(&self.graph[index].name, claim);
+    }
+
+    /// `affected` gets those who stand otherwise with places than before.
+    fn settle_places(&mut self, affected: &mut BTreeSet<NodeIndex>) {
+        let told = self.places.settle();
         affected.extend(told.iter().filter_map(|name| self.names.get(name)));
     }
 

@@ -45,16 +45,15 @@ impl Places {
         self.surplus.get(name).copied()
     }
 
-    /// Change the limit. The answer is for whom that changes something.
-    pub fn set_limit(&mut self, limit: Option<usize>) -> BTreeSet<String> {
+    /// Change the limit. What follows from it is settled by [`Places::settle`].
+    pub fn set_limit(&mut self, limit: Option<usize>) {
         self.limit = limit;
-        self.settle()
     }
 
-    /// Change what a plugin has to do with places. The answer is for whom that changes something.
-    pub fn set(&mut self, name: &str, claim: Option<Claim>) -> BTreeSet<String> {
+    /// Change what a plugin has to do with places. What follows is settled by [`Places::settle`].
+    pub fn set(&mut self, name: &str, claim: Option<Claim>) {
         if self.claims.get(name).copied() == claim {
-            return BTreeSet::new();
+            return;
         }
         match self.claims.remove(name) {
             Some(Claim::Loaded) => self.loaded -= 1,
@@ -71,11 +70,11 @@ impl Places {
             None => {}
         }
         self.claims.extend(claim.map(|claim| (name.to_owned(), claim)));
-        self.settle()
     }
 
-    /// Number those for whom there is no place. Where there are places for all that costs nothing.
-    fn settle(&mut self) -> BTreeSet<String> {
+    /// Number those for whom there is no place. The answer is for whom that is something else than
+    /// before. Where there are places for all that costs nothing.
+    pub fn settle(&mut self) -> BTreeSet<String> {
         let mut surplus = BTreeMap::new();
         if let Some(limit) = self.limit.filter(|limit| self.loaded + self.wanted.len() > *limit) {
             let ranks = self.wanted.iter().zip(self.loaded + 1..);
@@ -108,12 +107,19 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    /// For whom it changes something that one plugin claims something else.
+    fn set(places: &mut Places, name: &str, claim: Option<Claim>) -> BTreeSet<String> {
+        places.set(name, claim);
+        places.settle()
+    }
+
     fn three() -> Places {
         let mut places = Places::default();
         places.set_limit(Some(1));
         places.set("young", wanted(3));
         places.set("old", wanted(1));
         places.set("middle", wanted(2));
+        places.settle();
         places
     }
 
@@ -122,8 +128,8 @@ mod tests {
         let mut places = three();
         assert_eq!(ranks(&places), [("middle", 2), ("young", 3)]);
         // That the first comes up changes nothing for the others.
-        assert_eq!(places.set("old", Some(Claim::Loaded)), names(&[]));
-        assert_eq!(places.set("old", None), names(&["middle", "young"]));
+        assert_eq!(set(&mut places, "old", Some(Claim::Loaded)), names(&[]));
+        assert_eq!(set(&mut places, "old", None), names(&["middle", "young"]));
         assert_eq!(ranks(&places), [("young", 2)]);
     }
 
@@ -133,11 +139,13 @@ mod tests {
         places.set_limit(None);
         places.set("young", Some(Claim::Loaded));
         places.set("middle", Some(Claim::Loaded));
-        assert_eq!(places.set_limit(Some(1)), names(&["old"]), "it is one too many, and none of those");
+        places.settle();
+        places.set_limit(Some(1));
+        assert_eq!(places.settle(), names(&["old"]), "it is one too many, and none of those");
         assert_eq!(ranks(&places), [("old", 3)]);
-        assert_eq!(places.set("young", None), names(&["old"]));
+        assert_eq!(set(&mut places, "young", None), names(&["old"]));
         assert_eq!(ranks(&places), [("old", 2)], "two were loaded where one may be");
-        assert_eq!(places.set("middle", None), names(&["old"]));
+        assert_eq!(set(&mut places, "middle", None), names(&["old"]));
         assert!(ranks(&places).is_empty());
     }
 
@@ -148,6 +156,7 @@ mod tests {
         for name in ["b", "c", "a"] {
             places.set(name, wanted(1));
         }
+        places.settle();
         assert_eq!(ranks(&places), [("b", 2), ("c", 3)]);
     }
 }
