@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Plugin;
+use crate::{Plugin, Reload};
 
 /// What is observed of a plugin.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -71,6 +71,14 @@ impl Plugin {
     /// `spec.priority`, unless it is overridden.
     pub fn priority(&self) -> i32 {
         self.overridden("priority").unwrap_or(self.spec.priority)
+    }
+
+    /// `spec.reload`, unless it is overridden.
+    pub fn reload(&self) -> Reload {
+        match self.overridden::<String>("reload").as_deref() {
+            Some("Rolling") => Reload::Rolling,
+            _ => self.spec.reload,
+        }
     }
 
     /// The value that a field has by what the status says.
@@ -139,7 +147,7 @@ pub struct ReloadStatus {
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OverrideStatus {
-    /// The field below `spec`: enabled, priority or `config.<key>`.
+    /// The field below `spec`: enabled, priority, reload or `config.<key>`.
     pub field: String,
     /// The variable that the value comes from.
     pub variable: String,

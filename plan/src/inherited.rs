@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use forward_crds::{CPU, Duration, MEMORY, Plugin, RESTART, SandboxDefaults, TIMEOUT};
 
-use crate::model::Settings;
+use crate::{model::Settings, overrides::OVERRIDDEN};
 
 /// `sandbox` of plugins that do not set it; absent where the namespace does not set it either, or
 /// sets what it would be anyway.
@@ -43,15 +43,20 @@ impl Inherited {
 }
 
 /// What a plugin's Deployment is built from, in a word: the generation of its spec, what it uses of
-/// its namespace's settings, and the value by which it was last told to restart. For example `3-0`,
-/// or `3-timeout=1m,cpu=1-2026-11-24`.
+/// its namespace's settings, the digest of a configuration that is overridden, and the value by which
+/// it was last told to restart. For example `3-0`, or `3-timeout=1m,cpu=1-2026-11-24`.
 pub fn revision(plugin: &Plugin, settings: &Settings) -> String {
     let generation = plugin.metadata.generation.unwrap_or(0);
     let mut text = format!("{generation}-{}", settings.inherited.used_by(plugin));
-    if let Some(value) = restart(plugin) {
+    for value in [overridden(plugin), restart(plugin)].into_iter().flatten() {
         write!(text, "-{value}").expect("writing to a string cannot fail");
     }
     text
+}
+
+/// The digest of a plugin's configuration, where overrides are part of it.
+fn overridden(plugin: &Plugin) -> Option<&str> {
+    plugin.metadata.annotations.as_ref()?.get(OVERRIDDEN).map(String::as_str)
 }
 
 /// The value by which a plugin was last told to restart.

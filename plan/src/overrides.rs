@@ -2,7 +2,7 @@
 //! which field of which plugin, and what a plugin is with them. Owns the reading of names and
 //! values; refuses to know where the variables come from.
 //!
-//! `GOFORWARD_PLUGINS_ENABLED` concerns every plugin, `GOFORWARD_PLUGINS_<NAME>_ENABLED`,
+//! `GOFORWARD_PLUGINS_ENABLED` and `…_AUTO_RELOAD` concern every plugin, `GOFORWARD_PLUGINS_<NAME>_ENABLED`,
 //! `…_PRIORITY` and `…_CONFIG_<KEY>` one: in `<NAME>` the plugin's letters are capitals and `-` is
 //! `_`, so that no two plugins have the same. A variable can still be read in two ways, since
 //! `A_CONFIG_B_ENABLED` is a key of plugin `a` and a field of plugin `a-config-b`. Where a namespace
@@ -13,19 +13,25 @@ use std::{
     fmt,
 };
 
-use forward_crds::{OverrideStatus, Plugin};
+use forward_crds::{OverrideStatus, Plugin, PluginSpec, Reload};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// What all variables start with.
 pub const PREFIX: &str = "GOFORWARD_PLUGINS_";
+/// Annotation on an effective plugin, which no API server sees, with the digest of what is overridden
+/// of that which its objects are built from: they change with the variables, its generation does not.
+pub const OVERRIDDEN: &str = "goforward.dev/overridden";
 /// The lowest and the highest priority that a manifest may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000_000..=1_000_000;
 
 /// All overrides, by the plugins that they may mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Of every plugin: the variable's value, where it is set.
+    /// Of every plugin: whether it may be loaded.
     enabled: Option<bool>,
+    /// Of every plugin: whether it may take a configuration while it runs.
+    auto_reload: Option<bool>,
     /// In the order of the variables.
     by_plugin: BTreeMap<String, Vec<Override>>,
 }
@@ -53,12 +59,12 @@ enum Field {
 pub enum OverrideError {
     /// No field is meant.
     #[error(
-        "\"{0}\" overrides nothing: what can be overridden is {PREFIX}ENABLED and, for one plugin, {PREFIX}<NAME>_ENABLED, {PREFIX}<NAME>_PRIORITY and {PREFIX}<NAME>_CONFIG_<KEY>"
+        "\"{0}\" overrides nothing: what can be overridden is {PREFIX}ENABLED, {PREFIX}AUTO_RELOAD and, for one plugin, {PREFIX}<NAME>_ENABLED, {PREFIX}<NAME>_PRIORITY and {PREFIX}<NAME>_CONFIG_<KEY>"
     )]
     Unknown(String),
-    /// The variable for every plugin is neither true nor false.
-    #[error("{PREFIX}ENABLED is \"{0}\"; it must be true or false")]
-    Enabled(String),
+    /// A variable for every plugin is neither true nor false.
+    #[error("{0} is \"{1}\"; it must be true or false")]
+    NoBoolean(String, String),
 }
 
 /// A plugin as it is with the overrides.
@@ -81,10 +87,15 @@ impl Overrides {
         let (mut overrides, mut errors) = (Self::default(), Vec::new());
         for (variable, text) in variables {
             let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
-            if rest == "ENABLED" {
-                match boolean(&text) {
-                    Some(enabled) => overrides.enabled = Some(enabled),
-                    None => errors.push(OverrideError::Enabled(text)),
+            let of_all = match rest {
+                "ENABLED" => Some(&mut overrides.enabled),
+                "AUTO_RELOAD" => Some(&mut overrides.auto_reload),
+                _ => None,
+            };
+            if let Some(field) = of_all {
+                *field = boolean(&text);
+                if field.is_none() {
+                    errors.push(OverrideError::NoBoolean(variable, text));
                 }
                 continue;
             }
@@ -112,7 +123,7 @@ impl Overrides {
     /// has a plugin of a name.
     pub fn effective(&self, plugin: &Plugin, exists: impl Fn(&str) -> bool) -> Option<Effective> {
         let own = self.by_plugin.get(plugin.metadata.name.as_deref().unwrap_or_default());
-        if self.enabled.is_none() && own.is_none() {
+        if self.enabled.is_none() && self.auto_reload.is_none() && own.is_none() {
             return None;
         }
         let mut effective = Effective { plugin: plugin.clone(), origins: Vec::new() };
@@ -129,16 +140,44 @@ impl Overrides {
         // What concerns all is above what concerns one: it is there to stop everything.
         if self.enabled == Some(false) {
             effective.plugin.spec.enabled = false;
-            effective.origins.retain(|origin| origin.field != "enabled");
-            effective.origins.push(OverrideStatus {
-                field: "enabled".to_owned(),
-                variable: format!("{PREFIX}ENABLED"),
-                value: Some("false".to_owned()),
-                message: None,
-            });
+            effective.note("enabled", "ENABLED", "false");
+        }
+        if self.auto_reload == Some(false) && plugin.spec.reload != Reload::Rolling {
+            effective.plugin.spec.reload = Reload::Rolling;
+            effective.note("reload", "AUTO_RELOAD", "Rolling");
         }
         effective.origins.sort_by(|a, b| a.field.cmp(&b.field));
+        effective.sign(&plugin.spec);
         Some(effective)
+    }
+}
+
+impl Effective {
+    /// Note a variable for all plugins in place of others of the field.
+    fn note(&mut self, field: &str, variable: &str, value: &str) {
+        self.origins.retain(|origin| origin.field != field);
+        self.origins.push(OverrideStatus {
+            field: field.to_owned(),
+            variable: format!("{PREFIX}{variable}"),
+            value: Some(value.to_owned()),
+            message: None,
+        });
+    }
+
+    /// Note the digest of what is built from where that is not what the manifest says.
+    fn sign(&mut self, manifest: &PluginSpec) {
+        let Plugin { metadata, spec, .. } = &mut self.plugin;
+        let annotations = metadata.annotations.get_or_insert_default();
+        if spec.config == manifest.config && spec.reload == manifest.reload {
+            annotations.remove(OVERRIDDEN);
+        } else {
+            let config = Value::Object(spec.config.clone().unwrap_or_default());
+            let digest = Sha256::digest(format!("{:?} {config}", spec.reload).as_bytes());
+            annotations.insert(
+                OVERRIDDEN.to_owned(),
+                digest[..5].iter().map(|byte| format!("{byte:02x}")).collect(),
+            );
+        }
     }
 }
 
@@ -327,7 +366,7 @@ mod tests {
             config.clone(),
             &[],
         );
-        assert_eq!(overridden, plugin("pay-pal", config));
+        assert_eq!(overridden.spec, plugin("pay-pal", config).spec);
         assert_eq!(
             origins,
             "config.features < PAY_PAL_CONFIG_FEATURES: its value must be a JSON object, as the value in the manifest is\n\
@@ -368,6 +407,32 @@ mod tests {
     }
 
     #[test]
+    fn no_plugin_is_reloaded_where_none_may_be() {
+        let mut manifest = plugin("a", json!({}));
+        let of_all = |value: &str| read(&[("AUTO_RELOAD", value)]);
+        assert_eq!(of_all("false").effective(&manifest, |_| false).unwrap().origins, []);
+        manifest.spec.reload = Reload::InPlace;
+        let effective = of_all("false").effective(&manifest, |_| false).unwrap();
+        assert_eq!(effective.plugin.spec.reload, Reload::Rolling);
+        assert_eq!(effective.origins[0].value.as_deref(), Some("Rolling"));
+        let allowed = of_all("true").effective(&manifest, |_| false).unwrap();
+        assert_eq!(allowed.plugin.spec.reload, Reload::InPlace);
+    }
+
+    #[test]
+    fn another_value_of_a_variable_is_another_revision() {
+        let revision = |variables: &[(&str, &str)]| {
+            let (plugin, _) = effective(variables, json!({"key": "x"}), &[]);
+            crate::revision(&plugin, &crate::Settings::default())
+        };
+        let plain = revision(&[("PAY_PAL_PRIORITY", "1")]);
+        assert_eq!(plain, "0-0", "nothing is built of a priority");
+        assert_eq!(revision(&[("PAY_PAL_CONFIG_KEY", "x")]), plain, "it says what the manifest says");
+        let (one, two) = (revision(&[("PAY_PAL_CONFIG_KEY", "1")]), revision(&[("PAY_PAL_CONFIG_KEY", "2")]));
+        assert!(one != plain && two != plain && one != two, "{plain}, {one}, {two}");
+    }
+
+    #[test]
     fn variables_that_override_nothing_are_told() {
         let names = ["DIRECTORY", "PAY_PAL_CONFIG_", "_ENABLED", "pay_ENABLED", "1A_ENABLED", "A__PRIORITY"];
         for name in names {
@@ -375,7 +440,8 @@ mod tests {
             let (overrides, errors) = Overrides::read([(variable.clone(), "1".to_owned())]);
             assert_eq!((overrides, errors), (Overrides::default(), vec![OverrideError::Unknown(variable)]));
         }
-        let (_, errors) = Overrides::read([(format!("{PREFIX}ENABLED"), "on".to_owned())]);
-        assert_eq!(errors, [OverrideError::Enabled("on".to_owned())]);
+        let variable = format!("{PREFIX}ENABLED");
+        let (_, errors) = Overrides::read([(variable.clone(), "on".to_owned())]);
+        assert_eq!(errors, [OverrideError::NoBoolean(variable, "on".to_owned())]);
     }
 }

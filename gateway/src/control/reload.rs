@@ -16,7 +16,7 @@ pub fn is_reloading(plugin: &Plugin) -> bool {
 /// One that a pod has refused is told at once; that all pods have taken it, when all say so. Until
 /// then `before` holds.
 pub fn decide(facts: &Facts<'_>, before: Option<ReloadStatus>) -> Option<ReloadStatus> {
-    if facts.plugin.spec.reload != Reload::InPlace {
+    if facts.plugin.reload() != Reload::InPlace {
         return None;
     }
     let said =
