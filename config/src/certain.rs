@@ -86,7 +86,6 @@ impl Certainty<'_> {
             let below = here.get(keyword);
             let steps_in = match keyword {
                 "then" | "else" if here.get("if").is_some_and(|test| looks_at(test, &within)) => return true,
-                "unevaluatedProperties" | "unevaluatedItems" if !within.is_empty() => return true,
                 "$ref" => {
                     schema = referred(self.root, here);
                     continue;

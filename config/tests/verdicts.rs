@@ -110,6 +110,7 @@ fn what_hangs_on_a_secret_is_not_judged_without_it() {
         (json!({"properties": {"a": {"not": {"const": "x"}}}}), false),
         (json!({"properties": {"a": false}}), true),
         (json!({"const": {"a": "x"}}), false),
+        (json!({"enum": [{"a": "x"}]}), false),
         (json!({"maxProperties": 0}), true),
         (json!({"not": {"properties": {"a": {"type": "string"}}}}), false),
         (json!({"anyOf": [{"properties": {"a": {"const": "x"}}}, {"required": ["b"]}]}), false),
@@ -130,6 +131,16 @@ fn what_hangs_on_a_secret_is_not_judged_without_it() {
         let found = check_unread(&schema, &json!({}), &secret);
         assert_eq!(!found.is_empty(), certain, "{schema}: {found:?}");
     }
+}
+
+#[test]
+fn what_is_left_over_only_because_of_a_secret_is_not_judged_without_it() {
+    let knows_b = json!({"properties": {"a": {"const": "x"}, "b": {}}});
+    let schema = json!({"anyOf": [knows_b, {}], "unevaluatedProperties": {"type": "string"}});
+    assert_eq!(check_unread(&schema, &json!({"b": 1}), &["/a"]), [""; 0]);
+    assert_eq!(check(&schema, &json!({"a": "x", "b": 1}), &["/a"]), [""; 0]);
+    let found = check(&schema, &json!({"a": "y", "b": 1}), &["/a"]);
+    assert_eq!(found, ["/b: is not a property of the schema, found 1"]);
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub use plugin::{
     Protocol, Reload, Route, Sandbox,
 };
 pub use status::{
-    DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus, ReloadStatus,
-    RouteSource, RouteStatus,
+    AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
+    ReloadStatus, RouteSource, RouteStatus,
 };
 pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
 

@@ -1,6 +1,6 @@
-//! What is observed of a plugin. The operator writes everything but `routes`, `health`, `reload` and
-//! the conditions `Registered` and `Healthy`, which the gateway writes: each by server-side
-//! apply under a field manager of its own.
+//! What is observed of a plugin. The operator writes everything but `routes`, `health`, `reload`,
+//! `configSchema` and the conditions `Registered` and `Healthy`, which the gateway writes: each by
+//! server-side apply under a field manager of its own.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -54,6 +54,10 @@ pub struct PluginStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["variable".into(), "field".into()]))]
     pub overrides: Vec<OverrideStatus>,
+    /// The schema for the configuration that the plugin announced. Where the spec has none of its
+    /// own, and still names the image that announced it, configurations are judged by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<AnnouncedSchema>,
     /// Ready is the summary; Reconciling and Stalled follow kstatus. The operator writes
     /// Accepted, ConfigValid (where there is a schema), DependenciesReady, Available, Ready,
     /// Reconciling and Stalled; the gateway writes Registered and Healthy.
@@ -186,6 +190,17 @@ pub enum RouteSource {
     Manifest,
     /// The plugin itself, through Describe.
     Plugin,
+}
+
+/// A schema that a plugin announced, through Describe.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AnnouncedSchema {
+    /// The image that announced it.
+    pub image: String,
+    /// The schema, as JSON, as it was announced: what the API server would do to it as an object,
+    /// to nulls and numbers, would make it differ from that.
+    pub schema: String,
 }
 
 /// How a plugin fares, as it says itself.

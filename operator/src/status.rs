@@ -44,6 +44,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
         routes: Vec::new(),
         health: None,
         reload: None,
+        config_schema: None,
     }
 }
 
@@ -93,6 +94,7 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     seen.routes.clear();
     seen.health = None;
     seen.reload = None;
+    seen.config_schema = None;
     let is_own =
         |type_: &str| desired.conditions.iter().any(|own| own.type_ == type_) || type_ == CONFIG_VALID;
     seen.conditions.retain(|condition| is_own(&condition.type_));
@@ -176,6 +178,7 @@ mod tests {
         seen.health =
             serde_json::from_value(json!({"status": "Healthy", "timestamp": "2026-01-01T00:00:00Z"}))
                 .unwrap();
+        seen.config_schema = serde_json::from_value(json!({"image": "a", "schema": "{}"})).unwrap();
         assert!(is_current(&desired, &seen));
         seen.conditions[1].message = "another".to_owned();
         assert!(!is_current(&desired, &seen));

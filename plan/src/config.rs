@@ -1,9 +1,13 @@
 //! What is to be thought of a plugin's configuration. Owns which schema it is judged by; what a
 //! schema says is `forward-config`'s.
 
-use forward_config::{Pointer, Schema, Violation, fill_defaults};
-use forward_crds::{Plugin, PluginSpec};
+use forward_config::{Pointer, Schema, SchemaError, Violation, fill_defaults};
+use forward_crds::{AnnouncedSchema, Plugin, PluginSpec};
 use serde_json::{Map, Value};
+
+/// The longest schema that a plugin may announce, in bytes: it stands in the plugin's status, which
+/// everybody who watches plugins gets.
+const LONGEST: usize = 64 * 1024;
 
 /// What is to be thought of a plugin's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,13 +25,19 @@ pub enum ConfigVerdict {
 impl ConfigVerdict {
     /// The verdict on a plugin.
     pub(crate) fn of(plugin: &Plugin) -> Self {
-        let PluginSpec { config_from, config_schema, .. } = &plugin.spec;
-        let Some(document) = config_schema else { return Self::Unjudged };
-        let schema = match Schema::compile(&Value::Object(document.clone())) {
-            Ok(schema) => schema,
-            Err(error) => return Self::Broken(format!("spec.configSchema is no schema: {error}")),
+        let schema = match (&plugin.spec.config_schema, announced(plugin)) {
+            (Some(document), _) => match Schema::compile(&Value::Object(document.clone())) {
+                Ok(schema) => schema,
+                Err(error) => return Self::Broken(format!("spec.configSchema is no schema: {error}")),
+            },
+            // One that is none is not the manifest's fault; the gateway writes none, and says so.
+            (None, Some(announced)) => match read_announced(&announced.schema) {
+                Ok(schema) => schema,
+                Err(_) => return Self::Unjudged,
+            },
+            (None, None) => return Self::Unjudged,
         };
-        let pointers = config_from.iter().map(|source| Pointer::try_from(source.path.clone()));
+        let pointers = plugin.spec.config_from.iter().map(|source| Pointer::try_from(source.path.clone()));
         let secrets: Vec<Pointer> = match pointers.collect() {
             Ok(secrets) => secrets,
             Err(error) => return Self::Broken(format!("a path of spec.configFrom is {error}")),
@@ -40,9 +50,42 @@ impl ConfigVerdict {
 
     /// Whether two plugins get the same verdict because there is the same to judge.
     pub(crate) fn is_same_for(a: &Plugin, b: &Plugin) -> bool {
+        let same_announced = announced(a) == announced(b);
         let (a, b) = (&a.spec, &b.spec);
-        a.config_schema == b.config_schema && a.config == b.config && a.config_from == b.config_from
+        same_announced
+            && a.config_schema == b.config_schema
+            && a.config == b.config
+            && a.config_from == b.config_from
     }
+}
+
+/// The schema that the plugin's image announced; none of another image's.
+fn announced(plugin: &Plugin) -> Option<&AnnouncedSchema> {
+    let announced = plugin.status.as_ref()?.config_schema.as_ref()?;
+    (announced.image == plugin.spec.image).then_some(announced)
+}
+
+/// Why a plugin's announced schema is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnouncedSchemaError {
+    /// It is longer than what a status should hold.
+    #[error("it has {0} bytes, and {LONGEST} is the most")]
+    TooLong(usize),
+    /// It is not JSON.
+    #[error("it is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    /// It is no schema.
+    #[error(transparent)]
+    NoSchema(#[from] SchemaError),
+}
+
+/// The schema that a plugin announces.
+pub fn read_announced(text: &str) -> Result<Schema, AnnouncedSchemaError> {
+    if text.len() > LONGEST {
+        return Err(AnnouncedSchemaError::TooLong(text.len()));
+    }
+    let document: Value = serde_json::from_str(text).map_err(AnnouncedSchemaError::NotJson)?;
+    Ok(Schema::compile(&document)?)
 }
 
 /// The configuration of a spec as the plugin gets it: with the defaults of the schema, without the
@@ -94,6 +137,33 @@ mod tests {
         ] {
             assert_eq!(*read(spec, Some(&first)).config, ConfigVerdict::Fits);
         }
+    }
+
+    #[test]
+    fn goes_by_the_schema_that_the_same_image_announced() {
+        let with = |image: &str, spec: Value| {
+            let mut plugin = Plugin::clone(&plugin(spec));
+            let schema = r#"{"required": ["a"]}"#.to_owned();
+            let status = plugin.status.get_or_insert_default();
+            status.config_schema = Some(AnnouncedSchema { image: image.to_owned(), schema });
+            Arc::new(plugin)
+        };
+        assert!(matches!(ConfigVerdict::of(&with("a", json!({}))), ConfigVerdict::Violates(_)));
+        assert_eq!(ConfigVerdict::of(&with("b", json!({}))), ConfigVerdict::Unjudged);
+        assert_eq!(ConfigVerdict::of(&with("a", json!({"configSchema": {}}))), ConfigVerdict::Fits);
+        let before = Facts::read(plugin(json!({})), Observed::default(), &Settings::default(), None);
+        let after =
+            Facts::read(with("a", json!({})), Observed::default(), &Settings::default(), Some(&before));
+        assert!(after.violations().is_some() && after.differs_from(&before));
+    }
+
+    #[test]
+    fn announced_schemas_are_refused_in_words() {
+        let refused = |text: &str| read_announced(text).map(drop).map_err(|error| error.to_string());
+        assert_eq!(refused("{}"), Ok(()));
+        assert_eq!(refused(&" ".repeat(65_537)), Err("it has 65537 bytes, and 65536 is the most".to_owned()));
+        assert_eq!(refused("{"), Err("it is not JSON".to_owned()));
+        assert_eq!(refused("1"), Err("the schema: a schema is an object, found 1".to_owned()));
     }
 
     #[test]

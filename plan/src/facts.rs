@@ -111,7 +111,9 @@ impl Facts {
     /// Whether a decision could differ from that for `other`.
     pub fn differs_from(&self, other: &Self) -> bool {
         let (a, b) = (&self.plugin, &other.plugin);
-        let conditions = |plugin: &Plugin| plugin.status.as_ref().map(|status| status.conditions.clone());
+        let told = |plugin: &Plugin| {
+            plugin.status.as_ref().map(|status| (status.conditions.clone(), status.config_schema.clone()))
+        };
         a.metadata.generation != b.metadata.generation
             || a.metadata.uid != b.metadata.uid
             || a.metadata.creation_timestamp != b.metadata.creation_timestamp
@@ -120,7 +122,7 @@ impl Facts {
             || restart(a) != restart(b)
             || self.observed != other.observed
             || a.spec != b.spec
-            || conditions(a) != conditions(b)
+            || told(a) != told(b)
             || reload(a) != reload(b)
     }
 

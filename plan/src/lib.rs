@@ -28,7 +28,7 @@ pub mod routes;
 mod slots;
 
 pub use conditions::ConditionReason;
-pub use config::{ConfigVerdict, effective_config};
+pub use config::{AnnouncedSchemaError, ConfigVerdict, effective_config, read_announced};
 pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use inherited::{Inherited, restart, revision};

@@ -68,3 +68,25 @@ async fn a_configuration_that_does_not_fit_is_held_and_the_old_serves() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_configuration_is_judged_by_the_schema_that_the_image_announced() {
+    run("a_configuration_is_judged_by_the_announced_schema", async |ns| {
+        ns.apply(&plugin("announcing")).await?;
+        let announced = |plugin: &Plugin| {
+            let schema = plugin.status.as_ref().and_then(|status| status.config_schema.as_ref());
+            schema
+                .is_some_and(|schema| schema.image == plugin.spec.image && schema.schema.contains("exitCode"))
+        };
+        let known = |plugin: &Plugin| started(plugin) && announced(plugin);
+        ns.await_plugin("announcing", "to announce its schema", seconds(60), known).await?;
+        ns.apply(&plugin("announcing").config("exitCode", 256)).await?;
+        let held = has_reason("Ready", "ConfigInvalid");
+        let held = ns.await_plugin("announcing", "to be held", seconds(30), held).await?;
+        let verdict = condition(&held, "ConfigValid").context("a verdict")?;
+        ensure!(verdict.message == "/exitCode: must be at most 255, found 256", "{verdict:?}");
+        ensure!(in_state(PluginState::Started)(&held), "{:?}", held.status);
+        Ok(())
+    })
+    .await;
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forward_sdk::schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::money::Currency;
@@ -10,17 +11,20 @@ const SANDBOX_KEY: &str = "sk_test_";
 const PRODUCTION_KEY: &str = "sk_live_";
 
 /// What the manifest says. It is not shown, as half of it is secret.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(crate = "forward_sdk::schemars")]
 pub struct Config {
     /// The key to the processor.
     api_key: String,
     environment: Environment,
     /// The only currency that payments are taken in.
     #[serde(default = "Currency::usd")]
+    #[schemars(with = "String", pattern("^[A-Z]{3}$"), extend("default" = "USD"))]
     currency: Currency,
     /// The largest payment, in the currency's minor unit.
     #[serde(default = "max_amount")]
+    #[schemars(range(min = 1))]
     max_amount: i64,
     #[serde(default = "enable_refunds")]
     enable_refunds: bool,
@@ -28,14 +32,16 @@ pub struct Config {
     webhook_secret: String,
     /// How far the time in a signature may be from ours.
     #[serde(default = "webhook_tolerance", deserialize_with = "forward_sdk::duration::deserialize")]
+    #[schemars(with = "String", extend("default" = "5m"))]
     webhook_tolerance: Duration,
     /// The URL of the PostgreSQL database.
     database_url: String,
 }
 
 /// Where the money is: nowhere, or with Stripe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(crate = "forward_sdk::schemars")]
 pub enum Environment {
     Sandbox,
     Production,
@@ -140,6 +146,16 @@ mod tests {
         });
         config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         serde_json::from_value::<Config>(config).unwrap().resolve()
+    }
+
+    #[test]
+    fn its_schema_says_what_the_type_does() {
+        let schema = forward_sdk::schema_of::<Config>();
+        assert_eq!(schema["required"], json!(["api_key", "environment", "webhook_secret", "database_url"]));
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(schema["properties"]["max_amount"]["minimum"], 1);
+        let defaults = |field: &str| schema["properties"][field]["default"].clone();
+        assert_eq!([defaults("currency"), defaults("webhook_tolerance")], [json!("USD"), json!("5m")]);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use forward_sdk::{Context, Error, Health, Plugin, Routes};
+use forward_sdk::{Context, Error, Health, Plugin, Routes, schema_of};
+use serde_json::Value;
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 use crate::{
@@ -31,6 +32,10 @@ pub struct PaymentProcessor {
 
 impl Plugin for PaymentProcessor {
     type Config = Config;
+
+    fn config_schema() -> Option<Value> {
+        Some(schema_of::<Config>())
+    }
 
     async fn initialize(config: Config, context: &Context) -> Result<Self, Error> {
         let settings = config.resolve()?;

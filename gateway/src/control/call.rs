@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use forward_crds::Route;
-use forward_plan::routes::{MAX_ANNOUNCED, Method, Pattern, is_host};
+use forward_plan::{
+    read_announced,
+    routes::{MAX_ANNOUNCED, Method, Pattern, is_host},
+};
 use forward_proto::plugin::v1::{
     DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, health_response::Status,
     plugin_client::PluginClient,
@@ -29,11 +32,13 @@ pub struct Callee {
 }
 
 /// What a plugin says it is.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     pub name: String,
     pub version: String,
     pub routes: Vec<Route>,
+    /// The schema of its configuration, as JSON, or why it is not used.
+    pub config_schema: Result<Option<String>, String>,
 }
 
 /// What a plugin says about its health.
@@ -110,7 +115,7 @@ async fn bounded<T>(
 }
 
 fn description(answer: DescribeResponse) -> Result<Description, String> {
-    let DescribeResponse { name, version, description: _, routes } = answer;
+    let DescribeResponse { name, version, description: _, routes, config_schema } = answer;
     if routes.len() > MAX_ANNOUNCED {
         return Err(format!("it announces {} routes, and {MAX_ANNOUNCED} is the most", routes.len()));
     }
@@ -126,7 +131,18 @@ fn description(answer: DescribeResponse) -> Result<Description, String> {
         Ok(Route { host: route.host, method: route.method, path: route.path })
     });
     let routes = routes.collect::<Result<_, String>>()?;
-    Ok(Description { name: text(&name), version: text(&version), routes })
+    let config_schema = schema(config_schema);
+    Ok(Description { name: text(&name), version: text(&version), routes, config_schema })
+}
+
+fn schema(announced: String) -> Result<Option<String>, String> {
+    if announced.is_empty() {
+        return Ok(None);
+    }
+    match read_announced(&announced) {
+        Ok(_) => Ok(Some(announced)),
+        Err(error) => Err(text(&error.to_string())),
+    }
 }
 
 fn said(answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
@@ -175,6 +191,21 @@ mod tests {
         assert!(describe(vec![route("GET", "A", "/x")]).unwrap_err().contains("host \"A\""));
         let many = (0..257).map(|n| route("GET", "", &format!("/{n}"))).collect();
         assert!(describe(many).unwrap_err().contains("257 routes"));
+    }
+
+    #[test]
+    fn takes_a_schema_or_says_why_not() {
+        let announce = |text: &str| {
+            let answer = DescribeResponse { config_schema: text.to_owned(), ..DescribeResponse::default() };
+            description(answer).unwrap().config_schema
+        };
+        assert_eq!(announce(""), Ok(None));
+        assert_eq!(announce(r#"{"type": "object"}"#), Ok(Some(r#"{"type": "object"}"#.to_owned())));
+        assert_eq!(announce("{"), Err("it is not JSON".to_owned()));
+        assert_eq!(
+            announce(&" ".repeat(70_000)),
+            Err("it has 70000 bytes, and 65536 is the most".to_owned())
+        );
     }
 
     #[test]

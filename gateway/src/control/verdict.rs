@@ -5,7 +5,9 @@ use std::{
     mem,
 };
 
-use forward_crds::{Health, HealthStatus, Plugin, PluginStatus, Protocol, ReloadStatus, Route, RouteStatus};
+use forward_crds::{
+    AnnouncedSchema, Health, HealthStatus, Plugin, PluginStatus, Protocol, ReloadStatus, Route, RouteStatus,
+};
 use forward_plan::ConditionReason;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -33,6 +35,7 @@ pub struct Registration {
     pub routes: Vec<RouteStatus>,
     pub health: Option<Health>,
     pub reload: Option<ReloadStatus>,
+    pub config_schema: Option<AnnouncedSchema>,
     pub conditions: Vec<Condition>,
 }
 
@@ -68,6 +71,8 @@ enum Offered {
     },
     Agreed {
         routes: Vec<Route>,
+        /// The schema of the configuration, as JSON.
+        schema: Option<String>,
         remark: Option<String>,
     },
 }
@@ -78,8 +83,8 @@ impl Registration {
         let mut status = plugin.status.clone().unwrap_or_default();
         let mut conditions = mem::take(&mut status.conditions);
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
-        let PluginStatus { routes, health, reload, .. } = status;
-        let mut registration = Self { routes, health, reload, conditions };
+        let PluginStatus { routes, health, reload, config_schema, .. } = status;
+        let mut registration = Self { routes, health, reload, config_schema, conditions };
         registration.sort();
         registration
     }
@@ -142,6 +147,7 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
         // The last that was good.
         Offered::Nobody | Offered::Pending | Offered::Failed { .. } => judge(&announced(facts.plugin)),
     };
+    let config_schema = config_schema(facts.plugin, &offered).unwrap_or_else(|| before.config_schema.clone());
     let (health, healthy) = health(facts, before.health.as_ref());
     let generation = facts.plugin.metadata.generation;
     let new = |type_: &str, (status, reason, message): Verdict| Condition {
@@ -161,9 +167,21 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
     let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
     let reload = reload::decide(facts, before.reload);
     let conditions = registered.into_iter().chain(healthy).collect();
-    let mut registration = Registration { routes, health, reload, conditions };
+    let mut registration = Registration { routes, health, reload, config_schema, conditions };
     registration.sort();
     registration
+}
+
+/// What is new about the schema: that of the pods that run the image that the spec names, which is
+/// once it is rolled out.
+fn config_schema(plugin: &Plugin, offered: &Offered) -> Option<Option<AnnouncedSchema>> {
+    match offered {
+        Offered::Agreed { schema, .. } if is_rolled_out(plugin) => {
+            let image = plugin.spec.image.clone();
+            Some(schema.clone().map(|schema| AnnouncedSchema { image, schema }))
+        }
+        _ => None,
+    }
 }
 
 /// Status, reason and message of a condition.
@@ -212,7 +230,7 @@ fn offered(facts: &Facts<'_>) -> Offered {
         return Offered::Nobody;
     }
     if facts.plugin.spec.protocol == Protocol::Http {
-        return Offered::Agreed { routes: Vec::new(), remark: None };
+        return Offered::Agreed { routes: Vec::new(), schema: None, remark: None };
     }
     let mut descriptions = Vec::new();
     let mut pending = false;
@@ -232,7 +250,8 @@ fn offered(facts: &Facts<'_>) -> Offered {
     if pending {
         return Offered::Pending;
     }
-    Offered::Agreed { routes: common(&descriptions), remark: remark(facts.plugin, &descriptions) }
+    let schema = descriptions.first().and_then(|it| it.config_schema.clone().ok().flatten());
+    Offered::Agreed { routes: common(&descriptions), schema, remark: remark(facts.plugin, &descriptions) }
 }
 
 /// The routes that every pod has, in the order of the first.
@@ -243,11 +262,16 @@ fn common(descriptions: &[&Description]) -> Vec<Route> {
     first.routes.iter().filter(everywhere).cloned().collect()
 }
 
-/// What the plugin calls itself, where that is not what its manifest calls it.
+/// What the plugin calls itself, where that is not what its manifest calls it, and why its schema is
+/// not used.
 fn remark(plugin: &Plugin, descriptions: &[&Description]) -> Option<String> {
     let name = plugin.metadata.name.as_deref().unwrap_or_default();
-    let other = descriptions.iter().find(|it| it.name != name || it.version != plugin.spec.version)?;
-    Some(format!("it calls itself {:?} in version {:?}", other.name, other.version))
+    let other = descriptions.iter().find(|it| it.name != name || it.version != plugin.spec.version);
+    let other = other.map(|it| format!("it calls itself {:?} in version {:?}", it.name, it.version));
+    let refused = descriptions.iter().find_map(|it| it.config_schema.as_ref().err());
+    let refused = refused.map(|why| format!("its schema for the configuration is not used: {why}"));
+    let remarks: Vec<String> = other.into_iter().chain(refused).collect();
+    (!remarks.is_empty()).then(|| remarks.join("; "))
 }
 
 /// The health, and what to say of it in [`HEALTHY`].

@@ -53,6 +53,7 @@ impl Contract for Fake {
             name,
             version,
             routes: vec![route],
+            config_schema: r#"{"type": "object"}"#.into(),
             ..DescribeResponse::default()
         }))
     }
@@ -196,6 +197,7 @@ async fn registers_a_plugin_in_one_write_and_writes_nothing_more() {
     assert_eq!(condition(&status, "Healthy"), json!(["True", "Healthy"]));
     assert_eq!(status["routes"][0]["path"], "/x/:id");
     assert_eq!(status["health"]["status"], "Healthy");
+    assert_eq!(status["configSchema"], json!({"image": "x", "schema": r#"{"type": "object"}"#}));
     world.silence().await;
     assert_eq!(fake.described.load(Ordering::Relaxed), 1);
 }

@@ -56,7 +56,16 @@ impl Case {
 
     fn describes(mut self, pod: &str, routes: &[&str]) -> Self {
         let routes = routes.iter().map(|text| serde_json::from_value(route(text)).unwrap()).collect();
-        let description = Description { name: "pay".to_owned(), version: "1.0.0".to_owned(), routes };
+        let (name, version) = ("pay".to_owned(), "1.0.0".to_owned());
+        let description = Description { name, version, routes, config_schema: Ok(None) };
+        self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
+        self
+    }
+
+    fn announces(mut self, pod: &str, config_schema: Result<Option<&str>, &str>) -> Self {
+        let (name, version) = ("pay".to_owned(), "1.0.0".to_owned());
+        let config_schema = config_schema.map(|it| it.map(str::to_owned)).map_err(str::to_owned);
+        let description = Description { name, version, routes: Vec::new(), config_schema };
         self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
         self
     }
@@ -104,11 +113,12 @@ impl Case {
 
     /// Write it, as the API server would, and go on.
     fn written(mut self) -> Self {
-        let Registration { routes, health, reload, conditions } = self.decide();
+        let Registration { routes, health, reload, config_schema, conditions } = self.decide();
         let status = self.plugin.status.get_or_insert_default();
         status.routes = routes;
         status.health = health;
         status.reload = reload;
+        status.config_schema = config_schema;
         status.conditions.retain(|condition| condition.type_ == "Available");
         status.conditions.extend(conditions);
         assert_eq!(self.decide(), Registration::of(&self.plugin), "what is written is not written again");
@@ -141,6 +151,33 @@ fn registers_what_every_pod_offers() {
         Case::new(&["a", "b"]).describes("a", &["GET /x", "GET /y"]).describes("b", &["GET /y", "GET /z"]);
     assert_eq!(case.paths(), ["/y"]);
     assert_eq!(case.condition("Registered"), is("True", "Registered", "1 route is served", 1));
+}
+
+#[test]
+fn keeps_a_schema_with_the_image_that_announced_it() {
+    let schema = |case: &Case| case.decide().config_schema.map(|it| (it.image, it.schema));
+    let announced = Some(("x".to_owned(), "{}".to_owned()));
+    let mut case = Case::new(&["a"]).announces("a", Ok(Some("{}"))).written();
+    assert_eq!(schema(&case), announced);
+    case.plugin.spec.image = "y".to_owned();
+    case.plugin.metadata.generation = Some(2);
+    let mut case = case.announces("a", Ok(Some("{\"type\": \"object\"}")));
+    assert_eq!(schema(&case), announced, "the new image is not rolled out yet");
+    rolled_out(&mut case.plugin, 2);
+    assert_eq!(schema(&case), Some(("y".to_owned(), "{\"type\": \"object\"}".to_owned())));
+    let mut case = case.written();
+    case.ready.clear();
+    assert_eq!(schema(&case).map(|(image, _)| image), Some("y".to_owned()), "it outlives the pods");
+    let case = Case::new(&["a"]).announces("a", Ok(Some("{}"))).written().announces("a", Ok(None));
+    assert_eq!(schema(&case), None);
+}
+
+#[test]
+fn says_why_a_schema_is_not_used() {
+    let case = Case::new(&["a"]).announces("a", Err("it is not JSON"));
+    let message = "the plugin has no routes; its schema for the configuration is not used: it is not JSON";
+    assert_eq!(case.condition("Registered"), is("True", "Registered", message, 1));
+    assert_eq!(case.decide().config_schema, None);
 }
 
 #[test]

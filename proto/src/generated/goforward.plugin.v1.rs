@@ -17,6 +17,10 @@ pub struct DescribeResponse {
     /// manifest wins.
     #[prost(message, repeated, tag = "4")]
     pub routes: ::prost::alloc::vec::Vec<Route>,
+    /// A schema of JSON Schema 2020-12 for the plugin's configuration, as JSON; empty
+    /// where it has none. At most 64 KiB, with references within itself only.
+    #[prost(string, tag = "10")]
+    pub config_schema: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Route {

@@ -4,7 +4,7 @@
 //! Invariant: no value that `config-from.json` puts into the configuration gets into an error, since
 //! any of them may be a secret.
 
-use std::{fmt, fs, io, path::Path};
+use std::{collections::BTreeSet, fmt, fs, io, path::Path};
 
 use forward_config::{PlaceError, Pointer, Schema, SchemaError, Violation, list, place};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -36,6 +36,8 @@ pub enum ConfigError {
     Place(#[from] PlaceError),
     #[error("\"{SCHEMA}\" is no schema: {0}")]
     Schema(SchemaError),
+    #[error("the plugin's own schema is none: {0}")]
+    OwnSchema(SchemaError),
     #[error("{}", list(.0))]
     DoesNotFit(Vec<Violation>),
     #[error("{0}")]
@@ -47,8 +49,8 @@ pub enum ConfigError {
 pub struct Problems(Vec<Problem>);
 
 /// Reads the configuration in a folder. No `config.json`, as outside Kubernetes, is the same as an
-/// empty one.
-pub fn load<C: DeserializeOwned>(folder: &Path) -> Result<C, ConfigError> {
+/// empty one. It has to fit the plugin's `own` schema too, whose defaults the type knows by itself.
+pub fn load<C: DeserializeOwned>(folder: &Path, own: Option<Value>) -> Result<C, ConfigError> {
     let mut config = read_json::<Map<String, Value>>(folder, "config.json")?.map(Value::Object);
     let config = config.get_or_insert_with(|| Value::Object(Map::new()));
     let schema = read_json::<Value>(folder, SCHEMA)?;
@@ -63,7 +65,10 @@ pub fn load<C: DeserializeOwned>(folder: &Path) -> Result<C, ConfigError> {
         place(config, &path, text)?;
         secrets.push(path);
     }
-    let violations = schema.map(|schema| schema.check(config, &secrets)).unwrap_or_default();
+    let own = own.as_ref().map(Schema::compile).transpose().map_err(ConfigError::OwnSchema)?;
+    let schemas = schema.iter().chain(&own);
+    let violations: BTreeSet<_> = schemas.flat_map(|schema| schema.check(config, &secrets)).collect();
+    let violations: Vec<Violation> = violations.into_iter().collect();
     if !violations.is_empty() {
         return Err(ConfigError::DoesNotFit(violations));
     }
@@ -147,7 +152,7 @@ mod tests {
 
     #[test]
     fn without_files_defaults_are_the_configuration() {
-        let config: Payments = load(Path::new("/nowhere")).unwrap();
+        let config: Payments = load(Path::new("/nowhere"), None).unwrap();
         assert_eq!(config, Payments { currency: "USD".to_owned(), stripe: None });
     }
 
@@ -161,7 +166,7 @@ mod tests {
                 ("from/0", b"sk_live_1"),
             ],
         );
-        let config: Payments = load(&folder.0).unwrap();
+        let config: Payments = load(&folder.0, None).unwrap();
         let stripe = Stripe { key: "sk_live_1".to_owned(), retries: Some(3) };
         assert_eq!(config, Payments { currency: "EUR".to_owned(), stripe: Some(stripe) });
     }
@@ -173,7 +178,7 @@ mod tests {
             "errors",
             &[("config.json", b"{}"), ("config-from.json", index), ("from/0", b"hunter2")],
         );
-        let error = load::<Payments>(&folder.0).unwrap_err().to_string();
+        let error = load::<Payments>(&folder.0, None).unwrap_err().to_string();
         assert_eq!(error, "/stripe/key is missing; /stripe/retries: expected u8, found a string");
     }
 
@@ -191,7 +196,7 @@ mod tests {
                 ("from/0", key),
             ];
             let folder = Folder::with(name, files);
-            load::<Payments>(&folder.0).map_err(|error| error.to_string())
+            load::<Payments>(&folder.0, None).map_err(|error| error.to_string())
         };
         let stripe = Stripe { key: "sk_live_1".to_owned(), retries: None };
         let expected = Payments { currency: "GBP".to_owned(), stripe: Some(stripe) };
@@ -202,24 +207,47 @@ mod tests {
         );
         let folder = Folder::with("schema-broken", &[("config-schema.json", br#"{"required": true}"#)]);
         assert_eq!(
-            load::<Payments>(&folder.0).unwrap_err().to_string(),
+            load::<Payments>(&folder.0, None).unwrap_err().to_string(),
             "\"config-schema.json\" is no schema: /required: must be a list, found true"
         );
+    }
+
+    #[test]
+    fn the_plugins_own_schema_is_asked_as_well() {
+        let own = |schema: Value| {
+            let folder = Folder::with(
+                "schema-own",
+                &[
+                    ("config.json", br#"{"currency": "EURO"}"#),
+                    (
+                        "config-schema.json",
+                        br#"{"required": ["stripe"], "properties": {"currency": {"maxLength": 3}}}"#,
+                    ),
+                ],
+            );
+            load::<Payments>(&folder.0, Some(schema)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            own(serde_json::json!({"properties": {"currency": {"maxLength": 3, "pattern": "^[A-Z]{3}$"}}})),
+            "/currency: must have at most 3 characters, found \"EURO\"; \
+             /currency: must match ^[A-Z]{3}$, found \"EURO\"; /stripe: is required"
+        );
+        assert!(own(serde_json::json!(1)).starts_with("the plugin's own schema is none: the schema: "));
     }
 
     #[test]
     fn files_that_cannot_be_read_are_named() {
         let index: &[u8] = br#"[{"path": "/stripe/key", "file": "from/0"}]"#;
         let absent = Folder::with("absent", &[("config-from.json", index)]);
-        assert_eq!(load::<Payments>(&absent.0).unwrap_err().to_string(), r#"read "from/0""#);
+        assert_eq!(load::<Payments>(&absent.0, None).unwrap_err().to_string(), r#"read "from/0""#);
         let binary = Folder::with("binary", &[("config-from.json", index), ("from/0", b"\xff")]);
         assert_eq!(
-            load::<Payments>(&binary.0).unwrap_err().to_string(),
+            load::<Payments>(&binary.0, None).unwrap_err().to_string(),
             r#""from/0" for /stripe/key is not UTF-8"#
         );
         let broken = Folder::with("broken", &[("config.json", b"{\n\"pin\": 1234")]);
         assert_eq!(
-            load::<Payments>(&broken.0).unwrap_err().to_string(),
+            load::<Payments>(&broken.0, None).unwrap_err().to_string(),
             r#""config.json" is not what the contract says, at line 2, column 11"#
         );
     }

@@ -22,6 +22,7 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
             version: host.about.version.to_owned(),
             description: host.about.description.to_owned(),
             routes: guest.routes.announced.clone(),
+            config_schema: P::config_schema().map(|schema| schema.to_string()).unwrap_or_default(),
         }))
     }
 

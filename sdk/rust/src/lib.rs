@@ -63,12 +63,14 @@ mod problem;
 mod reload;
 mod routes;
 mod run;
+mod schema;
 mod serve;
 mod signals;
 mod termination;
 
 pub use axum;
 pub use prometheus_client;
+pub use schemars;
 pub use tracing;
 
 pub use crate::{
@@ -83,6 +85,7 @@ pub use crate::{
     problem::{FieldError, Problem},
     routes::Routes,
     run::run,
+    schema::schema_of,
 };
 
 /// Makes the program of a plugin: `forward_sdk::main!(Hello);` is its whole `main`. Its name,

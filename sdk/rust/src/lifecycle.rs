@@ -69,7 +69,7 @@ impl Process {
     /// `None` when the process is to end before the plugin is there.
     async fn initialize<P: Plugin>(&mut self, host: &Host<P>) -> Result<Option<Arc<P>>, Failure> {
         let begin = Instant::now();
-        let config = config::load::<P::Config>(&self.environment.config_dir)?;
+        let config = config::load::<P::Config>(&self.environment.config_dir, P::config_schema())?;
         let context = self.context.clone();
         let initialize = async move { P::initialize(config, &context).await };
         let Some(plugin) = self.run(Verb::Initialize, initialize).await? else { return Ok(None) };

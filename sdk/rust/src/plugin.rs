@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Context, Health, Routes};
 
@@ -18,6 +19,14 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// The configuration, read from the manifest's `config` and `configFrom`. Whether fields that it
     /// does not know are refused is its own choice (`#[serde(deny_unknown_fields)]`).
     type Config: DeserializeOwned + Send;
+
+    /// What the configuration must be like, as a schema of JSON Schema 2020-12: of a type of one's
+    /// own with [`schema_of`](crate::schema_of). It is checked before the configuration is read. The
+    /// gateway writes it into the plugin's status, so that a configuration that does not fit is held
+    /// before a pod is started. Must be the same for the life of the program.
+    fn config_schema() -> Option<Value> {
+        None
+    }
 
     /// Makes the plugin from its configuration. What the plugin needs before it can answer at all
     /// is set up here.

@@ -115,7 +115,7 @@ async fn reload<P: Plugin>(
     context: Arc<Context>,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let config = config::load::<P::Config>(folder)?;
+    let config = config::load::<P::Config>(folder, P::config_schema())?;
     bounded(Verb::Reload, limit, async move { plugin.reload(config, &context).await }).await
 }
 

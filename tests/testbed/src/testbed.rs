@@ -9,6 +9,7 @@ use std::{
 };
 
 use forward_sdk::{Context, Error, Health, Plugin, Routes, tracing};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
@@ -28,6 +29,11 @@ pub struct Testbed {
 
 impl Plugin for Testbed {
     type Config = Config;
+
+    fn config_schema() -> Option<Value> {
+        // The kernel keeps no more of an exit code.
+        Some(json!({"properties": {"exitCode": {"maximum": 255}}}))
+    }
 
     async fn initialize(config: Config, context: &Context) -> Result<Self, Error> {
         pause(config.initialize_delay).await;

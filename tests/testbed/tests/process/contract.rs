@@ -24,6 +24,7 @@ async fn describes_itself_and_the_routes_it_announces() {
     let echo = Route { method: "POST".to_owned(), path: "/t/echo".to_owned(), ..Route::default() };
     assert!(description.routes.contains(&echo), "{:?}", description.routes);
     assert!(description.routes.iter().all(|route| route.path.starts_with("/t/")), "{:?}", description.routes);
+    assert_eq!(description.config_schema, r#"{"properties":{"exitCode":{"maximum":255}}}"#);
 }
 
 #[tokio::test]

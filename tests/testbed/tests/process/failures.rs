@@ -51,6 +51,12 @@ async fn a_bad_configuration_is_explained_whole() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_the_plugins_own_schema_refuses_is_not_read() {
+    let message = message("own-schema", r#"{"exitCode": 256, "prefx": "/t"}"#, &[]).await;
+    assert_eq!(message, "config: /exitCode: must be at most 255, found 256");
+}
+
+#[tokio::test]
 async fn routes_that_cannot_be_served_are_named() {
     let message = message("bad-routes", r#"{"prefix": "t"}"#, &[]).await;
     assert_eq!(message, "routes: GET t/: the path must start with '/'");
