@@ -58,9 +58,11 @@ pub struct PluginStatus {
     /// own, and still names the image that announced it, configurations are judged by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<AnnouncedSchema>,
-    /// Ready is the summary; Reconciling and Stalled follow kstatus. The operator writes
-    /// Accepted, ConfigValid (where there is a schema), DependenciesReady, Available, Ready,
-    /// Reconciling and Stalled; the gateway writes Registered and Healthy.
+    /// Ready is the summary: the plugin is as its spec wants, which for a plugin that is
+    /// stopped or disabled means that nothing of it runs; see `state` for what runs.
+    /// Reconciling and Stalled follow kstatus. Degraded says of a plugin that runs, and may be
+    /// Ready, that it lost something it needs or uses. The operator writes these and Accepted,
+    /// ConfigValid (where there is a schema), DependenciesReady and Available; the gateway writes Registered and Healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -131,9 +133,16 @@ pub struct DependencyStatus {
     pub state: Option<PluginState>,
     /// Whether it satisfies this plugin now.
     pub ready: bool,
+    /// Whether it did so since this plugin's current spec runs, and does so no more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lost: bool,
     /// Why it does not; absent when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What became of a configuration that pods were given while they ran.

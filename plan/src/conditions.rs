@@ -3,7 +3,8 @@
 //!
 //! Invariant, by the rules of kstatus: Stalled is True only where nothing but a change of the
 //! plugin itself (or of its image) helps. What another object can put right is Reconciling, since
-//! objects may be applied in any order.
+//! objects may be applied in any order. What is at rest because its spec or its namespace wants
+//! that is Ready: otherwise tools would wait for it for ever.
 
 use forward_config::list;
 
@@ -137,6 +138,12 @@ reasons! {
     Settled,
     /// Nothing has failed for good.
     NotStalled,
+    /// A required dependency does not serve the plugin, which runs.
+    RequiredDependencyLost,
+    /// An optional dependency that was there is not any more, or is not as it should be.
+    OptionalDependencyLost,
+    /// Nothing is lost.
+    NotDegraded,
     /// The gateway knows what the plugin offers.
     Registered,
     /// The gateway sees no pod that is ready.
@@ -171,18 +178,21 @@ pub struct Situation<'a> {
     pub overdue: bool,
     /// What goes on serving meanwhile.
     pub serves_on: Option<String>,
+    /// What the plugin, which runs, does without and should not have to.
+    pub lost: Vec<&'a Obstacle>,
 }
 
 /// Which of the three summaries hold.
 enum Phase {
+    /// The plugin is as its spec wants it: it serves, or is at rest.
     Ready,
     Reconciling,
     Stalled,
-    /// At rest, and not ready.
-    Resting,
+    /// It is as its spec wants it, and says that it is not able to work.
+    Unwell,
 }
 
-/// All conditions that the operator writes: six, and ConfigValid where there is a schema.
+/// All conditions that the operator writes: seven, and ConfigValid where there is a schema.
 pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
     let code = code(reason);
     let message = match &situation.serves_on {
@@ -194,7 +204,7 @@ pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
         Phase::Ready => (true, false, false),
         Phase::Reconciling => (false, true, false),
         Phase::Stalled => (false, false, true),
-        Phase::Resting => (false, false, false),
+        Phase::Unwell => (false, false, false),
     };
     let reconciling = match reconciling {
         true => condition("Reconciling", true, &code, &message),
@@ -214,6 +224,7 @@ pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
         condition("Ready", ready, &code, &message),
         reconciling,
         stalled,
+        degraded(situation),
     ]);
     conditions
 }
@@ -286,6 +297,19 @@ fn dependencies_ready(reason: &Reason, situation: &Situation<'_>) -> ConditionVi
     condition(TYPE, true, ConditionReason::Satisfied.as_str(), &message)
 }
 
+fn degraded(situation: &Situation<'_>) -> ConditionView {
+    const TYPE: &str = "Degraded";
+    let code = match situation.lost.iter().map(|obstacle| obstacle.optional).min() {
+        None => {
+            let message = "nothing that it needs or had is lost";
+            return condition(TYPE, false, ConditionReason::NotDegraded.as_str(), message);
+        }
+        Some(false) => ConditionReason::RequiredDependencyLost,
+        Some(true) => ConditionReason::OptionalDependencyLost,
+    };
+    condition(TYPE, true, code.as_str(), &list_obstacles(situation.lost.iter().copied()))
+}
+
 fn available(reason: &Reason, code: &str, message: &str, situation: &Situation<'_>) -> ConditionView {
     const TYPE: &str = "Available";
     match reason {
@@ -306,8 +330,8 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         Reason::Degraded { obstacles } if obstacles.iter().all(|obstacle| obstacle.optional) => Phase::Ready,
         Reason::Invalid { .. } | Reason::ConfigInvalid { .. } | Reason::Overdue { .. } => Phase::Stalled,
         Reason::Failed { problem, .. } if overdue || is_final(problem) => Phase::Stalled,
-        Reason::Unhealthy { .. } => Phase::Resting,
-        Reason::Stopped { done: true, .. } | Reason::Disabled { done: true, .. } => Phase::Resting,
+        Reason::Unhealthy { .. } => Phase::Unwell,
+        Reason::Stopped { done: true, .. } | Reason::Disabled { done: true, .. } => Phase::Ready,
         Reason::Failed { .. }
         | Reason::NotAllowed { .. }
         | Reason::Surplus { .. }

@@ -16,7 +16,7 @@ use crate::{
     model::PodPhase,
     namespace::Namespace,
     places::Surplus,
-    reason::{Cause, Hindrance, Obstacle, Purpose, Reason, Switch},
+    reason::{Obstacle, Purpose, Reason, Switch},
 };
 
 impl Namespace {
@@ -31,6 +31,7 @@ impl Namespace {
             Wish::Unload => self.decide_unload(index, facts),
             Wish::Delete => self.decide_delete(index, facts),
         };
+        let dependencies = self.dependency_table(index, facts, &obstacles);
         let situation = Situation {
             cycle: self.graph[index].cycle.is_some() && !self.stays(facts),
             needs: facts.needs.len(),
@@ -39,12 +40,13 @@ impl Namespace {
             available: facts.wish == Wish::Run && facts.is_rolled_out(&self.settings),
             overdue: facts.workload().is_some_and(|workload| workload.progress_deadline_exceeded),
             serves_on: self.serves_on(facts),
+            lost: self.lost(facts, &obstacles, &dependencies),
         };
         Some(Decision {
             action,
             state: facts.state(),
             conditions: conditions::view(&reason, &situation),
-            dependencies: self.dependency_table(index, &obstacles),
+            dependencies,
             reason,
             version: facts.serving.as_ref().map(|serving| serving.text.clone()),
             config_hash: facts.config_that_serves(),
@@ -164,9 +166,8 @@ impl Namespace {
         if let Some(reason) = gateway_objection(&facts.plugin) {
             return reason;
         }
-        let refused = |obstacle: &Obstacle| obstacle.hindrance == Hindrance::Direct(Cause::VersionConflict);
-        if optional.iter().any(refused) {
-            let obstacles = optional.into_iter().filter(refused).collect();
+        if optional.iter().any(Obstacle::is_refused) {
+            let obstacles = optional.into_iter().filter(Obstacle::is_refused).collect();
             return Reason::Degraded { obstacles };
         }
         Reason::Serving { version, without: optional }
@@ -210,7 +211,36 @@ impl Namespace {
         (!by.is_empty()).then_some(by)
     }
 
-    fn dependency_table(&self, index: NodeIndex, obstacles: &[Obstacle]) -> Vec<DependencyStatus> {
+    /// What a plugin that runs does without and should not have to: what it cannot do without, what it
+    /// does not accept, and what it had before.
+    fn lost<'a>(
+        &self,
+        facts: &Facts,
+        obstacles: &'a [Obstacle],
+        dependencies: &[DependencyStatus],
+    ) -> Vec<&'a Obstacle> {
+        if !self.stays(facts) || !facts.is_alive() {
+            return Vec::new();
+        }
+        let was_there = |name: &str| dependencies.iter().any(|entry| entry.lost && entry.name == name);
+        let counts =
+            |obstacle: &&Obstacle| !obstacle.optional || obstacle.is_refused() || was_there(&obstacle.name);
+        obstacles.iter().filter(counts).collect()
+    }
+
+    /// Every dependency and how it is. That one is lost is known from what the status said before:
+    /// the one place that remembers, whoever of the operators writes it.
+    fn dependency_table(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        obstacles: &[Obstacle],
+    ) -> Vec<DependencyStatus> {
+        let stays = self.stays(facts);
+        let was_there = |name: &str| {
+            let before = facts.plugin.status.iter().flat_map(|status| &status.dependencies);
+            before.into_iter().any(|before| before.name == name && (before.ready || before.lost))
+        };
         let status = |(dependency, name, need): (NodeIndex, &str, &crate::facts::Need)| {
             let view = &self.graph[dependency].view;
             let obstacle = obstacles.iter().find(|obstacle| obstacle.name == name);
@@ -221,6 +251,7 @@ impl Namespace {
                 version: view.version.clone(),
                 state: view.state,
                 ready: obstacle.is_none(),
+                lost: stays && obstacle.is_some() && was_there(name),
                 message: obstacle.map(Obstacle::why),
             }
         };

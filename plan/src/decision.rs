@@ -17,8 +17,8 @@ pub struct Decision {
     pub reason: Reason,
     /// Its dependencies, by name.
     pub dependencies: Vec<DependencyStatus>,
-    /// Accepted, DependenciesReady, Available, Ready, Reconciling and Stalled: always all six, and
-    /// ConfigValid where there is a schema to judge the configuration by.
+    /// Accepted, DependenciesReady, Available, Ready, Reconciling, Stalled and Degraded: always all
+    /// seven, and ConfigValid where there is a schema to judge the configuration by.
     pub conditions: Vec<ConditionView>,
     /// The version that serves.
     pub version: Option<String>,

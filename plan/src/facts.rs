@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use forward_config::Violation;
-use forward_crds::{FORCE_DELETE, Plugin, PluginState, Reload, ReloadStatus};
+use forward_crds::{FORCE_DELETE, Plugin, PluginState, PluginStatus, Reload, ReloadStatus};
 use semver::Version;
 
 use crate::{
@@ -111,8 +111,10 @@ impl Facts {
     /// Whether a decision could differ from that for `other`.
     pub fn differs_from(&self, other: &Self) -> bool {
         let (a, b) = (&self.plugin, &other.plugin);
-        let told = |plugin: &Plugin| {
-            plugin.status.as_ref().map(|status| (status.conditions.clone(), status.config_schema.clone()))
+        let said = |plugin: &Plugin| {
+            let PluginStatus { conditions, dependencies, config_schema, reload, .. } =
+                plugin.status.clone().unwrap_or_default();
+            (conditions, dependencies, config_schema, reload)
         };
         a.metadata.generation != b.metadata.generation
             || a.metadata.uid != b.metadata.uid
@@ -122,8 +124,7 @@ impl Facts {
             || restart(a) != restart(b)
             || self.observed != other.observed
             || a.spec != b.spec
-            || told(a) != told(b)
-            || reload(a) != reload(b)
+            || said(a) != said(b)
     }
 
     pub fn workload(&self) -> Option<&Workload> {

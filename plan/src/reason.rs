@@ -295,6 +295,11 @@ impl Reason {
 }
 
 impl Obstacle {
+    /// Whether it is there in a version that is not accepted.
+    pub fn is_refused(&self) -> bool {
+        self.hindrance == Hindrance::Direct(Cause::VersionConflict)
+    }
+
     /// What is the matter with the dependency, without its name.
     pub fn why(&self) -> String {
         let of = |cause: Cause| match (cause, &self.version, &self.range) {

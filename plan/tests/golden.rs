@@ -119,7 +119,9 @@ fn section(name: &str, decision: &Decision) -> String {
         let optional = if dependency.optional { "can use" } else { "needs" };
         let state = dependency.state.map(|state| format!(" {state:?}")).unwrap_or_default();
         let verdict = dependency.message.as_deref().unwrap_or("ready");
-        writeln!(text, "  {optional} {} {range}: {version}{state}, {verdict}", dependency.name).unwrap();
+        let lost = if dependency.lost { " (lost)" } else { "" };
+        writeln!(text, "  {optional} {} {range}: {version}{state}, {verdict}{lost}", dependency.name)
+            .unwrap();
     }
     text
 }

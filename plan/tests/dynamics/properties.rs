@@ -86,6 +86,19 @@ proptest! {
         }
     }
 
+    /// By the rules of kstatus a plugin is then current, in progress or failed, and which is plain.
+    #[test]
+    fn one_of_ready_reconciling_and_stalled_holds(events in events()) {
+        let cluster = after(events);
+        for (name, decision) in cluster.namespace.plan().decisions {
+            let holds = |type_: &&str| {
+                decision.conditions.iter().any(|it| it.type_ == *type_ && it.status == "True")
+            };
+            let held: Vec<_> = ["Ready", "Reconciling", "Stalled"].into_iter().filter(holds).collect();
+            prop_assert!(held.len() == 1, "{}: {:?} for {}", name, held, decision.reason);
+        }
+    }
+
     #[test]
     fn order_of_events_does_not_decide_where_a_first_start_ends(sketches in sketches(), first in 0..NAMES) {
         let together = applied(&sketches, |_| true);
