@@ -24,7 +24,7 @@ pub use plugin::{
 };
 pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
-    ReloadStatus, RouteSource, RouteStatus,
+    ReloadStatus, RouteSource, RouteStatus, Timings,
 };
 pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
 

@@ -17,6 +17,12 @@ pub struct PluginStatus {
     /// How far the plugin has come in its life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PluginState>,
+    /// When the operator saw it enter that state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_time: Option<Time>,
+    /// How long the newest pod that came up took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
     /// The generation of the spec that the operator last decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -107,10 +113,33 @@ pub enum PluginState {
     Initialized,
     /// Ready: requests are answered.
     Started,
-    /// Suspended, or scaled to zero.
+    /// Suspended, or scaled to zero, and nothing answers any more.
     Stopped,
     /// It failed to come up, or to stay up.
     Error,
+}
+
+/// How long a pod took to come up, in whole seconds: that is how exactly Kubernetes tells when a
+/// container was started and when a pod was ready. When Initialize succeeded it does not tell at
+/// all; that is when the operator saw it.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Timings {
+    /// The pod.
+    pub pod: String,
+    /// From the pod's creation until its process was started: finding a node, getting the
+    /// image. Earlier runs of a process that failed are part of it.
+    #[schemars(range(min = 0))]
+    pub load: i64,
+    /// From there until Initialize had succeeded; absent before. Where Start was as good as
+    /// immediate, its time is in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub initialize: Option<i64>,
+    /// From there until the pod was ready; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub start: Option<i64>,
 }
 
 /// How a dependency is.

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use forward_plan::{Observed, Pod as PodFacts, PodPhase, Problem, Workload};
-use k8s_openapi::api::{
-    apps::v1::{Deployment, DeploymentStatus},
-    core::v1::{
-        Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentStatus},
+        core::v1::{
+            Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+        },
     },
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{Resource, ResourceExt};
 
@@ -119,7 +122,17 @@ fn pod_facts(pod: &Pod, template: Option<&str>, deadline: Option<i32>) -> PodFac
         problem,
         version: pod.annotations().get(VERSION).cloned().unwrap_or_default(),
         config_hash: pod.annotations().get(CONFIG_HASH).cloned().unwrap_or_default(),
+        created: pod.creation_timestamp(),
+        up: container.and_then(|container| container.state.as_ref()?.running.as_ref()?.started_at.clone()),
+        ready: ready_since(pod),
     }
+}
+
+fn ready_since(pod: &Pod) -> Option<Time> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let ready =
+        conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    ready.last_transition_time.clone()
 }
 
 fn container(pod: &Pod) -> Option<&ContainerStatus> {

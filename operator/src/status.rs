@@ -2,7 +2,7 @@
 //! apply under the operator's name, and only when it differs from what is there.
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
-use forward_plan::{ConditionReason, ConditionView};
+use forward_plan::{ConditionReason, ConditionView, state_time, timings};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -17,6 +17,7 @@ use crate::{
     apply::{Kind, MANAGER, call_api},
     error::Error,
     index::Snapshot,
+    observe::observe,
 };
 
 /// The operator's part of the status that a decision leads to. `now` is when conditions that
@@ -28,6 +29,8 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
     let deployment = live.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     PluginStatus {
         state: Some(decision.state),
+        state_time: Some(state_time(&before, decision.state, now)),
+        timings: timings(&before, &observe(live), now),
         observed_generation: generation,
         version: decision.version.clone(),
         config_hash: decision.config_hash.clone(),

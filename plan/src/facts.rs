@@ -253,12 +253,13 @@ impl Facts {
             PodPhase::Ready => PluginState::Started,
         });
         let state = furthest.max().unwrap_or(PluginState::Unloaded);
+        let is_stopped = self.wish == Wish::Stop && self.workload().is_some_and(|it| it.replicas == 0);
         if self.is_alive() {
             PluginState::Started
-        } else if self.wish == Wish::Run && self.failure().is_some() {
-            PluginState::Error
-        } else if self.wish == Wish::Stop && self.workload().is_some() && !self.is_left() {
+        } else if is_stopped {
             PluginState::Stopped
+        } else if self.failure().is_some() {
+            PluginState::Error
         } else {
             state
         }

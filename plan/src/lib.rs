@@ -26,6 +26,7 @@ mod range;
 mod reason;
 pub mod routes;
 mod slots;
+mod timings;
 
 pub use conditions::ConditionReason;
 pub use config::{AnnouncedSchemaError, ConfigVerdict, effective_config, read_announced};
@@ -37,3 +38,4 @@ pub use namespace::Namespace;
 pub use overrides::{Effective, OverrideError, Overrides, PREFIX as OVERRIDE_PREFIX};
 pub use range::Range;
 pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Switch};
+pub use timings::{state_time, timings};

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use forward_crds::{PluginSystem, PluginSystemSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::inherited::Inherited;
@@ -66,6 +67,15 @@ pub struct Pod {
     pub version: String,
     /// The hash of the configuration in it.
     pub config_hash: String,
+    /// When it was created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<Time>,
+    /// When its process was started, where one is up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up: Option<Time>,
+    /// When it became ready, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Time>,
 }
 
 /// How far a pod has come in its life.

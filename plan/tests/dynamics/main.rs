@@ -7,3 +7,4 @@ mod properties;
 mod settings;
 mod simulator;
 mod sketch;
+mod transitions;

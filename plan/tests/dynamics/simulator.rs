@@ -14,7 +14,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use semver::{Version, VersionReq};
 
-use crate::sketch::{Event, Sketch, name};
+use crate::{
+    sketch::{Event, Sketch, name},
+    transitions::check_transition,
+};
 
 /// Rounds after which a cluster that still moves is taken to move for ever.
 const ROUNDS: usize = 400;
@@ -51,6 +54,7 @@ impl Cluster {
                 let touched = self.namespace.configure(self.settings.clone());
                 self.check_touched(&touched);
             }
+            Event::Crash(index) => self.crash(&name(index)),
             Event::Act => self.act(),
             Event::ActOnce(index) => {
                 let steps = self.namespace.plan().steps;
@@ -91,6 +95,18 @@ impl Cluster {
         if force {
             metadata.annotations.get_or_insert_default().insert(FORCE_DELETE.to_owned(), "true".to_owned());
         }
+        self.report(name);
+    }
+
+    fn crash(&mut self, name: &str) {
+        let Some(observed) = self.observed.get_mut(name).filter(|_| self.plugins.contains_key(name)) else {
+            return;
+        };
+        for pod in observed.pods.iter_mut().filter(|pod| pod.phase == PodPhase::Ready) {
+            pod.phase = PodPhase::Loaded;
+            pod.problem = Some(Problem::Exited { code: 1, message: String::new(), restarts: 1 });
+        }
+        count(observed);
         self.report(name);
     }
 
@@ -208,6 +224,7 @@ impl Cluster {
         let after: BTreeMap<String, Decision> = self.namespace.plan().decisions.into_iter().collect();
         for (name, decision) in &after {
             let before = self.decisions.get(name);
+            check_transition(name, before.map(|before| before.state), decision.state);
             assert!(
                 before == Some(decision) || touched.contains(name),
                 "nobody said that {name} changed from {:?} to {:?}",
@@ -338,6 +355,9 @@ fn come_up(pod: &mut Pod, plugin: &Plugin) {
         PodPhase::Initialized => PodPhase::Ready,
         phase => phase,
     };
+    if pod.phase == PodPhase::Ready {
+        pod.problem = None;
+    }
 }
 
 fn count(observed: &mut Observed) {

@@ -57,6 +57,8 @@ pub enum Event {
         force: bool,
     },
     Settings(Rules),
+    /// The processes of a plugin that answers end, and are started again.
+    Crash(usize),
     /// Everything that is planned is done.
     Act,
     /// One step of what is planned is done.
@@ -108,6 +110,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         6 => (0..NAMES, sketch()).prop_map(|(plugin, sketch)| Event::Put(plugin, sketch)),
         1 => (0..NAMES, prop::bool::weighted(0.2)).prop_map(|(plugin, force)| Event::Delete { plugin, force }),
         1 => rules().prop_map(Event::Settings),
+        1 => (0..NAMES).prop_map(Event::Crash),
         4 => Just(Event::Act),
         2 => (0..NAMES).prop_map(Event::ActOnce),
         6 => any::<u16>().prop_map(Event::Advance),
