@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use forward_crds::{FORCE_DELETE, Plugin};
+use forward_crds::{FORCE_DELETE, Plugin, RESTART};
 use forward_plan::{
     Action, Decision, Namespace, Observed, Plan, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
@@ -55,6 +55,7 @@ impl Cluster {
                 self.check_touched(&touched);
             }
             Event::Crash(index) => self.crash(&name(index)),
+            Event::Restart(index, value) => self.restart(&name(index), value),
             Event::Act => self.act(),
             Event::ActOnce(index) => {
                 let steps = self.namespace.plan().steps;
@@ -82,6 +83,7 @@ impl Cluster {
                 return;
             }
             plugin.status = before.status.clone();
+            plugin.metadata.annotations = before.metadata.annotations.clone();
         }
         *generation += 1;
         self.plugins.insert(name.clone(), Arc::new(plugin));
@@ -95,6 +97,13 @@ impl Cluster {
         if force {
             metadata.annotations.get_or_insert_default().insert(FORCE_DELETE.to_owned(), "true".to_owned());
         }
+        self.report(name);
+    }
+
+    fn restart(&mut self, name: &str, value: u8) {
+        let Some(plugin) = self.plugins.get_mut(name) else { return };
+        let annotations = Arc::make_mut(plugin).metadata.annotations.get_or_insert_default();
+        annotations.insert(RESTART.to_owned(), value.to_string());
         self.report(name);
     }
 
@@ -193,7 +202,21 @@ impl Cluster {
         let registered = observed.workload.as_ref().is_some_and(|workload| workload.rolled_out)
             && self.register(name, plugin.metadata.generation);
         self.report(name);
-        moved || registered
+        let told = self.tell_dependencies(name);
+        moved || registered || told
+    }
+
+    /// Write into the status what was decided of a plugin's dependencies, as the operator does.
+    fn tell_dependencies(&mut self, name: &str) -> bool {
+        let decided = self.decisions[name].dependencies.clone();
+        let Some(plugin) = self.plugins.get_mut(name) else { return false };
+        let said = &mut Arc::make_mut(plugin).status.get_or_insert_default().dependencies;
+        if *said == decided {
+            return false;
+        }
+        *said = decided;
+        self.report(name);
+        true
     }
 
     fn register(&mut self, name: &str, generation: Option<i64>) -> bool {

@@ -59,6 +59,8 @@ pub enum Event {
     Settings(Rules),
     /// The processes of a plugin that answers end, and are started again.
     Crash(usize),
+    /// A plugin is told to restart, by this value.
+    Restart(usize, u8),
     /// Everything that is planned is done.
     Act,
     /// One step of what is planned is done.
@@ -111,6 +113,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => (0..NAMES, prop::bool::weighted(0.2)).prop_map(|(plugin, force)| Event::Delete { plugin, force }),
         1 => rules().prop_map(Event::Settings),
         1 => (0..NAMES).prop_map(Event::Crash),
+        1 => (0..NAMES, 0..3_u8).prop_map(|(plugin, value)| Event::Restart(plugin, value)),
         4 => Just(Event::Act),
         2 => (0..NAMES).prop_map(Event::ActOnce),
         6 => any::<u16>().prop_map(Event::Advance),
