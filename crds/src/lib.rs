@@ -9,15 +9,18 @@
 mod defaults;
 mod definition;
 mod duration;
+mod network;
 mod plugin;
 mod rules;
 mod schema;
 mod status;
 mod system;
+mod templates;
 
 pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
+pub use network::{Egress, Network, NetworkMode};
 pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
     Protocol, Reload, Route, Sandbox,
@@ -26,7 +29,8 @@ pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
     ReloadStatus, RouteSource, RouteStatus, Timings,
 };
-pub use system::{PluginSystem, PluginSystemSpec, SandboxDefaults};
+pub use system::{NetworkDefaults, PluginSystem, PluginSystemSpec, SandboxDefaults};
+pub use templates::TemplateRules;
 
 /// The API group of every type here.
 pub const GROUP: &str = "goforward.dev";

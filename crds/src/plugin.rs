@@ -10,7 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Duration, PluginStatus, defaults, rules, schema};
+use crate::{Duration, Network, PluginStatus, defaults, rules, schema};
 
 /// What is wanted of a plugin.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -321,6 +321,7 @@ pub struct HealthCheck {
 /// the default that the field names.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::tmp_size_needs_tmp())]
 pub struct Sandbox {
     /// The memory of each pod, requested and not to be passed. Absent: 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,16 +331,23 @@ pub struct Sandbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::quantity_is_positive())]
     pub cpu: Option<Quantity>,
-    /// Whether the container's file system can be written. ReadOnly plugins write to /tmp,
-    /// which lives in memory and counts against it.
+    /// What of the container's file system can be written. /tmp lives in memory and counts
+    /// against it.
     #[serde(default)]
     pub filesystem: FileSystem,
+    /// How much /tmp may hold. Absent: as much as there is memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::quantity_is_positive())]
+    pub tmp_size: Option<Quantity>,
+    /// What the plugin may reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// How long each of Initialize, Start and Stop may take. Absent: 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
 }
 
-/// Whether a container's file system can be written.
+/// What of a container's file system can be written.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FileSystem {
     /// Only /tmp can be written.
@@ -347,6 +355,9 @@ pub enum FileSystem {
     ReadOnly,
     /// All of it can be written; nothing outlives the container.
     ReadWrite,
+    /// Nothing can be written, and there is no /tmp of its own: only the message that a process
+    /// leaves at its end, in /dev/termination-log.
+    None,
 }
 
 /// Overrides for a plugin's pods. Every field has the meaning it has in a Pod.
@@ -371,13 +382,14 @@ pub struct PodTemplate {
     /// Secrets with the credentials of image registries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// The ServiceAccount of the pods. Absent: one of the plugin's own, named after it.
+    /// The ServiceAccount of the pods; the PluginSystem must allow it. Absent: one of the
+    /// plugin's own, named after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// The nodes that the pods may run on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// The taints that the pods tolerate.
+    /// The taints that the pods tolerate; the PluginSystem says which they may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
     /// Where the pods would rather run.
@@ -386,7 +398,7 @@ pub struct PodTemplate {
     /// How the pods are spread over the nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
-    /// The PriorityClass of the pods.
+    /// The PriorityClass of the pods; the PluginSystem must allow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
 }

@@ -192,6 +192,65 @@ pub fn quantity_is_positive() -> Rule {
     )
 }
 
+pub fn tmp_size_needs_tmp() -> Rule {
+    rule(
+        "self.filesystem != 'None' || !has(self.tmpSize)",
+        "tmpSize is the size of /tmp, which filesystem: None does not have",
+    )
+    .field_path(".tmpSize")
+}
+
+pub fn egress_needs_declared() -> Rule {
+    rule(
+        "!has(self.egress) || size(self.egress) == 0 || !has(self.mode) || self.mode == 'Declared'",
+        "egress is for mode: Declared; None reaches nothing and All reaches everything",
+    )
+    .field_path(".egress")
+}
+
+pub fn exactly_one_peer() -> Rule {
+    rule(
+        "(has(self.plugin) ? 1 : 0) + (has(self.pods) && size(self.pods) > 0 ? 1 : 0) + (has(self.cidr) ? 1 : 0) == 1",
+        "exactly one of plugin, pods and cidr must be set",
+    )
+}
+
+pub fn except_needs_cidr() -> Rule {
+    rule("!has(self.except) || has(self.cidr)", "except is for cidr: it names addresses of it")
+        .field_path(".except")
+}
+
+/// What Kubernetes asks of an `except`: a smaller network within the other.
+pub fn except_is_inside() -> Rule {
+    rule(
+        "!has(self.except) || !has(self.cidr) || !isCIDR(self.cidr) || self.except.all(one, !isCIDR(one) || (cidr(self.cidr).containsCIDR(one) && cidr(one).prefixLength() > cidr(self.cidr).prefixLength()))",
+        "except must be smaller networks within cidr, for example 10.1.0.0/16 of 10.0.0.0/8",
+    )
+    .field_path(".except")
+}
+
+pub fn ports_are_not_for_plugins() -> Rule {
+    rule(
+        "!has(self.plugin) || !has(self.ports)",
+        "ports are for pods and cidr; a plugin is reached on the port it listens on",
+    )
+    .field_path(".ports")
+}
+
+pub fn cidr_is_network() -> Rule {
+    rule(
+        "isCIDR(self) && cidr(self) == cidr(self).masked()",
+        "cidr must be a network in CIDR notation, for example 10.0.0.0/8 or fd00::/8",
+    )
+}
+
+pub fn cidrs_are_networks() -> Rule {
+    rule(
+        "self.all(one, isCIDR(one) && cidr(one) == cidr(one).masked())",
+        "except must be networks in CIDR notation, for example 10.1.0.0/16",
+    )
+}
+
 pub fn keys_are_not_ours() -> Rule {
     rule("self.all(key, !key.startsWith('goforward.dev/'))", "keys under goforward.dev/ are the operator's")
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, rules};
+use crate::{Duration, NetworkMode, TemplateRules, rules};
 
 /// The settings. What is absent has the default that the field names.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -56,6 +56,9 @@ pub struct PluginSystemSpec {
     /// `sandbox` of plugins that do not set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<SandboxDefaults>,
+    /// What `template` of the plugins may ask for. Absent: nothing that leads out of the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub templates: Option<TemplateRules>,
     /// The host names of the application: routes of this namespace that name no host are
     /// served under these. Absent: under every host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,4 +79,16 @@ pub struct SandboxDefaults {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::quantity_is_positive())]
     pub cpu: Option<Quantity>,
+    /// What plugins may reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkDefaults>,
+}
+
+/// `sandbox.network` of plugins that do not set it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkDefaults {
+    /// How far connections may go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<NetworkMode>,
 }

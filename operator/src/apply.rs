@@ -31,6 +31,9 @@ pub trait Kind:
     + 'static
 {
     const NAME: &'static str;
+    /// Whether the object is nothing but what is desired, so that what somebody adds to its spec is
+    /// a difference: the API server adds nothing to it.
+    const IS_WHOLE: bool = false;
 }
 
 impl Kind for Plugin {
@@ -47,6 +50,14 @@ impl Kind for k8s_openapi::api::core::v1::ServiceAccount {
 }
 impl Kind for k8s_openapi::api::core::v1::ConfigMap {
     const NAME: &'static str = "ConfigMap";
+}
+impl Kind for k8s_openapi::api::networking::v1::NetworkPolicy {
+    const NAME: &'static str = "NetworkPolicy";
+    // A label more in a selector would leave the plugin's pods without a policy.
+    const IS_WHOLE: bool = true;
+}
+impl Kind for k8s_openapi::api::policy::v1::PodDisruptionBudget {
+    const NAME: &'static str = "PodDisruptionBudget";
 }
 
 /// Writes the objects of one plugin.
@@ -66,10 +77,13 @@ impl Writer<'_> {
         let build = |source| Error::Build { kind: K::NAME, name: name.clone(), source };
         let body = serde_json::to_value(desired).map_err(build)?;
         match live {
-            Some(live) if is_subset(&body, &serde_json::to_value(&**live).map_err(build)?) => {
-                return Ok(false);
+            Some(live) => {
+                let there = serde_json::to_value(&**live).map_err(build)?;
+                if is_subset(&body, &there) && (!K::IS_WHOLE || is_subset(&there["spec"], &body["spec"])) {
+                    return Ok(false);
+                }
+                self.check_owner(&**live)?;
             }
-            Some(live) => self.check_owner(&**live)?,
             None => self.check_free::<K>(&name).await?,
         }
         let params = PatchParams::apply(MANAGER).force();
@@ -78,6 +92,23 @@ impl Writer<'_> {
         self.metrics.wrote(K::NAME);
         tracing::debug!(kind = K::NAME, name, "applied");
         Ok(true)
+    }
+
+    /// Bring about an object that there is to be, or that there is to be none. Answers whether
+    /// anything was written.
+    ///
+    /// # Errors
+    /// Those of [`Self::apply`].
+    pub async fn apply_or_delete<K: Kind>(
+        &self,
+        desired: Option<&K>,
+        live: Option<&Arc<K>>,
+    ) -> Result<bool, Error> {
+        match (desired, live) {
+            (Some(desired), live) => self.apply(desired, live).await,
+            (None, Some(live)) if self.is_own(&**live) => self.delete(&**live).await.map(|()| true),
+            (None, _) => Ok(false),
+        }
     }
 
     /// Delete an object of the plugin, if that very object is still there.
@@ -113,10 +144,10 @@ impl Writer<'_> {
     }
 
     fn check_owner_of(&self, kind: &'static str, name: &str, owners: &[OwnerReference]) -> Result<(), Error> {
-        let uid = self.plugin.uid();
-        if owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref()) {
+        if self.is_among(owners) {
             return Ok(());
         }
+        let uid = self.plugin.uid();
         let is_before = |owner: &OwnerReference| {
             owner.kind == Plugin::NAME
                 && owner.name == self.plugin.name_any()
@@ -126,6 +157,16 @@ impl Writer<'_> {
             return Err(Error::LeftBehind { kind, name: name.to_owned() });
         }
         Err(Error::ForeignObject { kind, name: name.to_owned() })
+    }
+
+    /// Whether an object is one of the plugin's.
+    fn is_own<K: Kind>(&self, live: &K) -> bool {
+        self.is_among(live.owner_references())
+    }
+
+    fn is_among(&self, owners: &[OwnerReference]) -> bool {
+        let uid = self.plugin.uid();
+        owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
     }
 
     fn api<K: Kind>(&self) -> Api<K> {

@@ -1,9 +1,11 @@
 //! What the operator is told: flags, each with an environment variable of the same meaning.
 
-use std::{env, net::SocketAddr};
+use std::{collections::BTreeMap, env, net::SocketAddr, str::FromStr};
 
 use clap::{Parser, Subcommand};
 use forward_plan::Overrides;
+
+use crate::build::{Peers, Pods};
 
 /// Runs the plugins of a cluster: brings them up, over and down in dependency order.
 #[derive(Parser)]
@@ -32,6 +34,61 @@ pub struct OperatorArgs {
     /// How many plugins are worked on at the same time.
     #[arg(long, env = "FORWARD_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Who is outside of the plugins' namespaces. Network policies let them in, or out to them.
+#[derive(clap::Args)]
+pub struct NetworkArgs {
+    /// The namespace of the gateway's pods.
+    #[arg(long, env = "FORWARD_GATEWAY_NAMESPACE", default_value = "forward-system")]
+    pub gateway_namespace: String,
+    /// The labels of the gateway's pods: `key=value`, joined by commas.
+    #[arg(
+        long,
+        env = "FORWARD_GATEWAY_SELECTOR",
+        default_value = "app.kubernetes.io/name=goforward,app.kubernetes.io/component=gateway"
+    )]
+    pub gateway_selector: Labels,
+    /// The namespace of the pods that answer DNS.
+    #[arg(long, env = "FORWARD_DNS_NAMESPACE", default_value = "kube-system")]
+    pub dns_namespace: String,
+    /// The labels of the pods that answer DNS.
+    #[arg(long, env = "FORWARD_DNS_SELECTOR", default_value = "k8s-app=kube-dns")]
+    pub dns_selector: Labels,
+}
+
+/// Labels as people write them: `a=1,b=2`. At least one, for none would be those of all pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels(pub BTreeMap<String, String>);
+
+/// Why a text is not labels.
+#[derive(Debug, thiserror::Error)]
+#[error("\"{0}\" is not key=value; write labels as app=gateway,tier=front")]
+pub struct ParseLabelsError(String);
+
+impl FromStr for Labels {
+    type Err = ParseLabelsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let label = |part: &str| match part.trim().split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(ParseLabelsError(part.to_owned())),
+        };
+        text.split(',').map(label).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl NetworkArgs {
+    pub fn peers(&self) -> Peers {
+        let Self { gateway_namespace, gateway_selector, dns_namespace, dns_selector } = self;
+        let pods = |namespace: &String, labels: &Labels| Pods {
+            namespace: namespace.clone(),
+            labels: labels.0.clone(),
+        };
+        Peers { gateway: pods(gateway_namespace, gateway_selector), dns: pods(dns_namespace, dns_selector) }
+    }
 }
 
 #[derive(Subcommand)]
@@ -62,4 +119,19 @@ pub fn overrides() -> Overrides {
         tracing::warn!(%error, "a variable is not heeded");
     }
     overrides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_labels_and_refuses_none() {
+        let labels: Labels = "app.kubernetes.io/name=goforward, tier=".parse().unwrap();
+        let expected = [("app.kubernetes.io/name", "goforward"), ("tier", "")];
+        assert_eq!(labels.0, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        for text in ["", "a", "=b", "a=b,"] {
+            assert!(text.parse::<Labels>().is_err(), "{text:?}");
+        }
+    }
 }

@@ -11,6 +11,8 @@ use forward_plan::{Decision, Effective, Namespace, Overrides, Settings};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
@@ -25,6 +27,8 @@ pub enum Object {
     Service(Arc<Service>),
     ServiceAccount(Arc<ServiceAccount>),
     ConfigMap(Arc<ConfigMap>),
+    NetworkPolicy(Arc<NetworkPolicy>),
+    DisruptionBudget(Arc<PodDisruptionBudget>),
     Pod(Arc<Pod>),
 }
 
@@ -34,6 +38,8 @@ pub struct Live {
     pub deployment: Option<Arc<Deployment>>,
     pub service: Option<Arc<Service>>,
     pub service_account: Option<Arc<ServiceAccount>>,
+    pub network_policy: Option<Arc<NetworkPolicy>>,
+    pub disruption_budget: Option<Arc<PodDisruptionBudget>>,
     pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
     pub pods: BTreeMap<String, Arc<Pod>>,
 }
@@ -206,16 +212,28 @@ impl Live {
             Object::Deployment(object) => self.deployment = there.then_some(object),
             Object::Service(object) => self.service = there.then_some(object),
             Object::ServiceAccount(object) => self.service_account = there.then_some(object),
+            Object::NetworkPolicy(object) => self.network_policy = there.then_some(object),
+            Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
             Object::ConfigMap(object) => change(&mut self.config_maps, object, there),
             Object::Pod(object) => change(&mut self.pods, object, there),
         }
     }
 
     fn is_empty(&self) -> bool {
-        let Self { deployment, service, service_account, config_maps, pods } = self;
+        let Self {
+            deployment,
+            service,
+            service_account,
+            network_policy,
+            disruption_budget,
+            config_maps,
+            pods,
+        } = self;
         deployment.is_none()
             && service.is_none()
             && service_account.is_none()
+            && network_policy.is_none()
+            && disruption_budget.is_none()
             && config_maps.is_empty()
             && pods.is_empty()
     }
@@ -238,6 +256,8 @@ impl Object {
             Self::Service(object) => object.meta(),
             Self::ServiceAccount(object) => object.meta(),
             Self::ConfigMap(object) => object.meta(),
+            Self::NetworkPolicy(object) => object.meta(),
+            Self::DisruptionBudget(object) => object.meta(),
             Self::Pod(object) => object.meta(),
         }
     }
@@ -252,9 +272,11 @@ impl Object {
         let plugin = self.meta().labels.as_ref()?.get(PLUGIN_LABEL)?;
         let is_its = match self {
             Self::Plugin(_) | Self::System(_) => false,
-            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) => {
-                self.meta().name.as_ref() == Some(plugin)
-            }
+            Self::Deployment(_)
+            | Self::Service(_)
+            | Self::ServiceAccount(_)
+            | Self::NetworkPolicy(_)
+            | Self::DisruptionBudget(_) => self.meta().name.as_ref() == Some(plugin),
             Self::ConfigMap(_) => self.controller(Plugin::kind(&()).as_ref()) == Some(plugin),
             // A ReplicaSet has the name of its Deployment and a hash without hyphens.
             Self::Pod(_) => self
@@ -318,6 +340,8 @@ mod tests {
             of(Object::Deployment, "cart", None),
             of(Object::Service, "cart", None),
             of(Object::ServiceAccount, "cart", None),
+            of(Object::NetworkPolicy, "cart", None),
+            of(Object::DisruptionBudget, "cart", None),
             of(Object::ConfigMap, "cart-config-1", Some(("Plugin", "cart"))),
             of(Object::Pod, "cart-1-x", Some(("ReplicaSet", "cart-1"))),
         ] {
@@ -334,6 +358,8 @@ mod tests {
             of(Object::Deployment, "another", None),
             of(Object::Service, "cart-public", None),
             of(Object::ServiceAccount, "shop", None),
+            of(Object::NetworkPolicy, "cart-monitoring", None),
+            of(Object::DisruptionBudget, "carts", None),
             of(Object::ConfigMap, "settings", None),
             of(Object::ConfigMap, "settings", Some(("Plugin", "another"))),
             of(Object::Pod, "debug", None),

@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::{
     apply::Writer,
-    build::{self, Objects},
+    build::{self, Objects, Peers},
     error::{Category, Error},
     index::{Index, Live, Snapshot, lock},
     metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
@@ -41,6 +41,7 @@ pub struct Context {
     pub index: Arc<Mutex<Index>>,
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
+    pub peers: Peers,
     /// How long to wait before the next try, for plugins whose last one failed.
     pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
 }
@@ -98,7 +99,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     if !deleting {
         teardown::guard(&writer).await?;
     }
-    let acted = act(&writer, &snapshot).await;
+    let acted = act(&writer, &snapshot, &context.peers).await;
     let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
         // There is nothing left to write a status to.
@@ -128,10 +129,10 @@ impl Done {
 }
 
 /// Do what was decided.
-async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<Done, Error> {
+async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers) -> Result<Done, Error> {
     match snapshot.decision.action {
-        Action::Apply => Ok(Done::new(apply(writer, snapshot, snapshot.plugin.spec.replicas).await?)),
-        Action::Stop => Ok(Done::new(apply(writer, snapshot, 0).await?)),
+        Action::Apply => Ok(Done::new(apply(writer, snapshot, peers, snapshot.plugin.spec.replicas).await?)),
+        Action::Stop => Ok(Done::new(apply(writer, snapshot, peers, 0).await?)),
         Action::Hold => Ok(Done::new(false)),
         Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
         Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Timestamp::now()).await? {
@@ -144,29 +145,49 @@ async fn act(writer: &Writer<'_>, snapshot: &Snapshot) -> Result<Done, Error> {
     }
 }
 
-async fn apply(writer: &Writer<'_>, snapshot: &Snapshot, replicas: i32) -> Result<bool, Error> {
+async fn apply(
+    writer: &Writer<'_>,
+    snapshot: &Snapshot,
+    peers: &Peers,
+    replicas: i32,
+) -> Result<bool, Error> {
     let Snapshot { plugin, overrides: _, system, settings, live, decision } = snapshot;
     let input = build::Input {
         plugin,
         system: system.as_deref().map(|system| &system.spec),
+        peers,
         revision: &revision(plugin, settings),
         replicas,
     };
-    let Objects { service_account, config_map, config_hash, service, deployment } = build::build(&input)
-        .map_err(|source| Error::Build { kind: "Deployment", name: plugin.name_any(), source })?;
+    let Objects {
+        service_account,
+        config_map,
+        config_hash,
+        service,
+        network_policy,
+        disruption_budget,
+        deployment,
+    } = build::build(&input).map_err(|source| Error::Build {
+        kind: "Deployment",
+        name: plugin.name_any(),
+        source,
+    })?;
     let account = async {
         match &service_account {
             Some(account) => writer.apply(account, live.service_account.as_ref()).await,
             None => Ok(false),
         }
     };
-    // The pods need all of them, and they do not need each other.
-    let wrote: (bool, bool, bool) = tokio::try_join!(
+    // The pods need all of them, and never run without the policy; they do not need each other.
+    let wrote: [bool; 5] = tokio::try_join!(
         account,
         writer.apply(&config_map, live.config_maps.get(&config_map.name_any())),
         writer.apply(&service, live.service.as_ref()),
-    )?;
-    let wrote = writer.apply(&deployment, live.deployment.as_ref()).await? || wrote != (false, false, false);
+        writer.apply(&network_policy, live.network_policy.as_ref()),
+        writer.apply_or_delete(disruption_budget.as_ref(), live.disruption_budget.as_ref()),
+    )?
+    .into();
+    let wrote = writer.apply(&deployment, live.deployment.as_ref()).await? || wrote.contains(&true);
     let wrote = refresh(writer, live, &config_hash).await? || wrote;
     if !wrote && is_rolled_out(decision) {
         remove_old_configs(writer, live, &config_map.name_any()).await?;

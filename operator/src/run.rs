@@ -114,6 +114,7 @@ async fn act(args: &OperatorArgs, client: Client, metrics: Arc<Metrics>) -> Resu
         client,
         index: index.clone(),
         metrics: metrics.clone(),
+        peers: args.network.peers(),
         retries: Mutex::new(BTreeMap::new()),
     });
     let concurrency = args.concurrency;

@@ -26,12 +26,16 @@ pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
     set_finalizers(writer, &[FINALIZER]).await
 }
 
-/// Tell the Deployment to go. Answers whether that was still to be said.
+/// Tell the Deployment to go, and what is there for its pods only. Answers whether that was still
+/// to be said.
 pub async fn unload(writer: &Writer<'_>, live: &Live) -> Result<bool, Error> {
-    match live.deployment.as_ref().filter(|deployment| deployment.meta().deletion_timestamp.is_none()) {
-        Some(deployment) => writer.delete(&**deployment).await.map(|()| true),
-        None => Ok(false),
-    }
+    let budget = writer.apply_or_delete(None, live.disruption_budget.as_ref()).await?;
+    let deployment =
+        match live.deployment.as_ref().filter(|deployment| deployment.meta().deletion_timestamp.is_none()) {
+            Some(deployment) => writer.delete(&**deployment).await.map(|()| true)?,
+            None => false,
+        };
+    Ok(budget || deployment)
 }
 
 /// How far the end of a plugin has come.

@@ -12,6 +12,8 @@ use futures::{StreamExt, channel::mpsc::UnboundedSender, future::BoxFuture};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -49,6 +51,9 @@ impl Watches {
         watches.add(Follower::<Service>::new(client, sink, Object::Service, None), true);
         watches.add(Follower::<ServiceAccount>::new(client, sink, Object::ServiceAccount, None), true);
         watches.add(Follower::<ConfigMap>::new(client, sink, Object::ConfigMap, None), true);
+        watches.add(Follower::<NetworkPolicy>::new(client, sink, Object::NetworkPolicy, None), true);
+        let budgets = Follower::<PodDisruptionBudget>::new(client, sink, Object::DisruptionBudget, None);
+        watches.add(budgets, true);
         watches.add(Follower::<Pod>::new(client, sink, Object::Pod, None), true);
         watches
     }

@@ -80,6 +80,9 @@ impl Namespace {
         if facts.version.is_err() {
             return (Standing::Off(Cause::Invalid), None);
         }
+        if !self.settings.permissions.breaches(&facts.plugin.spec).is_empty() {
+            return (Standing::Off(Cause::TemplateNotAllowed), None);
+        }
         if facts.is_rolled_out(&self.settings) {
             return (Standing::Ready, None);
         }
@@ -153,6 +156,7 @@ impl Namespace {
                 | Cause::Invalid
                 | Cause::NotAllowed
                 | Cause::Surplus
+                | Cause::TemplateNotAllowed
                 | Cause::Deleting
                 | Cause::Disabled
                 | Cause::Stopped),

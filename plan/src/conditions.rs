@@ -50,6 +50,8 @@ reasons! {
     InvalidSpec,
     /// The namespace does not allow the image.
     ImageNotAllowed,
+    /// The template asks for what the namespace does not allow.
+    TemplateNotAllowed,
     /// The API server refused an object of the plugin.
     ObjectRefused,
     /// The configuration fits its schema.
@@ -64,7 +66,7 @@ reasons! {
     VersionConflict,
     /// A dependency does not exist.
     DependencyMissing,
-    /// A dependency's spec is invalid.
+    /// A dependency's spec is invalid, or asks for what its namespace does not allow.
     DependencyInvalid,
     /// A dependency does not come up.
     DependencyFailed,
@@ -246,6 +248,9 @@ fn accepted(reason: &Reason) -> ConditionView {
         Reason::NotAllowed { .. } => {
             condition("Accepted", false, ConditionReason::ImageNotAllowed.as_str(), &reason.to_string())
         }
+        Reason::TemplateNotAllowed { .. } => {
+            condition("Accepted", false, ConditionReason::TemplateNotAllowed.as_str(), &reason.to_string())
+        }
         _ => condition("Accepted", true, ConditionReason::Accepted.as_str(), "the spec can be carried out"),
     }
 }
@@ -336,6 +341,7 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         | Reason::NotAllowed { .. }
         | Reason::Surplus { .. }
         | Reason::Degraded { .. }
+        | Reason::TemplateNotAllowed { .. }
         | Reason::Cycle { .. }
         | Reason::Blocked { .. }
         | Reason::Waiting { .. }
@@ -371,6 +377,7 @@ fn code(reason: &Reason) -> String {
         Reason::ConfigInvalid { .. } => ConditionReason::ConfigInvalid,
         Reason::NotAllowed { .. } => ConditionReason::ImageNotAllowed,
         Reason::Surplus { .. } => ConditionReason::TooManyPlugins,
+        Reason::TemplateNotAllowed { .. } => ConditionReason::TemplateNotAllowed,
         Reason::Cycle { .. } => ConditionReason::Cycle,
         Reason::Blocked { obstacles, .. } | Reason::Waiting { obstacles, .. } => {
             let worst = obstacles.iter().map(|obstacle| &obstacle.hindrance).min();
@@ -404,7 +411,9 @@ fn hindrance_code(hindrance: &Hindrance) -> ConditionReason {
             Cause::Cycle => ConditionReason::DependencyBlocked,
             Cause::VersionConflict => ConditionReason::VersionConflict,
             Cause::Missing => ConditionReason::DependencyMissing,
-            Cause::Invalid | Cause::ConfigInvalid => ConditionReason::DependencyInvalid,
+            Cause::Invalid | Cause::TemplateNotAllowed | Cause::ConfigInvalid => {
+                ConditionReason::DependencyInvalid
+            }
             Cause::NotAllowed | Cause::Surplus => ConditionReason::DependencyNotAdmitted,
             Cause::Failed(_) => ConditionReason::DependencyFailed,
             Cause::Disabled => ConditionReason::DependencyDisabled,

@@ -80,6 +80,10 @@ impl Namespace {
             let (image, allowed) = (plugin.spec.image.clone(), self.settings.image_prefixes.clone());
             return (Action::Hold, Reason::NotAllowed { image, allowed });
         }
+        let breaches = self.settings.permissions.breaches(&plugin.spec);
+        if !breaches.is_empty() {
+            return (Action::Hold, Reason::TemplateNotAllowed { breaches });
+        }
         if facts.is_applied(&self.settings) {
             return (Action::Apply, self.explain_running(facts, obstacles));
         }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use forward_crds::{CPU, Duration, MEMORY, Plugin, RESTART, SandboxDefaults, TIMEOUT};
+use forward_crds::{CPU, Duration, MEMORY, Network, NetworkMode, Plugin, RESTART, SandboxDefaults, TIMEOUT};
 
 use crate::{model::Settings, overrides::OVERRIDDEN};
 
@@ -15,27 +15,32 @@ pub struct Inherited {
     timeout: Option<Duration>,
     memory: Option<String>,
     cpu: Option<String>,
+    network: Option<NetworkMode>,
 }
 
 impl Inherited {
     /// What a PluginSystem says.
     pub fn new(timeout: Option<Duration>, sandbox: SandboxDefaults) -> Self {
-        let SandboxDefaults { memory, cpu } = sandbox;
+        let SandboxDefaults { memory, cpu, network } = sandbox;
         Self {
             timeout: timeout.filter(|timeout| *timeout != TIMEOUT),
             memory: memory.map(|memory| memory.0).filter(|memory| memory != MEMORY),
             cpu: cpu.map(|cpu| cpu.0).filter(|cpu| cpu != CPU),
+            network: network.and_then(|network| network.mode).filter(|mode| *mode != NetworkMode::All),
         }
     }
 
     /// That part of it which a plugin does not set itself, in a word; `0` where that is nothing.
     fn used_by(&self, plugin: &Plugin) -> String {
-        let Self { timeout, memory, cpu } = self;
+        let Self { timeout, memory, cpu, network } = self;
         let own = plugin.spec.sandbox.clone().unwrap_or_default();
         let timeout = timeout.filter(|_| own.timeout.is_none()).map(|timeout| timeout.to_string());
         let memory = memory.clone().filter(|_| own.memory.is_none());
         let cpu = cpu.clone().filter(|_| own.cpu.is_none());
-        let values = [("timeout", timeout), ("memory", memory), ("cpu", cpu)];
+        let says_nothing = |own: Network| own.mode.is_none() && own.egress.is_empty();
+        let network = network.filter(|_| own.network.is_none_or(says_nothing));
+        let network = network.map(|mode| format!("{mode:?}"));
+        let values = [("timeout", timeout), ("memory", memory), ("cpu", cpu), ("network", network)];
         let used = values.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         let used: Vec<String> = used.collect();
         if used.is_empty() { "0".to_owned() } else { used.join(",") }

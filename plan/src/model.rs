@@ -7,7 +7,7 @@ use forward_crds::{PluginSystem, PluginSystemSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
-use crate::inherited::Inherited;
+use crate::{inherited::Inherited, permissions::Permissions};
 
 /// How many plugins may be on their way up at once where no PluginSystem says so.
 pub const DEFAULT_CONCURRENT_ROLLOUTS: usize = 50;
@@ -161,6 +161,8 @@ pub struct Settings {
     pub max_concurrent_rollouts: usize,
     /// What plugins are built with that do not say otherwise.
     pub inherited: Inherited,
+    /// What plugins may ask for in their `template`.
+    pub permissions: Permissions,
 }
 
 impl Default for Settings {
@@ -179,6 +181,7 @@ impl From<Option<&PluginSystem>> for Settings {
             max_concurrent_rollouts,
             timeout,
             sandbox,
+            templates,
             hosts: _,
         } = system.map(|system| system.spec.clone()).unwrap_or_default();
         let count = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
@@ -188,6 +191,7 @@ impl From<Option<&PluginSystem>> for Settings {
             image_prefixes,
             max_concurrent_rollouts: count(max_concurrent_rollouts).unwrap_or(DEFAULT_CONCURRENT_ROLLOUTS),
             inherited: Inherited::new(timeout, sandbox.unwrap_or_default()),
+            permissions: Permissions::from(templates.as_ref()),
         }
     }
 }

@@ -147,7 +147,9 @@ impl Namespace {
         let allowed = facts.is_allowed(&self.settings);
         // Who is not allowed is told what would be.
         let is_told = !allowed && before.image_prefixes != self.settings.image_prefixes;
+        let breaches = |settings: &Settings| settings.permissions.breaches(&facts.plugin.spec);
         is_told
+            || breaches(&self.settings) != breaches(before)
             || allowed != facts.is_allowed(before)
             || revision(&facts.plugin, &self.settings) != revision(&facts.plugin, before)
     }

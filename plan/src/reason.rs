@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     conflict::{Conflict, Fix, Refusal, Resolution},
     model::Problem,
+    permissions::{self, Breach},
 };
 
 /// How many names a sentence lists before it says how many more there are: enough for every case
@@ -54,6 +55,11 @@ pub enum Reason {
         limit: usize,
         /// Its number among all: those that are loaded first, then by age.
         rank: usize,
+    },
+    /// Its template asks for what its namespace does not allow.
+    TemplateNotAllowed {
+        /// What it asks for.
+        breaches: Vec<Breach>,
     },
     /// It needs itself, by way of others.
     Cycle {
@@ -234,6 +240,8 @@ pub enum Cause {
     NotAllowed,
     /// There are more plugins than may be loaded.
     Surplus,
+    /// Its template asks for what its namespace does not allow.
+    TemplateNotAllowed,
     /// Its pods do not come up.
     Failed(Failure),
     /// It is disabled.
@@ -343,6 +351,9 @@ impl fmt::Display for Cause {
             Self::ConfigInvalid => f.write_str("its configuration does not fit its schema"),
             Self::NotAllowed => f.write_str("its image is not allowed"),
             Self::Surplus => f.write_str("more plugins than may be loaded are before it"),
+            Self::TemplateNotAllowed => {
+                f.write_str("its template asks for what its namespace does not allow")
+            }
             Self::Failed(failure) => write!(f, "it does not come up ({failure})"),
             Self::Disabled => f.write_str("it is disabled"),
             Self::Stopped => f.write_str("it is stopped"),
@@ -399,6 +410,7 @@ impl fmt::Display for Reason {
                 f,
                 "is number {rank} of the plugins to be loaded, and spec.maxPlugins of the PluginSystem is {limit} (those that are loaded come first, then the oldest); delete or disable another, or raise it"
             ),
+            Self::TemplateNotAllowed { breaches } => f.write_str(&permissions::tell(breaches)),
             Self::Cycle { members, path, resolutions } => {
                 write!(f, "dependency cycle: {}", path.join(" -> "))?;
                 if members.len() + 1 > path.len() {

@@ -102,6 +102,7 @@ fn refuses_values_that_it_does_not_know() -> Result<()> {
         "gateway.drain=5m",
         "image.registry=",
         "operator.resources.limits.memory=lots",
+        "operator.dns.namespace=",
         "monitoring=true",
         "overrides.GOFORWARD_PLUGINS_DIRECTORY=plugins",
         "overrides.PATH=/",
@@ -129,6 +130,8 @@ fn passes_values_on() -> Result<()> {
         "overrides.GOFORWARD_PLUGINS_ENABLED=false",
         "overrides.GOFORWARD_PLUGINS_A_PRIORITY=1000000",
         "overrides.GOFORWARD_PLUGINS_A_CONFIG_NOTE=it's \"quoted\"",
+        "operator.dns.namespace=dns",
+        "operator.dns.podLabels.app=resolver",
     ])?;
     let deployments = of_kind(&objects, "Deployment");
     let find = |name: &str| {
@@ -158,6 +161,16 @@ fn passes_values_on() -> Result<()> {
         let variable = json!({"name": format!("GOFORWARD_PLUGINS_{name}"), "value": value});
         ensure!(variables.contains(&variable), "{variable} is not in {variables:?}");
     }
+    assert_eq!(
+        operator["containers"][0]["args"],
+        json!([
+            "--lease=forward-operator",
+            "--gateway-namespace=forward-system",
+            "--gateway-selector=app.kubernetes.io/component=gateway,app.kubernetes.io/instance=forward,app.kubernetes.io/name=goforward",
+            "--dns-namespace=dns",
+            "--dns-selector=app=resolver,k8s-app=kube-dns",
+        ])
+    );
     let services = of_kind(&objects, "Service");
     let service =
         services.iter().find(|one| one["metadata"]["name"] == "forward-gateway").context("Service")?;

@@ -92,10 +92,11 @@ async fn a_plugin_comes_up_with_few_writes() {
         let writes = ours(ns.cluster.audit()?.since(mark, &ns.name)?);
         let objects = writes.iter().filter(|write| !write.contains("plugins/")).count();
         let finalizers = writes.iter().filter(|write| write.contains("plugins/ ")).count();
-        // ServiceAccount, ConfigMap, Service, Deployment, and an event for each change of state.
+        // ServiceAccount, ConfigMap, Service, NetworkPolicy, Deployment, and an event for each change
+        // of state.
         ensure!(finalizers == 1, "{writes:#?}");
-        ensure!(objects <= 12, "{writes:#?}");
-        ensure!(writes.len() <= 24, "{} writes: {writes:#?}", writes.len());
+        ensure!(objects <= 13, "{writes:#?}");
+        ensure!(writes.len() <= 25, "{} writes: {writes:#?}", writes.len());
         Ok(())
     })
     .await;

@@ -19,6 +19,19 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* Labels in one line, as flags take them: a=1,b=2. */}}
+{{- define "goforward.pairs" -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end }}
+
+{{- define "goforward.selector" -}}
+{{ include "goforward.pairs" (fromYaml (include "goforward.selectorLabels" .)) }}
+{{- end }}
+
 {{- define "goforward.labels" -}}
 {{ include "goforward.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}

@@ -149,3 +149,11 @@ fn sees_what_is_missing_and_ignores_what_was_added() {
     assert!(!is_subset(&json!({"args": ["x", "y"]}), &live));
     assert!(!is_subset(&json!({"paused": false}), &live));
 }
+
+#[test]
+fn the_api_server_leaves_out_what_is_empty() {
+    let desired = json!({"egress": [], "ports": []});
+    let live = json!({"policyTypes": ["Egress"]});
+    assert!(is_subset(&desired, &live) && !is_subset(&live, &desired));
+    assert!(!is_subset(&desired, &json!({"egress": [{}]})));
+}

@@ -34,17 +34,20 @@ pub struct Limits {
     pub memory: Quantity,
     pub cpu: Quantity,
     pub filesystem: FileSystem,
+    pub tmp_size: Option<Quantity>,
     pub timeout: Duration,
 }
 
 impl Limits {
     pub fn of(plugin: &Plugin, system: Option<&PluginSystemSpec>) -> Self {
-        let Sandbox { memory, cpu, filesystem, timeout } = plugin.spec.sandbox.clone().unwrap_or_default();
+        let Sandbox { memory, cpu, filesystem, tmp_size, network: _, timeout } =
+            plugin.spec.sandbox.clone().unwrap_or_default();
         let defaults = system.and_then(|system| system.sandbox.clone()).unwrap_or_default();
         Self {
             memory: memory.or(defaults.memory).unwrap_or_else(|| Quantity(MEMORY.to_owned())),
             cpu: cpu.or(defaults.cpu).unwrap_or_else(|| Quantity(CPU.to_owned())),
             filesystem,
+            tmp_size,
             timeout: timeout.or(system.and_then(|system| system.timeout)).unwrap_or(TIMEOUT),
         }
     }
@@ -53,12 +56,6 @@ impl Limits {
 pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
     let spec = &input.plugin.spec;
     let probes = Probes::of(input.plugin, limits);
-    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(spec.image.clone()),
@@ -70,7 +67,7 @@ pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
         }]),
         env: Some(environment(input.plugin, limits)),
         resources: Some(resources(limits)),
-        volume_mounts: Some(vec![mount("config", CONFIG_DIR, true), mount("tmp", "/tmp", false)]),
+        volume_mounts: Some(mounts(limits.filesystem)),
         startup_probe: probes.startup,
         readiness_probe: Some(probes.readiness),
         liveness_probe: probes.liveness,
@@ -79,10 +76,34 @@ pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            read_only_root_filesystem: Some(limits.filesystem == FileSystem::ReadOnly),
+            read_only_root_filesystem: Some(limits.filesystem != FileSystem::ReadWrite),
             ..SecurityContext::default()
         }),
         ..Container::default()
+    }
+}
+
+/// The configuration, and what can be written. Container runtimes give every container a /dev/shm
+/// that anybody can write to; where nothing is to be written, an empty one takes its place.
+fn mounts(filesystem: FileSystem) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    };
+    let other = match filesystem {
+        FileSystem::None => mount(memory_volume(filesystem), "/dev/shm", true),
+        FileSystem::ReadOnly | FileSystem::ReadWrite => mount(memory_volume(filesystem), "/tmp", false),
+    };
+    vec![mount("config", CONFIG_DIR, true), other]
+}
+
+/// The name of the pod's volume in memory.
+pub fn memory_volume(filesystem: FileSystem) -> &'static str {
+    match filesystem {
+        FileSystem::None => "shm",
+        FileSystem::ReadOnly | FileSystem::ReadWrite => "tmp",
     }
 }
 

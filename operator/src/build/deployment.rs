@@ -21,8 +21,8 @@ use kube::ResourceExt;
 use super::{
     CONFIG_HASH, Config, Input, REVISION, TEMPLATE_HASH, VERSION,
     config::hash,
-    container::{DRAIN, Limits, container},
-    metadata,
+    container::{DRAIN, Limits, container, memory_volume},
+    metadata, network,
 };
 
 /// The user and group of a plugin's process.
@@ -90,6 +90,7 @@ fn pod_metadata(plugin: &Plugin, overrides: &PodTemplate, config: &Config) -> Ob
             .collect()
     };
     let mut labels = foreign(&overrides.labels);
+    labels.extend(network::reach_labels(plugin));
     labels.extend(metadata(plugin, plugin.name_any()).labels.unwrap_or_default());
     labels.insert(VERSION.to_owned(), label_value(&plugin.spec.version));
     let mut annotations = foreign(&overrides.annotations);
@@ -127,10 +128,10 @@ fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Conf
         volumes: Some(vec![
             Volume { name: "config".to_owned(), projected: Some(config.volume.clone()), ..Volume::default() },
             Volume {
-                name: "tmp".to_owned(),
+                name: memory_volume(limits.filesystem).to_owned(),
                 empty_dir: Some(EmptyDirVolumeSource {
                     medium: Some("Memory".to_owned()),
-                    ..EmptyDirVolumeSource::default()
+                    size_limit: limits.tmp_size.clone(),
                 }),
                 ..Volume::default()
             },

@@ -4,6 +4,8 @@
 mod config;
 mod container;
 mod deployment;
+mod disruption;
+mod network;
 mod service;
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystemSpec};
@@ -11,6 +13,8 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -18,6 +22,7 @@ use kube::{Resource, ResourceExt};
 
 pub use config::Config;
 pub use container::FALLBACK_TO_LOGS;
+pub use network::{Peers, Pods};
 
 /// Annotation on a Deployment: the revision of the plugin that it was built from.
 pub const REVISION: &str = "goforward.dev/revision";
@@ -41,6 +46,9 @@ pub struct Objects {
     /// The hash of the configuration in it.
     pub config_hash: String,
     pub service: Service,
+    pub network_policy: NetworkPolicy,
+    /// Absent for a plugin with one pod, or none.
+    pub disruption_budget: Option<PodDisruptionBudget>,
     pub deployment: Deployment,
 }
 
@@ -48,6 +56,7 @@ pub struct Objects {
 pub struct Input<'a> {
     pub plugin: &'a Plugin,
     pub system: Option<&'a PluginSystemSpec>,
+    pub peers: &'a Peers,
     /// What [`REVISION`] is to say.
     pub revision: &'a str,
     /// Pods to run: those of the spec, or none for a stopped plugin.
@@ -59,6 +68,8 @@ pub fn build(input: &Input<'_>) -> serde_json::Result<Objects> {
     Ok(Objects {
         service_account: service::account(input.plugin),
         service: service::service(input.plugin),
+        network_policy: network::network_policy(input),
+        disruption_budget: disruption::disruption_budget(input),
         deployment: deployment::deployment(input, &config)?,
         config_map: config.config_map,
         config_hash: config.hash,
@@ -86,6 +97,19 @@ fn owner(plugin: &Plugin) -> Option<OwnerReference> {
     plugin.controller_owner_ref(&())
 }
 
+/// Peers for tests.
+#[cfg(test)]
+pub fn peers() -> Peers {
+    let pods = |namespace: &str, key: &str, value: &str| Pods {
+        namespace: namespace.to_owned(),
+        labels: [(key.to_owned(), value.to_owned())].into(),
+    };
+    Peers {
+        gateway: pods("forward-system", "app.kubernetes.io/component", "gateway"),
+        dns: pods("kube-system", "k8s-app", "kube-dns"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use forward_crds::{PluginSystem, PluginSystemSpec};
@@ -108,10 +132,12 @@ mod tests {
 
     #[test]
     fn builds_the_objects_of_each_case() {
-        golden::check("build", "objects", 6, |case: Case| {
+        let peers = peers();
+        golden::check("build", "objects", 10, |case: Case| {
             let input = Input {
                 plugin: &case.plugin,
                 system: case.system.as_ref(),
+                peers: &peers,
                 revision: "3-0",
                 replicas: if case.stopped { 0 } else { case.plugin.spec.replicas },
             };
@@ -125,8 +151,13 @@ mod tests {
         for timeout in [json!(null), json!("30s"), json!("1m")] {
             for memory in [json!(null), json!("256Mi"), json!("64Mi")] {
                 for cpu in [json!(null), json!("500m"), json!("1")] {
-                    for rest in [json!({}), json!({"hosts": ["a.example"], "maxConcurrentRollouts": 2})] {
-                        let sandbox = json!({"memory": memory, "cpu": cpu});
+                    for (mode, rest) in [
+                        (json!(null), json!({})),
+                        (json!("All"), json!({"hosts": ["a.example"], "maxConcurrentRollouts": 2})),
+                        (json!("Declared"), json!({"templates": {"serviceAccountNames": ["a"]}})),
+                        (json!("None"), json!({})),
+                    ] {
+                        let sandbox = json!({"memory": memory, "cpu": cpu, "network": {"mode": mode}});
                         let mut spec = json!({"timeout": timeout, "sandbox": sandbox});
                         spec.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
                         let system = json!({"metadata": {"name": "default"}, "spec": spec});
@@ -140,7 +171,14 @@ mod tests {
 
     #[test]
     fn a_revision_changes_exactly_when_what_is_built_does() {
-        let sandboxes = [json!({}), json!({"timeout": "5s"}), json!({"memory": "1Gi", "cpu": "2"})];
+        let peers = peers();
+        let sandboxes = [
+            json!({}),
+            json!({"timeout": "5s"}),
+            json!({"memory": "1Gi", "cpu": "2"}),
+            json!({"network": {"mode": "All"}}),
+            json!({"network": {"egress": [{"plugin": "stock"}]}}),
+        ];
         for sandbox in sandboxes {
             let plugin: Plugin = serde_json::from_value(json!({
                 "metadata": {"name": "cart", "generation": 1},
@@ -149,7 +187,7 @@ mod tests {
             .unwrap();
             let built = |system: &PluginSystem| {
                 let (system, replicas) = (Some(&system.spec), 1);
-                build(&Input { plugin: &plugin, system, revision: "same", replicas }).unwrap()
+                build(&Input { plugin: &plugin, system, peers: &peers, revision: "same", replicas }).unwrap()
             };
             let systems = systems();
             let first = &systems[0];
@@ -163,11 +201,21 @@ mod tests {
     }
 
     fn render(objects: &Objects) -> String {
-        let Objects { service_account, config_map, config_hash: _, service, deployment } = objects;
+        let Objects {
+            service_account,
+            config_map,
+            config_hash: _,
+            service,
+            network_policy,
+            disruption_budget,
+            deployment,
+        } = objects;
         let documents = [
             service_account.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
             Some(serde_saphyr::to_string(config_map).unwrap()),
             Some(serde_saphyr::to_string(service).unwrap()),
+            Some(serde_saphyr::to_string(network_policy).unwrap()),
+            disruption_budget.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
             Some(serde_saphyr::to_string(deployment).unwrap()),
         ];
         documents.into_iter().flatten().collect::<Vec<_>>().join("---\n")

@@ -4,6 +4,8 @@ use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::{client::Body, runtime::events::Reporter};
 use serde::de::DeserializeOwned;
@@ -65,6 +67,7 @@ async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         client,
         index: Arc::new(Mutex::new(index)),
         metrics: Arc::new(Metrics::new()),
+        peers: build::peers(),
         retries: Mutex::default(),
     });
     let serve = tokio::spawn(async move {
@@ -144,6 +147,8 @@ fn written(run: &Run) -> Vec<Object> {
             "serviceaccounts" => read::<ServiceAccount>(Object::ServiceAccount, body),
             "configmaps" => read::<ConfigMap>(Object::ConfigMap, body),
             "services" => read::<Service>(Object::Service, body),
+            "networkpolicies" => read::<NetworkPolicy>(Object::NetworkPolicy, body),
+            "poddisruptionbudgets" => read::<PodDisruptionBudget>(Object::DisruptionBudget, body),
             "deployments" => read::<Deployment>(Object::Deployment, body),
             _ => return None,
         })
@@ -188,8 +193,11 @@ async fn a_new_plugin_gets_its_finalizer_then_its_objects_then_a_status() {
     let writes: Vec<_> = run.calls.iter().filter(|call| call.method == Method::PATCH).collect();
     let mut kinds: Vec<_> = writes.iter().map(|call| call.path.split('/').next().unwrap()).collect();
     // What the pods need comes before the Deployment, in whatever order.
-    kinds[1..4].sort_unstable();
-    assert_eq!(kinds, ["plugins", "configmaps", "serviceaccounts", "services", "deployments", "plugins"]);
+    kinds[1..5].sort_unstable();
+    let before = ["configmaps", "networkpolicies", "serviceaccounts", "services"];
+    assert_eq!(kinds[1..5], before);
+    assert_eq!([kinds[0], kinds[5], kinds[6]], ["plugins", "deployments", "plugins"]);
+    assert_eq!(kinds.len(), 7, "one pod needs no PodDisruptionBudget");
     assert_eq!(writes[0].body["metadata"]["finalizers"], json!([forward_crds::FINALIZER]));
     assert_eq!(run.condition("Ready"), ("False", "RollingOut"));
 }
@@ -215,6 +223,80 @@ async fn a_suspended_plugin_keeps_its_objects_and_gets_no_pods() {
         reconcile_with(vec![plugin(json!({}), json!({"suspend": true, "replicas": 3}))], NO_TROUBLE).await;
     assert_eq!(run.body(Method::PATCH, "deployments/hello")["spec"]["replicas"], 0);
     run.body(Method::PATCH, "services/hello");
+}
+
+#[tokio::test]
+async fn a_budget_is_there_while_there_is_more_than_one_pod() {
+    let wide = || plugin(json!({}), json!({"replicas": 2}));
+    let run = reconcile_with(vec![wide()], NO_TROUBLE).await;
+    assert_eq!(run.body(Method::PATCH, "poddisruptionbudgets/hello")["spec"]["maxUnavailable"], 1);
+    let there = written(&run);
+    let deleted = "DELETE poddisruptionbudgets/hello".to_owned();
+    for (spec, goes) in [
+        (json!({"replicas": 2}), false),
+        (json!({"replicas": 1}), true),
+        (json!({"replicas": 2, "suspend": true}), true),
+        (json!({"replicas": 2, "enabled": false}), true),
+    ] {
+        let mut objects = there.clone();
+        objects.push(plugin(json!({"generation": 2}), spec.clone()));
+        let run = reconcile_with(objects, NO_TROUBLE).await;
+        run.result.as_ref().unwrap();
+        assert_eq!(run.lines().contains(&deleted), goes, "{spec}: {:?}", run.lines());
+    }
+}
+
+#[tokio::test]
+async fn a_budget_of_somebody_else_stays() {
+    let budget = json!({"metadata": {"name": "hello", "namespace": "shop", "uid": "u-9",
+                                     "labels": {"goforward.dev/plugin": "hello"}}});
+    let budget = read::<PodDisruptionBudget>(Object::DisruptionBudget, budget);
+    let run = reconcile_with(vec![budget, plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    run.result.as_ref().unwrap();
+    assert!(!run.lines().iter().any(|line| line.contains("poddisruptionbudgets")), "{:?}", run.lines());
+}
+
+#[tokio::test]
+async fn a_policy_that_somebody_changed_is_put_right() {
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let changes: [fn(&mut NetworkPolicy); 3] = [
+        |policy| {
+            let selector = policy.spec.as_mut().unwrap().pod_selector.as_mut().unwrap();
+            selector.match_labels.as_mut().unwrap().insert("app".to_owned(), "nobody".to_owned());
+        },
+        |policy| policy.spec.as_mut().unwrap().ingress.as_mut().unwrap().push(Default::default()),
+        |policy| policy.spec.as_mut().unwrap().ingress.as_mut().unwrap()[0].ports = None,
+    ];
+    for change in changes {
+        let mut objects = written(&first);
+        for object in &mut objects {
+            if let Object::NetworkPolicy(policy) = object {
+                change(Arc::make_mut(policy));
+            }
+        }
+        objects.push(plugin(json!({}), json!({})));
+        let run = reconcile_with(objects, NO_TROUBLE).await;
+        assert_eq!(run.lines(), ["PATCH networkpolicies/hello", "PATCH plugins/hello/status"]);
+    }
+}
+
+#[tokio::test]
+async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
+    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    roll_out(&mut objects);
+    let template = json!({"template": {"serviceAccountName": "shop"}});
+    objects.push(plugin(json!({"generation": 2}), template.clone()));
+    let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello/status"]);
+    assert_eq!(run.condition("Accepted"), ("False", "TemplateNotAllowed"));
+    assert_eq!(run.condition("Stalled"), ("False", "NotStalled"));
+    let system = json!({"metadata": {"name": "default", "namespace": "shop", "generation": 1},
+                        "spec": {"templates": {"serviceAccountNames": ["shop"]}}});
+    objects.push(read(Object::System, system));
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    let account =
+        &run.body(Method::PATCH, "deployments/hello")["spec"]["template"]["spec"]["serviceAccountName"];
+    assert_eq!(account, "shop");
 }
 
 #[tokio::test]
