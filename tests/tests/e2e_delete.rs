@@ -6,6 +6,8 @@ use forward_tests::{TestNamespace, condition, in_state, plugin, run, seconds, st
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
 };
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
@@ -129,6 +131,8 @@ async fn nothing_is_left(ns: &TestNamespace) -> Result<()> {
             ns.api::<Service>().list(&ours).await?.items.len(),
             ns.api::<ServiceAccount>().list(&ours).await?.items.len(),
             ns.api::<ConfigMap>().list(&ours).await?.items.len(),
+            ns.api::<NetworkPolicy>().list(&ours).await?.items.len(),
+            ns.api::<PodDisruptionBudget>().list(&ours).await?.items.len(),
             ns.api::<Pod>().list(&ours).await?.items.len(),
         ];
         ensure!(counts.iter().sum::<usize>() == 0, "left: {counts:?}");

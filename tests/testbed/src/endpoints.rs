@@ -1,6 +1,6 @@
 //! Endpoints that show what reached the plugin, and answer in every way that HTTP knows.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use forward_sdk::{
     Problem, Routes,
@@ -54,6 +54,20 @@ struct Beat {
 }
 
 #[derive(Deserialize)]
+struct Attempt {
+    /// Where to write.
+    path: PathBuf,
+}
+
+/// What came of an attempt.
+#[derive(Serialize)]
+struct Outcome {
+    written: bool,
+    /// What the system says against it.
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct Ailment {
     unhealthy: Option<String>,
 }
@@ -72,6 +86,7 @@ pub fn routes(prefix: &str) -> Routes<Testbed> {
         .get(&at("/ws"), socket)
         .get(&at("/status/:code"), status)
         .get(&at("/panic"), panic)
+        .post(&at("/write"), write)
         .post(&at("/health"), health)
         .get(&at("/call/:dependency"), call)
 }
@@ -144,6 +159,12 @@ async fn status(Path(code): Path<u16>) -> Result<StatusCode, Problem> {
 
 async fn panic() {
     panic!("asked to panic");
+}
+
+/// Tries to write a file, and says what came of it.
+async fn write(Query(Attempt { path }): Query<Attempt>) -> Json<Outcome> {
+    let error = std::fs::write(&path, "written\n").err();
+    Json(Outcome { written: error.is_none(), error: error.map(|error| error.to_string()) })
 }
 
 async fn health(State(testbed): Plugin, Json(ailment): Json<Ailment>) -> StatusCode {

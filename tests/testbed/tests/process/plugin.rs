@@ -93,6 +93,11 @@ impl Plugin {
         fs::rename(link, self.folder.join("..data")).unwrap();
     }
 
+    /// Where its configuration is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().unwrap();
         kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();

@@ -36,6 +36,21 @@ async fn a_panic_costs_only_its_request() {
 }
 
 #[tokio::test]
+async fn tries_to_write_and_says_what_came_of_it() {
+    let plugin = Plugin::start("writes", "{}", &[]).await;
+    let file = plugin.folder().join("a-file");
+    for (path, written) in [(file.clone(), true), (plugin.folder().join("no-folder/a-file"), false)] {
+        let uri = format!("http://{}/testbed/writes/write?path={}", plugin.address, path.display());
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<&[u8]>>();
+        let request = Request::post(uri).body(Full::default()).unwrap();
+        let body = client.request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let outcome: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&outcome["written"], outcome["error"].is_string()), (&written.into(), !written));
+    }
+    assert!(file.exists());
+}
+
+#[tokio::test]
 async fn upgrades_to_web_sockets() {
     let plugin = Plugin::start("sockets", "{}", &[]).await;
     let url = format!("ws://{}/testbed/sockets/ws", plugin.address);
