@@ -3,14 +3,20 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use forward_crds::Plugin;
-use forward_tests::run;
-use kube::api::{Patch, PatchParams, ValidationDirective};
+use forward_crds::{Plugin, PluginSystem};
+use forward_tests::{TestNamespace, run};
+use kube::{
+    Resource,
+    api::{Patch, PatchParams, ValidationDirective},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -52,18 +58,13 @@ async fn shows_manifests_that_are_accepted() {
             for block in
                 blocks(&page, "yaml").into_iter().filter(|block| block.contains("goforward.dev/v1alpha1"))
             {
-                for object in
-                    serde_saphyr::from_multiple::<Value>(block)?.iter().filter(|one| one["kind"] == "Plugin")
-                {
-                    let name = object["metadata"]["name"].as_str().context("a name")?;
-                    let mut object = object.clone();
-                    object["metadata"]["namespace"] = ns.name.clone().into();
-                    let mut params = PatchParams::apply("docs").validation(ValidationDirective::Strict);
-                    params.dry_run = true;
-                    ns.api::<Plugin>()
-                        .patch(name, &params, &Patch::Apply(&object))
-                        .await
-                        .with_context(|| format!("{}: {name}", path.display()))?;
+                for object in serde_saphyr::from_multiple::<Value>(block)? {
+                    let accepted = match object["kind"].as_str() {
+                        Some("Plugin") => accept::<Plugin>(ns, object).await,
+                        Some("PluginSystem") => accept::<PluginSystem>(ns, object).await,
+                        _ => continue,
+                    };
+                    accepted.with_context(|| path.display().to_string())?;
                     count += 1;
                 }
             }
@@ -72,6 +73,34 @@ async fn shows_manifests_that_are_accepted() {
         Ok(())
     })
     .await;
+}
+
+/// Have the API server judge an object with strict field validation, without storing it.
+async fn accept<K>(ns: &TestNamespace, mut object: Value) -> Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let name = object["metadata"]["name"].as_str().context("a name")?.to_owned();
+    object["metadata"]["namespace"] = ns.name.clone().into();
+    let mut params = PatchParams::apply("docs").validation(ValidationDirective::Strict);
+    params.dry_run = true;
+    ns.api::<K>().patch(&name, &params, &Patch::Apply(&object)).await.context(name)?;
+    Ok(())
+}
+
+/// A test is named as `path/to/file.rs: its_name`.
+#[test]
+fn names_tests_that_there_are() -> Result<()> {
+    let page = fs::read_to_string(root().join("docs/threat-model.md"))?;
+    let spans = page.split('`').skip(1).step_by(2);
+    let named: Vec<_> = spans.filter_map(|span| span.split_once(".rs: ")).collect();
+    ensure!(named.len() > 20, "only {} tests are named", named.len());
+    for (file, test) in named {
+        let file = root().join(format!("{file}.rs"));
+        let code = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        ensure!(code.contains(&format!("fn {test}(")), "{} has no test {test}", file.display());
+    }
+    Ok(())
 }
 
 #[test]
