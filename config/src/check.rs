@@ -59,7 +59,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&self) -> Vec<Violation> {
         if !work::is_bounded(&self.schema.document, self.config) {
-            let rule = "takes too long to judge: the schema refers to itself too often".to_owned();
+            let rule = "takes too long to judge by this schema".to_owned();
             return vec![Violation { pointer: Pointer::default(), rule, value: None }];
         }
         let errors = self.schema.validator.iter_errors(self.config);

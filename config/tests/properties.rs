@@ -48,6 +48,8 @@ fn leaf() -> impl Strategy<Value = Value> {
         Just(json!({"maxProperties": 1})),
         Just(json!({"uniqueItems": true, "minItems": 1})),
         Just(json!({"const": {"a": "x"}})),
+        Just(json!({"if": {"properties": {"a": {"const": "x"}}}, "else": {"required": ["b"]}})),
+        Just(json!({"if": {"properties": {"b": {"minLength": 2}}}, "then": {"maxProperties": 1}})),
         Just(json!({"propertyNames": {"pattern": "a"}})),
         Just(json!({"$ref": "#/$defs/shared"})),
         Just(json!(false)),

@@ -151,7 +151,10 @@ mod tests {
         assert!(matches!(ConfigVerdict::of(&with("a", json!({}))), ConfigVerdict::Violates(_)));
         assert_eq!(ConfigVerdict::of(&with("b", json!({}))), ConfigVerdict::Unjudged);
         assert_eq!(ConfigVerdict::of(&with("a", json!({"configSchema": {}}))), ConfigVerdict::Fits);
-        let before = Facts::read(plugin(json!({})), Observed::default(), &Settings::default(), None);
+        let mut nothing_announced = Plugin::clone(&plugin(json!({})));
+        nothing_announced.status.get_or_insert_default();
+        let before =
+            Facts::read(Arc::new(nothing_announced), Observed::default(), &Settings::default(), None);
         let after =
             Facts::read(with("a", json!({})), Observed::default(), &Settings::default(), Some(&before));
         assert!(after.violations().is_some() && after.differs_from(&before));
