@@ -123,6 +123,14 @@ impl Index {
         })
     }
 
+    /// Every plugin.
+    pub fn all(&self) -> Vec<ObjectRef<Plugin>> {
+        let plugins = self.tenants.iter().flat_map(|(namespace, tenant)| {
+            tenant.plugins.keys().map(|name| ObjectRef::new(name).within(namespace))
+        });
+        plugins.collect()
+    }
+
     /// How many plugins are in each state, by what their status says.
     pub fn states(&self) -> BTreeMap<PluginState, usize> {
         let mut counts = BTreeMap::new();

@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use forward_crds::{Plugin, PluginState};
-use futures::{StreamExt, channel::mpsc, future::select_all};
+use futures::StreamExt;
 use kube::{
     Client, Config,
     runtime::{
         Controller, controller,
         events::{Recorder, Reporter},
-        reflector,
+        reflector::{self, Store},
     },
 };
 use tokio::{
@@ -30,7 +30,7 @@ use crate::{
     metrics::{Metrics, StateLabel},
     reconcile::{Context, on_error, reconcile},
     release,
-    watch::{Sink, Watches},
+    watch::{Listed, Sink, Watches},
 };
 
 /// How often the gauges that are read from the index are set.
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<()> {
     })
 }
 
-/// Seek the Lease and act while it is held, until the process is told to stop.
+/// Follow the cluster, seek the Lease and act while it is held, until the process is told to stop.
 async fn operate(args: OperatorArgs) -> Result<()> {
     let metrics = Arc::new(Metrics::new());
     let (ready, is_ready) = watch::channel(false);
@@ -65,12 +65,18 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let patient = Client::try_from(config).context("connect to the API server")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let index = Arc::new(Mutex::new(Index::new(overrides())));
+    let sink = Sink { index, ..Sink::default() };
+    let (store, writer) = reflector::store::<Plugin>();
+    let mut watches = Watches::start(&client, &sink, writer);
     let mut leadership = Leadership::seek(patient, &args.namespace, &args.lease, &args.identity).await?;
     ready.send_replace(true);
+    let operator = Operator { args, client, metrics, sink, store, listed: watches.listed.clone() };
     tokio::select! {
         _ = terminate.recv() => tracing::info!("told to stop"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
-        result = lead(&args, client, &metrics, &mut leadership.leading) => result?,
+        () = watches.ended() => bail!("a watch has ended"),
+        result = operator.lead(&mut leadership.leading) => result?,
     }
     // Reconciliations are dropped here, in the middle if need be: each of their writes stands for
     // itself, and the next leader goes on from what it finds.
@@ -80,64 +86,55 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     admin.await.context("join the admin server")?
 }
 
-/// Act whenever this replica leads. Returns only on errors.
-async fn lead(
-    args: &OperatorArgs,
+/// What a replica has, whether it acts or stands by.
+struct Operator {
+    args: OperatorArgs,
     client: Client,
-    metrics: &Arc<Metrics>,
-    leading: &mut watch::Receiver<bool>,
-) -> Result<()> {
-    loop {
-        leading.wait_for(|leading| *leading).await.context("watch the lease")?;
-        tracing::info!("leading");
-        metrics.leading.set(1);
-        tokio::select! {
-            result = act(args, client.clone(), metrics.clone()) => result?,
-            result = leading.wait_for(|leading| !leading) => { result.context("watch the lease")?; }
-        }
-        metrics.leading.set(0);
-        tracing::warn!("no longer leading");
-    }
+    metrics: Arc<Metrics>,
+    sink: Sink,
+    store: Store<Plugin>,
+    listed: Listed,
 }
 
-/// Watch everything and reconcile, until dropped.
-async fn act(args: &OperatorArgs, client: Client, metrics: Arc<Metrics>) -> Result<()> {
-    let index = Arc::new(Mutex::new(Index::new(overrides())));
-    let (store, writer) = reflector::store::<Plugin>();
-    let (queue, events) = mpsc::unbounded();
-    let sink = Sink { index: index.clone(), queue };
-    let Watches { run, listed } = Watches::new(&client, &sink, writer);
-    let reporter =
-        Reporter { controller: "forward-operator".to_owned(), instance: Some(args.identity.clone()) };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        client,
-        index: index.clone(),
-        metrics: metrics.clone(),
-        peers: args.network.peers(),
-        retries: Mutex::new(BTreeMap::new()),
-    });
-    let concurrency = args.concurrency;
-    let reconciling = async move {
-        // A decision on half a list would find dependencies missing that are not.
-        for listed in listed {
-            listed.await.context("list the objects")?;
+impl Operator {
+    /// Act whenever this replica leads. Returns only on errors.
+    async fn lead(&self, leading: &mut watch::Receiver<bool>) -> Result<()> {
+        loop {
+            leading.wait_for(|leading| *leading).await.context("watch the lease")?;
+            tracing::info!("leading");
+            self.metrics.leading.set(1);
+            tokio::select! {
+                () = self.act() => {}
+                () = set_gauges(&self.sink.index, &self.metrics) => {}
+                result = leading.wait_for(|leading| !leading) => { result.context("watch the lease")?; }
+            }
+            self.metrics.leading.set(0);
+            tracing::warn!("no longer leading");
         }
-        tracing::info!("listed all objects");
+    }
+
+    /// Reconcile, until dropped: every plugin once, for what happened while another replica acted,
+    /// and then those that events touch.
+    async fn act(&self) {
+        let instance = Some(self.args.identity.clone());
+        let reporter = Reporter { controller: "forward-operator".to_owned(), instance };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(self.client.clone(), reporter),
+            client: self.client.clone(),
+            index: self.sink.index.clone(),
+            metrics: self.metrics.clone(),
+            peers: self.args.network.peers(),
+            retries: Mutex::new(BTreeMap::new()),
+        });
+        self.listed.clone().wait().await;
+        tracing::info!("acting on all that was listed");
         // The watches feed the queue; the controller's own stream of plugins stays silent.
-        let silent = futures::stream::pending();
-        Controller::for_stream(silent, store)
-            .with_config(controller::Config::default().concurrency(concurrency))
-            .reconcile_on(events)
+        Controller::for_stream(futures::stream::pending(), self.store.clone())
+            .with_config(controller::Config::default().concurrency(self.args.concurrency))
+            .reconcile_on(self.sink.open())
             .run(reconcile, on_error, context)
             .for_each(|_| std::future::ready(()))
             .await;
-        Ok(())
-    };
-    tokio::select! {
-        result = reconciling => result,
-        _ = select_all(run) => Ok(()),
-        () = set_gauges(&index, &metrics) => Ok(()),
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 };
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
-use futures::{StreamExt, channel::mpsc::UnboundedSender, future::BoxFuture};
+use futures::{
+    StreamExt,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -24,44 +27,106 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::index::{Index, Object, lock};
 
 /// Where events go.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Sink {
     pub index: Arc<Mutex<Index>>,
-    /// Unbounded, but read without delay into the controller's queue, which holds each plugin once.
-    pub queue: UnboundedSender<ObjectRef<Plugin>>,
+    pub queue: Queue,
 }
 
-/// The watches of all kinds, and for each the sign that its first list is complete.
+/// Where plugins go that must be looked at again: to the controller, while this replica has one.
+#[derive(Clone, Default)]
+pub struct Queue(Arc<Mutex<Option<UnboundedSender<ObjectRef<Plugin>>>>>);
+
+/// The watches of all kinds, at work until they are dropped.
 pub struct Watches {
-    pub run: Vec<BoxFuture<'static, ()>>,
-    pub listed: Vec<oneshot::Receiver<()>>,
+    tasks: JoinSet<()>,
+    pub listed: Listed,
+}
+
+/// Whether the first lists of all kinds are complete. Before they are, the index holds half of what
+/// there is, and dependencies seem to be missing that are not.
+#[derive(Clone)]
+pub struct Listed {
+    complete: watch::Receiver<usize>,
+    kinds: usize,
+}
+
+impl Sink {
+    /// The queue of a replica that begins to act: every plugin that there is, once, and from now on
+    /// what events touch.
+    pub fn open(&self) -> UnboundedReceiver<ObjectRef<Plugin>> {
+        // Unbounded, but read without delay into the controller's queue, which holds each plugin
+        // once.
+        let (sender, receiver) = unbounded();
+        *lock(&self.queue.0) = Some(sender);
+        // What an event touches before this is in the index already, and otherwise in the queue.
+        self.queue.push(lock(&self.index).all());
+        receiver
+    }
+}
+
+impl Queue {
+    fn push(&self, touched: Vec<ObjectRef<Plugin>>) {
+        let mut queue = lock(&self.0);
+        for plugin in touched {
+            let Some(sender) = queue.as_ref() else { return };
+            if sender.unbounded_send(plugin).is_err() {
+                tracing::debug!("this replica acts no more");
+                *queue = None;
+            }
+        }
+    }
+}
+
+impl Listed {
+    pub fn is_complete(&self) -> bool {
+        *self.complete.borrow() == self.kinds
+    }
+
+    pub async fn wait(&mut self) {
+        let kinds = self.kinds;
+        // An error means that the watches are gone, which their owner hears by itself.
+        self.complete.wait_for(|complete| *complete == kinds).await.ok();
+    }
 }
 
 impl Watches {
-    pub fn new(client: &Client, sink: &Sink, store: Writer<Plugin>) -> Self {
-        let mut watches = Self { run: Vec::new(), listed: Vec::new() };
-        watches.add(Follower::new(client, sink, Object::Plugin, Some(store)), false);
-        watches.add(Follower::<PluginSystem>::new(client, sink, Object::System, None), false);
-        watches.add(Follower::<Deployment>::new(client, sink, Object::Deployment, None), true);
-        watches.add(Follower::<Service>::new(client, sink, Object::Service, None), true);
-        watches.add(Follower::<ServiceAccount>::new(client, sink, Object::ServiceAccount, None), true);
-        watches.add(Follower::<ConfigMap>::new(client, sink, Object::ConfigMap, None), true);
-        watches.add(Follower::<NetworkPolicy>::new(client, sink, Object::NetworkPolicy, None), true);
+    pub fn start(client: &Client, sink: &Sink, store: Writer<Plugin>) -> Self {
+        let (sender, complete) = watch::channel(0);
+        let listed = Listed { complete, kinds: 0 };
+        let mut watches = Self { tasks: JoinSet::new(), listed };
+        watches.add(Follower::new(client, sink, Object::Plugin, Some(store)), false, &sender);
+        watches.add(Follower::<PluginSystem>::new(client, sink, Object::System, None), false, &sender);
+        watches.add(Follower::<Deployment>::new(client, sink, Object::Deployment, None), true, &sender);
+        watches.add(Follower::<Service>::new(client, sink, Object::Service, None), true, &sender);
+        watches.add(
+            Follower::<ServiceAccount>::new(client, sink, Object::ServiceAccount, None),
+            true,
+            &sender,
+        );
+        watches.add(Follower::<ConfigMap>::new(client, sink, Object::ConfigMap, None), true, &sender);
+        watches.add(Follower::<NetworkPolicy>::new(client, sink, Object::NetworkPolicy, None), true, &sender);
         let budgets = Follower::<PodDisruptionBudget>::new(client, sink, Object::DisruptionBudget, None);
-        watches.add(budgets, true);
-        watches.add(Follower::<Pod>::new(client, sink, Object::Pod, None), true);
+        watches.add(budgets, true, &sender);
+        watches.add(Follower::<Pod>::new(client, sink, Object::Pod, None), true, &sender);
         watches
     }
 
-    fn add<K: Watched>(&mut self, follower: Follower<K>, owned: bool) {
-        let (sender, receiver) = oneshot::channel();
-        self.listed.push(receiver);
-        self.run.push(Box::pin(follower.run(owned, sender)));
+    fn add<K: Watched>(&mut self, follower: Follower<K>, owned: bool, listed: &watch::Sender<usize>) {
+        self.listed.kinds += 1;
+        self.tasks.spawn(follower.run(owned, listed.clone()));
+    }
+
+    /// Wait until one of them has ended, which none does by itself.
+    pub async fn ended(&mut self) {
+        if let Some(Err(error)) = self.tasks.join_next().await {
+            tracing::error!(%error, "a watch has failed");
+        }
     }
 }
 
@@ -90,7 +155,7 @@ impl<K: Watched> Follower<K> {
         Self { api: Api::all(client.clone()), sink: sink.clone(), wrap, store, known, listing }
     }
 
-    async fn run(mut self, owned: bool, listed: oneshot::Sender<()>) {
+    async fn run(mut self, owned: bool, listed: watch::Sender<usize>) {
         let config = watcher::Config::default();
         let config = if owned { config.labels(PLUGIN_LABEL) } else { config };
         let mut listed = Some(listed);
@@ -103,8 +168,7 @@ impl<K: Watched> Follower<K> {
                     let complete = matches!(event, Event::InitDone);
                     self.take(event);
                     if let Some(listed) = listed.take_if(|_| complete) {
-                        // Nobody waits any more when the operator is stopping.
-                        listed.send(()).ok();
+                        listed.send_modify(|complete| *complete += 1);
                     }
                 }
                 Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "watch interrupted"),
@@ -144,19 +208,13 @@ impl<K: Watched> Follower<K> {
     }
 
     fn apply(&self, object: Arc<K>) {
-        self.enqueue(lock(&self.sink.index).apply((self.wrap)(object)));
+        let touched = lock(&self.sink.index).apply((self.wrap)(object));
+        self.sink.queue.push(touched);
     }
 
     fn delete(&self, object: Arc<K>) {
-        self.enqueue(lock(&self.sink.index).delete((self.wrap)(object)));
-    }
-
-    fn enqueue(&self, touched: Vec<ObjectRef<Plugin>>) {
-        for plugin in touched {
-            if self.sink.queue.unbounded_send(plugin).is_err() {
-                tracing::debug!("the queue is closed: stopping");
-            }
-        }
+        let touched = lock(&self.sink.index).delete((self.wrap)(object));
+        self.sink.queue.push(touched);
     }
 }
 
@@ -166,7 +224,6 @@ fn key<K: Resource>(object: &K) -> Key {
 
 #[cfg(test)]
 mod tests {
-    use futures::channel::mpsc;
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
@@ -182,8 +239,8 @@ mod tests {
     #[tokio::test]
     async fn what_a_new_list_does_not_name_is_gone() {
         let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-        let (queue, mut touched) = mpsc::unbounded();
-        let sink = Sink { index: Arc::default(), queue };
+        let sink = Sink::default();
+        let mut touched = sink.open();
         let mut follower = Follower::new(&Client::new(service, "shop"), &sink, Object::Plugin, None);
         for event in
             [Event::Init, Event::InitApply(plugin("a")), Event::InitApply(plugin("b")), Event::InitDone]
@@ -197,5 +254,26 @@ mod tests {
         let there = |name| lock(&follower.sink.index).snapshot("shop", name).is_some();
         assert_eq!(["a", "b", "c"].map(there), [false, false, true]);
         assert_eq!(touched.try_recv().unwrap(), ObjectRef::new("a").within("shop"));
+    }
+    #[tokio::test]
+    async fn who_begins_to_act_is_told_of_every_plugin_once_and_then_of_events() {
+        let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let sink = Sink::default();
+        let mut follower = Follower::new(&Client::new(service, "shop"), &sink, Object::Plugin, None);
+        let received = |queue: &mut UnboundedReceiver<ObjectRef<Plugin>>| -> Vec<String> {
+            std::iter::from_fn(|| queue.try_recv().ok()).map(|plugin| plugin.name).collect()
+        };
+        // While this replica stands by, events are not kept.
+        for name in ["a", "b", "a"] {
+            follower.take(Event::Apply(plugin(name)));
+        }
+        let mut first = sink.open();
+        assert_eq!(received(&mut first), ["a", "b"]);
+        follower.take(Event::Apply(plugin("c")));
+        assert_eq!(received(&mut first), ["c"]);
+        drop(first);
+        follower.take(Event::Apply(plugin("d")));
+        assert!(lock(&sink.queue.0).is_none(), "nobody reads it");
+        assert_eq!(received(&mut sink.open()), ["a", "b", "c", "d"]);
     }
 }
