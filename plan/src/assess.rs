@@ -144,26 +144,7 @@ impl Namespace {
         need: &Need,
     ) -> Option<Obstacle> {
         let view = &self.graph[dependency].view;
-        let accepts = |version: &Version| need.accepts(version);
-        // An update that is held for the plugin's own sake must not hold the plugin in turn.
-        let serves = view.serving.as_ref().is_some_and(accepts);
-        if view.standing == Standing::Off(Cause::Held) && facts.is_alive() && serves {
-            return None;
-        }
-        let hindrance = match &view.standing {
-            Standing::Off(
-                cause @ (Cause::Missing
-                | Cause::Invalid
-                | Cause::NotAllowed
-                | Cause::Surplus
-                | Cause::TemplateNotAllowed
-                | Cause::Deleting
-                | Cause::Disabled
-                | Cause::Stopped),
-            ) => Hindrance::Direct(*cause),
-            _ if !view.parsed.as_ref().is_some_and(accepts) => Hindrance::Direct(Cause::VersionConflict),
-            standing => standing.hindrance()?,
-        };
+        let hindrance = view.hindrance_to_go(facts, need)?;
         Some(self.obstacle(facts, dependency, need, view.version.clone(), hindrance))
     }
 
@@ -175,12 +156,7 @@ impl Namespace {
         dependency: NodeIndex,
         need: &Need,
     ) -> Option<Obstacle> {
-        let view = &self.graph[dependency].view;
-        let (version, hindrance) = match &view.serving {
-            Some(serving) if need.accepts(serving) => return None,
-            Some(serving) => (Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict)),
-            None => (view.version.clone(), view.standing.hindrance().unwrap_or(Hindrance::OnItsWay)),
-        };
+        let (version, hindrance) = self.graph[dependency].view.hindrance_to_stay(need)?;
         Some(self.obstacle(facts, dependency, need, version, hindrance))
     }
 
@@ -212,13 +188,54 @@ impl Namespace {
     /// The refusal of one dependent: it runs, with the version that serves, and not with the one to
     /// come. Where it accepts neither there is nothing to save.
     pub(crate) fn refusal(&self, dependent: NodeIndex, index: NodeIndex) -> Option<Refusal> {
-        let (facts, need) = (self.facts(index)?, self.running_need(dependent, index)?);
-        let serving = facts.serving.as_ref()?.version.as_ref()?;
-        let coming = facts.version.as_ref().ok()?;
-        (need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
-            name: self.name(dependent).to_owned(),
-            range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
-        })
+        refusal(self.name(dependent), self.running_need(dependent, index)?, self.facts(index)?)
+    }
+}
+
+/// The refusal of a dependent that runs and needs a plugin.
+pub(crate) fn refusal(dependent: &str, need: &Need, facts: &Facts) -> Option<Refusal> {
+    let serving = facts.serving.as_ref()?.version.as_ref()?;
+    let coming = facts.version.as_ref().ok()?;
+    (need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
+        name: dependent.to_owned(),
+        range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
+    })
+}
+
+impl View {
+    /// Why the plugin is not ready for the current spec of one that needs it.
+    pub fn hindrance_to_go(&self, facts: &Facts, need: &Need) -> Option<Hindrance> {
+        let accepts = |version: &Version| need.accepts(version);
+        // An update that is held for the plugin's own sake must not hold the plugin in turn.
+        let serves = self.serving.as_ref().is_some_and(accepts);
+        if self.standing == Standing::Off(Cause::Held) && facts.is_alive() && serves {
+            return None;
+        }
+        match &self.standing {
+            Standing::Off(
+                cause @ (Cause::Missing
+                | Cause::Invalid
+                | Cause::NotAllowed
+                | Cause::Surplus
+                | Cause::TemplateNotAllowed
+                | Cause::Deleting
+                | Cause::Disabled
+                | Cause::Stopped),
+            ) => Some(Hindrance::Direct(*cause)),
+            _ if !self.parsed.as_ref().is_some_and(accepts) => {
+                Some(Hindrance::Direct(Cause::VersionConflict))
+            }
+            standing => standing.hindrance(),
+        }
+    }
+
+    /// Why the plugin does not serve one whose current spec was applied, and in which version.
+    pub fn hindrance_to_stay(&self, need: &Need) -> Option<(Option<String>, Hindrance)> {
+        match &self.serving {
+            Some(serving) if need.accepts(serving) => None,
+            Some(serving) => Some((Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict))),
+            None => Some((self.version.clone(), self.standing.hindrance().unwrap_or(Hindrance::OnItsWay))),
+        }
     }
 }
 

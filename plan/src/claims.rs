@@ -7,9 +7,10 @@ use std::{
 };
 
 use petgraph::stable_graph::NodeIndex;
+use semver::Version;
 
 use crate::{
-    agreement::{Claim, Claims, Star},
+    agreement::{Claim, Claims, Disagreement, Star},
     conflict::{Conflict, ConflictKind, Refusal, Resolution},
     facts::{Facts, Need, Wish},
     namespace::Namespace,
@@ -87,47 +88,14 @@ impl Namespace {
         if need.optional || by.wish != Wish::Run {
             return None;
         }
-        let name = by.plugin.metadata.name.clone().unwrap_or_default();
+        let name = by.plugin.metadata.name.as_deref().unwrap_or_default();
         let version = node.facts.as_ref().and_then(|facts| facts.version.as_ref().ok());
-        if version.is_some_and(|version| need.accepts(version)) {
-            return None;
-        }
-        let found = &disagreement.exclusive;
-        let (kind, mut members) = match version {
-            _ if !found.is_empty() => {
-                let ranges = self.exclusive(&name, need, dependency, found);
-                let members = ranges.iter().map(|member| member.name.clone()).collect();
-                (ConflictKind::Exclusive { ranges }, members)
-            }
-            Some(_) => (ConflictKind::Version, vec![name, node.name.clone()]),
-            None => (ConflictKind::Missing, vec![name]),
-        };
-        members.sort();
-        Some(Conflict { kind, members, resolutions: disagreement.resolutions.clone() })
-    }
-
-    /// Those who exclude each other, with the plugin that is told in the place of one of them where
-    /// it excludes the other as well.
-    fn exclusive(&self, name: &str, need: &Need, dependency: NodeIndex, found: &[Refusal]) -> Vec<Refusal> {
-        let claims = &self.graph[dependency].claims;
-        let excludes = |other: &Refusal| {
-            let claim = claims.get(&Some(other.range.clone()));
-            let theirs = claim.and_then(|claim| claim.range.as_ref());
-            need.range.as_ref().zip(theirs).is_some_and(|(ours, theirs)| !ours.meets(theirs))
-        };
-        let mut members = found.to_vec();
-        if let ([first, second], Some(text)) = (found, &need.text)
-            && let Some(other) = [first, second].into_iter().find(|other| excludes(other))
-        {
-            members = vec![Refusal { name: name.to_owned(), range: text.clone() }, other.clone()];
-            members.sort();
-        }
-        members
+        explain(&Star { name: &node.name, version, claims: &node.claims }, disagreement, name, need)
     }
 
     /// What would free a new version that plugins that run refuse: the last resolution lets it
     /// through, those before it take no more edits and give it up.
-    pub(crate) fn ways_out(&self, index: NodeIndex) -> Vec<Resolution> {
+    pub(crate) fn ways_out(&self, index: NodeIndex, version: Option<&Version>) -> Vec<Resolution> {
         let mut claims = Claims::new();
         for dependent in self.dependents(index) {
             let Some(need) = self.running_need(dependent, index) else { continue };
@@ -135,7 +103,6 @@ impl Namespace {
             claim.range = need.range.clone();
             claim.by.insert(self.name(dependent).to_owned());
         }
-        let version = self.facts(index).and_then(|facts| facts.version.as_ref().ok());
         Star { name: self.name(index), version, claims: &claims }.resolutions(true)
     }
 
@@ -144,4 +111,47 @@ impl Namespace {
         let by = self.facts(dependent).filter(|by| by.wish == Wish::Run && by.is_alive())?;
         by.needs.get(self.name(index)).filter(|need| !need.optional)
     }
+}
+
+/// The conflict over a plugin, as it is told of one of those who need it; nothing where that one
+/// accepts the version that there is.
+pub(crate) fn explain(
+    star: &Star<'_>,
+    disagreement: &Disagreement,
+    name: &str,
+    need: &Need,
+) -> Option<Conflict> {
+    if star.version.is_some_and(|version| need.accepts(version)) {
+        return None;
+    }
+    let found = &disagreement.exclusive;
+    let (kind, mut members) = match star.version {
+        _ if !found.is_empty() => {
+            let ranges = exclusive(name, need, star.claims, found);
+            let members = ranges.iter().map(|member| member.name.clone()).collect();
+            (ConflictKind::Exclusive { ranges }, members)
+        }
+        Some(_) => (ConflictKind::Version, vec![name.to_owned(), star.name.to_owned()]),
+        None => (ConflictKind::Missing, vec![name.to_owned()]),
+    };
+    members.sort();
+    Some(Conflict { kind, members, resolutions: disagreement.resolutions.clone() })
+}
+
+/// Those who exclude each other, with the plugin that is told in the place of one of them where it
+/// excludes the other as well.
+fn exclusive(name: &str, need: &Need, claims: &Claims, found: &[Refusal]) -> Vec<Refusal> {
+    let excludes = |other: &Refusal| {
+        let claim = claims.get(&Some(other.range.clone()));
+        let theirs = claim.and_then(|claim| claim.range.as_ref());
+        need.range.as_ref().zip(theirs).is_some_and(|(ours, theirs)| !ours.meets(theirs))
+    };
+    let mut members = found.to_vec();
+    if let ([first, second], Some(text)) = (found, &need.text)
+        && let Some(other) = [first, second].into_iter().find(|other| excludes(other))
+    {
+        members = vec![Refusal { name: name.to_owned(), range: text.clone() }, other.clone()];
+        members.sort();
+    }
+    members
 }

@@ -54,7 +54,7 @@ impl Namespace {
     }
 
     /// Whether the current spec runs, so that dependencies are judged by whether they serve.
-    fn stays(&self, facts: &Facts) -> bool {
+    pub(crate) fn stays(&self, facts: &Facts) -> bool {
         facts.wish == Wish::Run && facts.is_applied(&self.settings)
     }
 
@@ -76,13 +76,8 @@ impl Namespace {
         if let Err(message) = &facts.version {
             return (Action::Hold, Reason::Invalid { message: message.clone() });
         }
-        if !facts.is_allowed(&self.settings) {
-            let (image, allowed) = (plugin.spec.image.clone(), self.settings.image_prefixes.clone());
-            return (Action::Hold, Reason::NotAllowed { image, allowed });
-        }
-        let breaches = self.settings.permissions.breaches(&plugin.spec);
-        if !breaches.is_empty() {
-            return (Action::Hold, Reason::TemplateNotAllowed { breaches });
+        if let Some(reason) = self.forbidden(facts) {
+            return (Action::Hold, reason);
         }
         if facts.is_applied(&self.settings) {
             return (Action::Apply, self.explain_running(facts, obstacles));
@@ -98,7 +93,8 @@ impl Namespace {
             Some(Obstruction::Cycle) => self.explain_cycle(index),
             Some(Obstruction::Refused(dependents)) => {
                 let version = plugin.spec.version.clone();
-                Reason::Refused { version, dependents, resolutions: self.ways_out(index) }
+                let resolutions = self.ways_out(index, facts.version.as_ref().ok());
+                Reason::Refused { version, dependents, resolutions }
             }
             Some(Obstruction::Blocked(obstacles)) => Reason::Blocked { obstacles, since: since() },
             Some(Obstruction::Waiting(obstacles)) => Reason::Waiting { obstacles, since: since() },
@@ -108,6 +104,17 @@ impl Namespace {
         (Action::Hold, reason)
     }
 
+    /// What the namespace's settings have against a plugin.
+    pub(crate) fn forbidden(&self, facts: &Facts) -> Option<Reason> {
+        let spec = &facts.plugin.spec;
+        if !facts.is_allowed(&self.settings) {
+            let (image, allowed) = (spec.image.clone(), self.settings.image_prefixes.clone());
+            return Some(Reason::NotAllowed { image, allowed });
+        }
+        let breaches = self.settings.permissions.breaches(spec);
+        (!breaches.is_empty()).then_some(Reason::TemplateNotAllowed { breaches })
+    }
+
     /// Why there is no place for a plugin of which nothing is there yet; nothing where there is one.
     fn explain_surplus(&self, index: NodeIndex) -> Option<Reason> {
         let Surplus { limit, rank } = self.places.surplus(self.name(index))?;
@@ -115,25 +122,38 @@ impl Namespace {
     }
 
     fn explain_cycle(&self, index: NodeIndex) -> Reason {
+        let members = self.graph[index].cycle.clone().unwrap_or_default();
+        self.cycle(index, &members, &|node| self.required(node))
+    }
+
+    /// The cycle with some members, from one of them on.
+    pub(crate) fn cycle(
+        &self,
+        index: NodeIndex,
+        members: &BTreeSet<NodeIndex>,
+        required: &impl Fn(NodeIndex) -> Vec<NodeIndex>,
+    ) -> Reason {
         let name = |index: &NodeIndex| self.name(*index).to_owned();
-        let members = self.graph[index].cycle.iter().flat_map(|members| members.iter());
-        let mut members: Vec<String> = members.map(name).collect();
-        members.sort();
         let within = |node| {
-            let mut targets = self.required(node);
-            targets.retain(|target| self.is_same_cycle(index, *target));
+            let mut targets = required(node);
+            targets.retain(|target| members.contains(target));
             targets
         };
         let path = shortest_way_round(index, within).unwrap_or_default();
         let path = path.iter().map(name).collect();
-        Reason::Cycle { members, path, resolutions: self.ways_to_open(index) }
+        let mut names: Vec<String> = members.iter().map(name).collect();
+        names.sort();
+        Reason::Cycle { members: names, path, resolutions: self.ways_to_open(members, within) }
     }
 
-    /// What would open the cycle that a plugin is in.
-    fn ways_to_open(&self, index: NodeIndex) -> Vec<Resolution> {
-        let members = self.graph[index].cycle.iter().flat_map(|members| members.iter());
-        let edges = members.flat_map(|from| {
-            let targets = self.required(*from).into_iter().filter(|to| self.is_same_cycle(index, *to));
+    /// What would open a cycle.
+    fn ways_to_open(
+        &self,
+        members: &BTreeSet<NodeIndex>,
+        within: impl Fn(NodeIndex) -> Vec<NodeIndex>,
+    ) -> Vec<Resolution> {
+        let edges = members.iter().flat_map(|from| {
+            let targets = within(*from).into_iter();
             targets.map(|to| (self.name(*from), self.name(to)))
         });
         let optional = |(plugin, dependency): &(&str, &str)| Edit::MakeOptional {

@@ -196,11 +196,13 @@ impl Namespace {
 
     /// Whether `dependency` must not go down for the sake of `dependent`.
     pub(crate) fn keeps(&self, dependent: NodeIndex, dependency: NodeIndex) -> bool {
+        self.clings(dependent, self.name(dependency)) && !self.is_same_cycle(dependent, dependency)
+    }
+
+    /// Whether a plugin has something that runs and cannot do without another.
+    pub(crate) fn clings(&self, dependent: NodeIndex, name: &str) -> bool {
         let Some(facts) = self.facts(dependent) else { return false };
-        let need = facts.needs.get(self.name(dependency));
-        need.is_some_and(|need| !need.optional)
-            && facts.keeps_dependencies()
-            && !self.is_same_cycle(dependent, dependency)
+        facts.needs.get(name).is_some_and(|need| !need.optional) && facts.keeps_dependencies()
     }
 
     fn node(&mut self, name: &str) -> NodeIndex {

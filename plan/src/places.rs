@@ -45,6 +45,14 @@ impl Places {
         self.surplus.get(name).copied()
     }
 
+    /// What there would be to say of a plugin with this claim.
+    pub fn foresee(&self, name: &str, claim: Claim) -> Option<Surplus> {
+        let (limit, Claim::Wanted { created }) = (self.limit?, claim) else { return None };
+        let before = self.wanted.range(..key(name, created)).filter(|(_, _, other)| other != name).count();
+        let rank = self.loaded + before + 1;
+        (rank > limit).then_some(Surplus { limit, rank })
+    }
+
     /// Change the limit. What follows from it is settled by [`Places::settle`].
     pub fn set_limit(&mut self, limit: Option<usize>) {
         self.limit = limit;

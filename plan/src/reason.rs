@@ -467,7 +467,7 @@ impl fmt::Display for Reason {
 }
 
 /// Names, or what reads like one.
-fn list<T: fmt::Display>(items: &[T]) -> String {
+pub(crate) fn list<T: fmt::Display>(items: &[T]) -> String {
     join(items, ", ")
 }
 

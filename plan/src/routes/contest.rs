@@ -6,7 +6,9 @@ use std::{
     fmt,
 };
 
-use forward_crds::{Route, RouteSource, RouteStatus};
+use forward_crds::{Plugin, Route, RouteSource, RouteStatus};
+
+use crate::foresee::Warning;
 
 use super::{
     method::Method,
@@ -109,6 +111,27 @@ impl Offer {
             }
         }
         offer
+    }
+
+    /// The routes of a plugin as the API server has them: those of its manifest and those that it
+    /// has announced, by what its status says. One that is disabled or being deleted has none.
+    pub fn of(plugin: &Plugin, hosts: &[String]) -> Self {
+        let Plugin { metadata, spec, status } = plugin;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let created = metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+        let id = PluginId { namespace: text(&metadata.namespace), name: text(&metadata.name) };
+        let claimant = Claimant { id, priority: spec.priority, created };
+        if !spec.enabled || metadata.deletion_timestamp.is_some() {
+            return Self::new(claimant, hosts, &[], &[]);
+        }
+        let manifest = spec.http.as_ref().map_or(&[][..], |http| &http.routes);
+        let routes = status.iter().flat_map(|status| &status.routes);
+        let announced = routes.filter(|route| route.source == RouteSource::Plugin).map(|route| Route {
+            host: route.host.clone(),
+            method: route.method.clone(),
+            path: route.path.clone(),
+        });
+        Self::new(claimant, hosts, manifest, &announced.collect::<Vec<_>>())
     }
 
     /// Which plugin it is, and its rank.
@@ -218,6 +241,23 @@ impl Contest {
             verdicts.push(offered.status(lost, active));
         }
         verdicts
+    }
+
+    /// What applying an offer would mean: whose the routes are that it would not get, and those that
+    /// it would take from somebody.
+    pub fn foresee(&self, offer: &Offer) -> Vec<Warning> {
+        let lost = self.judge(offer).into_iter().filter_map(|route| route.message);
+        let mut warnings: Vec<Warning> = lost.map(|why| Warning::RouteLost { why }).collect();
+        for (slot, pattern) in offer.claims() {
+            let first = self.slots.get(slot).and_then(|claimants| claimants.keys().next());
+            if let Some(first) =
+                first.filter(|first| first.id != offer.claimant.id && offer.claimant < **first)
+            {
+                let route = slot.label(pattern);
+                warnings.push(Warning::RouteTaken { route, from: first.id.clone() });
+            }
+        }
+        warnings
     }
 
     /// The offer of a plugin as it was last applied.

@@ -1,8 +1,10 @@
 //! The properties.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use forward_plan::{Change, Reason, Step};
+use forward_crds::Plugin;
+use forward_plan::{Cause, Change, Decision, Hindrance, Obstacle, Reason, Step, Warning};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use proptest::prelude::*;
 
 use crate::{
@@ -37,6 +39,57 @@ fn applied(sketches: &[Sketch], keep: impl Fn(&str) -> bool) -> Cluster {
     }
     cluster.rest();
     cluster
+}
+
+/// Whether an obstacle is one that nobody has to be asked about but the plugin and the dependency.
+fn is_plain(obstacle: &Obstacle) -> bool {
+    let hindrance = Hindrance::Direct(Cause::Missing);
+    let plain =
+        obstacle.hindrance == hindrance || obstacle.hindrance == Hindrance::Direct(Cause::VersionConflict);
+    plain && !obstacle.optional
+}
+
+/// What was foreseen of a plugin is what is decided on it now.
+fn check_foreseen(warnings: &[Warning], decision: &Decision) -> Result<(), TestCaseError> {
+    let foreseen = warnings.iter().find_map(|warning| match warning {
+        Warning::Decision(reason) => Some(reason),
+        _ => None,
+    });
+    let is_told = |reason: &&Reason| {
+        matches!(
+            reason,
+            Reason::Cycle { .. }
+                | Reason::Refused { .. }
+                | Reason::Needed { .. }
+                | Reason::NotAllowed { .. }
+                | Reason::Surplus { .. }
+        )
+    };
+    prop_assert_eq!(foreseen, Some(&decision.reason).filter(is_told));
+    let obstacles = warnings.iter().filter_map(|warning| match warning {
+        Warning::Dependency(obstacle) => Some(obstacle),
+        _ => None,
+    });
+    let obstacles: Vec<&Obstacle> = obstacles.filter(|obstacle| is_plain(obstacle)).collect();
+    if let Reason::Blocked { obstacles: decided, .. } = &decision.reason {
+        let mut decided: Vec<&Obstacle> = decided.iter().filter(|obstacle| is_plain(obstacle)).collect();
+        decided.sort_by(|a, b| a.name.cmp(&b.name));
+        prop_assert_eq!(&obstacles, &decided);
+    }
+    let table = decision.dependencies.iter().filter(|dependency| !dependency.optional);
+    let table = table.filter_map(|dependency| Some((dependency.name.clone(), dependency.message.clone()?)));
+    let table: Vec<_> =
+        table.filter(|(_, why)| why == "there is no such plugin" || why.starts_with("its version")).collect();
+    let told: Vec<_> = obstacles.iter().map(|obstacle| (obstacle.name.clone(), obstacle.why())).collect();
+    // Of a plugin that is not to run, or may not, what it needs is not told.
+    let is_left_out = matches!(
+        decision.reason,
+        Reason::Needed { .. } | Reason::Stopped { .. } | Reason::Disabled { .. } | Reason::Surplus { .. }
+    );
+    if !is_left_out {
+        prop_assert_eq!(told, table);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -118,6 +171,35 @@ proptest! {
         }
         cluster.rest();
         prop_assert!(cluster.plugins.is_empty(), "left: {:?}", cluster.namespace.plan().decisions);
+    }
+
+    #[test]
+    fn what_is_foreseen_of_an_edit_is_what_is_decided_after_it(events in events(), index in 0..NAMES, sketch in sketch()) {
+        let mut cluster = after(events);
+        let plugin = sketch.plugin(index, 1);
+        let (name, known) = (name(index), cluster.plugins.get(&name(index)));
+        let is_edit = known.is_none_or(|known| known.metadata.deletion_timestamp.is_none() && known.spec != plugin.spec);
+        prop_assume!(is_edit);
+        let plan = cluster.namespace.plan();
+        let warnings = cluster.namespace.foresee(Arc::new(plugin));
+        prop_assert_eq!(cluster.namespace.plan(), plan, "looking ahead has changed something");
+        cluster.put(index, &sketch);
+        check_foreseen(&warnings, &cluster.namespace.decide(&name).unwrap())?;
+    }
+
+    #[test]
+    fn what_is_foreseen_of_a_deletion_is_what_is_decided_after_it(events in events(), index in 0..NAMES) {
+        let mut cluster = after(events);
+        let name = name(index);
+        let known = cluster.plugins.get(&name).filter(|known| known.metadata.deletion_timestamp.is_none());
+        let Some(known) = known else { return Ok(()) };
+        let mut plugin = Plugin::clone(known);
+        plugin.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let warnings = cluster.namespace.foresee(Arc::new(plugin));
+        cluster.delete(&name, false);
+        let decision = cluster.namespace.decide(&name).unwrap();
+        let needed = matches!(decision.reason, Reason::Needed { .. }).then_some(Warning::Decision(decision.reason));
+        prop_assert_eq!(warnings.iter().find(|warning| matches!(warning, Warning::Decision(_))), needed.as_ref());
     }
 
     #[test]
