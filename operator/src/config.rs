@@ -34,6 +34,13 @@ pub struct OperatorArgs {
     /// How many plugins are worked on at the same time.
     #[arg(long, env = "FORWARD_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
+    /// The Service by which the API server reaches the webhook; the Secret of the same name holds
+    /// its certificates. Absent: there is no webhook.
+    #[arg(long, env = "FORWARD_WEBHOOK")]
+    pub webhook: Option<String>,
+    /// Where the webhook is answered.
+    #[arg(long, env = "FORWARD_WEBHOOK_LISTEN", default_value = "0.0.0.0:8443")]
+    pub webhook_listen: SocketAddr,
     #[command(flatten)]
     pub network: NetworkArgs,
 }

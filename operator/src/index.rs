@@ -7,7 +7,10 @@ use std::{
 };
 
 use forward_crds::{OverrideStatus, PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
-use forward_plan::{Decision, Effective, Namespace, Overrides, Settings};
+use forward_plan::{
+    Decision, Effective, Namespace, Overrides, Settings, Warning,
+    routes::{Contest, Offer, PluginId},
+};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -60,6 +63,8 @@ pub struct Snapshot {
 pub struct Index {
     tenants: BTreeMap<String, Tenant>,
     overrides: Overrides,
+    /// Whose routes are whose, in all namespaces. The gateway decides that; here it is foreseen.
+    contest: Contest,
 }
 
 #[derive(Default)]
@@ -87,7 +92,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Index {
     /// An empty index that takes in plugins with overrides.
     pub fn new(overrides: Overrides) -> Self {
-        Self { tenants: BTreeMap::new(), overrides }
+        Self { overrides, ..Self::default() }
     }
 
     /// Take in an object; the answer is what to look at again.
@@ -102,12 +107,51 @@ impl Index {
 
     fn change(&mut self, object: Object, there: bool) -> Vec<ObjectRef<Plugin>> {
         let namespace = object.namespace();
+        self.contend(&object, there);
         let tenant = self.tenants.entry(namespace.clone()).or_default();
         let touched = tenant.change(object, there, &self.overrides);
         if tenant.is_empty() {
             self.tenants.remove(&namespace);
         }
         touched.into_iter().map(|name| ObjectRef::new(&name).within(&namespace)).collect()
+    }
+
+    /// Take in what an object means for routes: those of its plugin, or of a namespace whose host
+    /// names are others.
+    fn contend(&mut self, object: &Object, there: bool) {
+        let tenant = self.tenants.get(&object.namespace());
+        match object {
+            Object::Plugin(plugin) if there => {
+                self.contest.apply(Offer::of(plugin, tenant.map_or(&[][..], Tenant::hosts)));
+            }
+            Object::Plugin(plugin) => {
+                self.contest.remove(&PluginId::new(object.namespace(), plugin.name_any()));
+            }
+            Object::System(system) if system.name_any() == SYSTEM_NAME => {
+                let hosts = if there { &system.spec.hosts[..] } else { &[] };
+                for plugin in tenant.iter().flat_map(|tenant| tenant.plugins.values()) {
+                    self.contest.apply(Offer::of(plugin, hosts));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What applying a plugin would mean.
+    pub fn foresee(&self, plugin: Plugin) -> Vec<Warning> {
+        let tenant = self.tenants.get(&plugin.namespace().unwrap_or_default());
+        let routes = self.contest.foresee(&Offer::of(&plugin, tenant.map_or(&[][..], Tenant::hosts)));
+        let mut warnings = match tenant {
+            Some(tenant) => tenant.graph.foresee(Arc::new(plugin)),
+            None => Namespace::new().foresee(Arc::new(plugin)),
+        };
+        warnings.extend(routes);
+        warnings
+    }
+
+    /// A plugin as it was last seen.
+    pub fn plugin(&self, namespace: &str, name: &str) -> Option<Arc<Plugin>> {
+        self.tenants.get(namespace)?.plugins.get(name).cloned()
     }
 
     /// What is known of a plugin and what is to be done about it.
@@ -143,6 +187,10 @@ impl Index {
 }
 
 impl Tenant {
+    fn hosts(&self) -> &[String] {
+        self.system.as_ref().map_or(&[][..], |system| &system.spec.hosts)
+    }
+
     fn is_empty(&self) -> bool {
         self.plugins.is_empty() && self.live.is_empty() && self.system.is_none()
     }

@@ -4,6 +4,7 @@
 //! traffic, and never speaks to a plugin: what it knows of one it reads from the API server.
 
 mod admin;
+mod admission;
 mod apply;
 mod build;
 mod check;

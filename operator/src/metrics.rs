@@ -37,6 +37,19 @@ pub struct StateLabel {
     pub state: &'static str,
 }
 
+/// What came of an admission review.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Verdict {
+    Allowed,
+    Warned,
+    Denied,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct VerdictLabel {
+    pub verdict: Verdict,
+}
+
 /// The operator's metrics and the registry that renders them.
 pub struct Metrics {
     registry: Registry,
@@ -46,6 +59,7 @@ pub struct Metrics {
     pub writes: Family<KindLabel, Counter>,
     pub plugins: Family<StateLabel, Gauge>,
     pub leading: Gauge<i64, AtomicI64>,
+    pub reviews: Family<VerdictLabel, Counter>,
 }
 
 impl Metrics {
@@ -61,7 +75,9 @@ impl Metrics {
         registry.register("writes", "Writes to the API server by kind", writes.clone());
         registry.register("plugins", "Plugins by state", plugins.clone());
         registry.register("leading", "1 on the replica that acts", leading.clone());
-        Self { registry, reconciles, errors, duration, writes, plugins, leading }
+        let reviews = Family::default();
+        registry.register("reviews", "Admission reviews by verdict", reviews.clone());
+        Self { registry, reconciles, errors, duration, writes, plugins, leading, reviews }
     }
 
     pub fn wrote(&self, kind: &'static str) {

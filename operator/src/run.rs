@@ -23,7 +23,9 @@ use tokio::{
 };
 
 use crate::{
-    admin, check,
+    admin,
+    admission::{self, Keeper, Reviewer},
+    check,
     config::{Args, Command, OperatorArgs, overrides},
     index::{Index, lock},
     lease::Leadership,
@@ -72,10 +74,12 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let mut leadership = Leadership::seek(patient, &args.namespace, &args.lease, &args.identity).await?;
     ready.send_replace(true);
     let operator = Operator { args, client, metrics, sink, store, listed: watches.listed.clone() };
+    let mut webhook = tokio::spawn(operator.answer_reviews(stop.subscribe()));
     tokio::select! {
         _ = terminate.recv() => tracing::info!("told to stop"),
         _ = interrupt.recv() => tracing::info!("interrupted"),
         () = watches.ended() => bail!("a watch has ended"),
+        result = &mut webhook => result.context("join the webhook")??,
         result = operator.lead(&mut leadership.leading) => result?,
     }
     // Reconciliations are dropped here, in the middle if need be: each of their writes stands for
@@ -83,6 +87,9 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     ready.send_replace(false);
     leadership.release().await?;
     stop.send_replace(true);
+    if !webhook.is_finished() {
+        webhook.await.context("join the webhook")??;
+    }
     admin.await.context("join the admin server")?
 }
 
@@ -105,11 +112,39 @@ impl Operator {
             self.metrics.leading.set(1);
             tokio::select! {
                 () = self.act() => {}
+                () = self.keep_certificates() => {}
                 () = set_gauges(&self.sink.index, &self.metrics) => {}
                 result = leading.wait_for(|leading| !leading) => { result.context("watch the lease")?; }
             }
             self.metrics.leading.set(0);
             tracing::warn!("no longer leading");
+        }
+    }
+
+    /// Answer what the API server asks of plugins that are applied, whether this replica leads or
+    /// not, until `stop` turns true.
+    fn answer_reviews(&self, mut stop: watch::Receiver<bool>) -> impl Future<Output = Result<()>> + use<> {
+        let Self { args, client, metrics, sink, listed, .. } = self;
+        let reviewer =
+            Reviewer { index: sink.index.clone(), listed: listed.clone(), metrics: metrics.clone() };
+        let secrets = admission::secrets(client, &args.namespace);
+        let (listen, name) = (args.webhook_listen, args.webhook.clone());
+        async move {
+            match name {
+                Some(name) => admission::serve(listen, reviewer, secrets, name, stop).await,
+                None => {
+                    // An error means that the sender is gone, which is a stop too.
+                    stop.wait_for(|stop| *stop).await.ok();
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    async fn keep_certificates(&self) {
+        match &self.args.webhook {
+            Some(name) => Keeper::new(&self.client, &self.args.namespace, name).keep().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -83,6 +83,19 @@ impl Queue {
     }
 }
 
+#[cfg(test)]
+impl Listed {
+    /// Everything is listed.
+    pub fn complete() -> Self {
+        Self { complete: watch::channel(0).1, kinds: 0 }
+    }
+
+    /// Nothing is.
+    pub fn empty() -> Self {
+        Self { complete: watch::channel(0).1, kinds: 1 }
+    }
+}
+
 impl Listed {
     pub fn is_complete(&self) -> bool {
         *self.complete.borrow() == self.kinds
