@@ -138,12 +138,12 @@ impl Index {
     }
 
     /// What applying a plugin would mean.
-    pub fn foresee(&self, plugin: Plugin) -> Vec<Warning> {
+    pub fn foresee(&self, plugin: Arc<Plugin>) -> Vec<Warning> {
         let tenant = self.tenants.get(&plugin.namespace().unwrap_or_default());
         let routes = self.contest.foresee(&Offer::of(&plugin, tenant.map_or(&[][..], Tenant::hosts)));
         let mut warnings = match tenant {
-            Some(tenant) => tenant.graph.foresee(Arc::new(plugin)),
-            None => Namespace::new().foresee(Arc::new(plugin)),
+            Some(tenant) => tenant.graph.foresee(plugin),
+            None => Namespace::new().foresee(plugin),
         };
         warnings.extend(routes);
         warnings

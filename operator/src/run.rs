@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     admin,
-    admission::{self, Keeper, Reviewer},
+    admission::{self, Confirmer, Keeper, Reviewer},
     check,
     config::{Args, Command, OperatorArgs, overrides},
     index::{Index, lock},
@@ -127,11 +127,12 @@ impl Operator {
         let Self { args, client, metrics, sink, listed, .. } = self;
         let reviewer =
             Reviewer { index: sink.index.clone(), listed: listed.clone(), metrics: metrics.clone() };
+        let confirmer = Confirmer { client: client.clone(), changed: sink.changed.clone() };
         let secrets = admission::secrets(client, &args.namespace);
         let (listen, name) = (args.webhook_listen, args.webhook.clone());
         async move {
             match name {
-                Some(name) => admission::serve(listen, reviewer, secrets, name, stop).await,
+                Some(name) => admission::serve(listen, reviewer, confirmer, secrets, name, stop).await,
                 None => {
                     // An error means that the sender is gone, which is a stop too.
                     stop.wait_for(|stop| *stop).await.ok();

@@ -27,7 +27,10 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use crate::index::{Index, Object, lock};
 
@@ -36,6 +39,8 @@ use crate::index::{Index, Object, lock};
 pub struct Sink {
     pub index: Arc<Mutex<Index>>,
     pub queue: Queue,
+    /// Told whenever the index has changed.
+    pub changed: Arc<Notify>,
 }
 
 /// Where plugins go that must be looked at again: to the controller, while this replica has one.
@@ -222,11 +227,13 @@ impl<K: Watched> Follower<K> {
 
     fn apply(&self, object: Arc<K>) {
         let touched = lock(&self.sink.index).apply((self.wrap)(object));
+        self.sink.changed.notify_waiters();
         self.sink.queue.push(touched);
     }
 
     fn delete(&self, object: Arc<K>) {
         let touched = lock(&self.sink.index).delete((self.wrap)(object));
+        self.sink.changed.notify_waiters();
         self.sink.queue.push(touched);
     }
 }

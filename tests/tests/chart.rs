@@ -74,8 +74,15 @@ async fn brings_pods_that_meet_pod_security_restricted() {
 }
 
 #[test]
-fn gives_no_right_to_secrets_and_none_by_wildcard() -> Result<()> {
-    let objects = rendered(&["crds.keep=false"])?;
+fn gives_no_right_to_secrets_but_its_own_and_none_by_wildcard() -> Result<()> {
+    let of_webhook = rendered(&[])?;
+    let roles = of_kind(&of_webhook, "Role");
+    let rules: Vec<&Value> = roles.iter().filter_map(|role| role["rules"].as_array()).flatten().collect();
+    let secrets: Vec<_> = rules.iter().filter(|rule| rule["resources"] == json!(["secrets"])).collect();
+    assert_eq!(secrets.len(), 1);
+    assert_eq!(secrets[0]["resourceNames"], json!(["forward-operator-webhook"]));
+    ensure!(!secrets[0]["verbs"].to_string().contains("create"), "{}", secrets[0]);
+    let objects = rendered(&["crds.keep=false", "webhook.enabled=false"])?;
     for role in of_kind(&objects, "ClusterRole").into_iter().chain(of_kind(&objects, "Role")) {
         let rules = role["rules"].to_string();
         ensure!(
@@ -106,6 +113,8 @@ fn refuses_values_that_it_does_not_know() -> Result<()> {
         "monitoring=true",
         "overrides.GOFORWARD_PLUGINS_DIRECTORY=plugins",
         "overrides.PATH=/",
+        "webhook.enabled=yes",
+        "webhook.failurePolicy=Fail",
     ] {
         ensure!(rendered(&[value]).is_err(), "{value} is accepted");
     }
@@ -193,5 +202,18 @@ fn leaves_the_crds_to_others_or_takes_them_along() -> Result<()> {
     };
     assert_eq!(arguments(&installed), json!(["release"]));
     assert_eq!(arguments(&rendered(&["crds.keep=false"])?), json!(["release", "--delete-crds"]));
+    Ok(())
+}
+
+#[test]
+fn leaves_the_webhook_out_where_it_is_not_wanted() -> Result<()> {
+    let with = rendered(&[])?;
+    let configuration = of_kind(&with, "ValidatingWebhookConfiguration");
+    let webhook = &configuration.first().context("there is one")?["webhooks"][0];
+    assert_eq!(webhook["failurePolicy"], "Ignore");
+    ensure!(webhook["clientConfig"].get("caBundle").is_none(), "Helm would undo what the operator sets");
+    ensure!(of_kind(&with, "Secret")[0].get("data").is_none(), "Helm would undo what the operator sets");
+    let without = serde_json::to_string(&rendered(&["webhook.enabled=false"])?)?;
+    ensure!(!without.contains("webhook"), "{without}");
     Ok(())
 }

@@ -11,6 +11,7 @@ use forward_tests::{
 };
 use k8s_openapi::{
     api::{
+        admissionregistration::v1::ValidatingWebhookConfiguration,
         apps::v1::Deployment,
         batch::v1::Job,
         core::v1::{Pod, Secret},
@@ -56,6 +57,8 @@ impl Release {
         self.nothing_left(Api::<Job>::namespaced(self.client.clone(), SYSTEM_NAMESPACE)).await?;
         self.nothing_left(Api::<ClusterRole>::all(self.client.clone())).await?;
         self.nothing_left(Api::<ClusterRoleBinding>::all(self.client.clone())).await?;
+        self.nothing_left(Api::<ValidatingWebhookConfiguration>::all(self.client.clone())).await?;
+        self.nothing_left(Api::<Secret>::namespaced(self.client.clone(), SYSTEM_NAMESPACE)).await?;
         let secrets = Api::<Secret>::namespaced(self.client.clone(), SYSTEM_NAMESPACE);
         let releases = secrets.list(&ListParams::default().labels("owner=helm")).await?.items;
         ensure!(releases.is_empty(), "Helm still knows the release");

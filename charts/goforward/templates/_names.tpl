@@ -13,6 +13,11 @@ All take a dict: root (the chart's root context) and component.
 {{ printf "goforward:%s:%s" .root.Release.Name .component }}
 {{- end }}
 
+{{/* The webhook's Service and Secret. */}}
+{{- define "goforward.webhook" -}}
+{{ printf "%s-webhook" (include "goforward.name" .) }}
+{{- end }}
+
 {{- define "goforward.selectorLabels" -}}
 app.kubernetes.io/name: goforward
 app.kubernetes.io/instance: {{ .root.Release.Name }}

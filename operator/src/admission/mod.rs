@@ -6,6 +6,7 @@
 //! can not is not waited for (`failurePolicy: Ignore`), so nothing here may be needed to be safe.
 
 mod certificate;
+mod confirm;
 mod keep;
 mod review;
 mod serve;
@@ -24,6 +25,7 @@ use kube::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
+pub use confirm::Confirmer;
 pub use keep::Keeper;
 pub use review::Reviewer;
 
@@ -34,6 +36,7 @@ type Certificate = Option<Arc<rustls::sign::CertifiedKey>>;
 pub async fn serve(
     listen: SocketAddr,
     reviewer: Reviewer,
+    confirmer: Confirmer,
     secrets: Api<Secret>,
     name: String,
     stop: watch::Receiver<bool>,
@@ -42,7 +45,7 @@ pub async fn serve(
     let (sender, certificate) = watch::channel(None);
     let config = serve::config(certificate)?;
     tokio::select! {
-        result = serve::run(listener, config, serve::router(reviewer), stop) => result,
+        result = serve::run(listener, config, serve::router(reviewer, confirmer), stop) => result,
         () = follow(secrets, &name, sender) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! One review: from the bytes that the API server sends to what it is told. Writes nothing and asks
-//! nobody, so that a dry run is the same as any other.
+//! One review: from the bytes that the API server sends to what it is told. Changes nothing, so that
+//! a dry run is the same as any other.
 
 use std::sync::{Arc, Mutex};
 
@@ -35,10 +35,17 @@ pub struct Reviewer {
 }
 
 /// What comes of a request.
-#[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
-    Allowed(Vec<String>),
+    /// It is allowed, and nothing can be said of it.
+    Allowed,
+    Foreseen(Foreseen),
     Denied(String),
+}
+
+/// What a plugin would meet with.
+pub struct Foreseen {
+    pub plugin: Arc<Plugin>,
+    pub warnings: Vec<Warning>,
 }
 
 /// A body that holds no review.
@@ -50,51 +57,50 @@ pub enum NoReview {
     Empty,
 }
 
+/// A request, and the answer to it as far as it is known.
+pub fn read(body: &[u8]) -> Result<(AdmissionRequest<DynamicObject>, AdmissionResponse), NoReview> {
+    let review: AdmissionReview<DynamicObject> = serde_json::from_slice(body).map_err(NoReview::Read)?;
+    let request: AdmissionRequest<DynamicObject> = review.try_into().map_err(|_| NoReview::Empty)?;
+    let response = AdmissionResponse::from(&request);
+    Ok((request, response))
+}
+
 impl Reviewer {
-    /// Answer one review.
-    ///
-    /// # Errors
-    /// The body holds none, so that there is nothing to answer.
-    pub fn review(&self, body: &[u8]) -> Result<AdmissionReview<DynamicObject>, NoReview> {
-        let review: AdmissionReview<DynamicObject> = serde_json::from_slice(body).map_err(NoReview::Read)?;
-        let request: AdmissionRequest<DynamicObject> = review.try_into().map_err(|_| NoReview::Empty)?;
-        let mut response = AdmissionResponse::from(&request);
-        let verdict = match self.judge(request) {
-            Judgement::Allowed(warnings) if warnings.is_empty() => Verdict::Allowed,
-            Judgement::Allowed(warnings) => {
-                response.warnings = Some(warnings);
-                Verdict::Warned
-            }
+    /// Complete an answer.
+    pub fn respond(
+        &self,
+        mut response: AdmissionResponse,
+        judgement: Judgement,
+    ) -> AdmissionReview<DynamicObject> {
+        let verdict = match judgement {
             Judgement::Denied(why) => {
                 tracing::debug!(why, "denied");
                 response = response.deny(why);
                 Verdict::Denied
             }
+            Judgement::Foreseen(foreseen) if !foreseen.warnings.is_empty() => {
+                response.warnings = Some(texts(&foreseen.plugin.name_any(), &foreseen.warnings));
+                Verdict::Warned
+            }
+            Judgement::Foreseen(_) | Judgement::Allowed => Verdict::Allowed,
         };
         self.metrics.reviews.get_or_create(&VerdictLabel { verdict }).inc();
-        Ok(response.into_review())
+        response.into_review()
     }
 
-    fn judge(&self, request: AdmissionRequest<DynamicObject>) -> Judgement {
-        let AdmissionRequest { operation, object, old_object, namespace, .. } = request;
+    /// What comes of a request.
+    pub fn judge(&self, request: AdmissionRequest<DynamicObject>) -> Judgement {
+        let AdmissionRequest { operation, object, old_object, namespace, name, .. } = request;
         let namespace = namespace.unwrap_or_default();
-        if object.as_ref().is_some_and(|object| object.types.as_ref().is_some_and(|it| it.kind == "Scale")) {
-            return Judgement::Allowed(self.scale(&namespace, &request.name, object.as_ref()));
-        }
-        match operation {
-            Operation::Create => match object {
-                Some(object) => self.put(&namespace, object, None),
-                None => Judgement::Allowed(Vec::new()),
-            },
-            Operation::Update => match object {
-                Some(object) => self.put(&namespace, object, old_object.as_ref()),
-                None => Judgement::Allowed(Vec::new()),
-            },
-            Operation::Delete => {
-                let plugin = old_object.and_then(|object| read(object, &namespace).ok());
-                Judgement::Allowed(plugin.map(|plugin| self.end(plugin)).unwrap_or_default())
+        let is_scale = |object: &DynamicObject| object.types.as_ref().is_some_and(|it| it.kind == "Scale");
+        match (operation, object, old_object) {
+            (Operation::Update, Some(object), _) if is_scale(&object) => {
+                self.scale(&namespace, &name, &object)
             }
-            Operation::Connect => Judgement::Allowed(Vec::new()),
+            (Operation::Create, Some(object), _) => self.put(&namespace, object, None),
+            (Operation::Update, Some(object), old) => self.put(&namespace, object, old.as_ref()),
+            (Operation::Delete, _, Some(old)) => self.end(&namespace, old),
+            _ => Judgement::Allowed,
         }
     }
 
@@ -102,60 +108,61 @@ impl Reviewer {
     /// denied: it must stay possible to take a finalizer off.
     fn put(&self, namespace: &str, object: DynamicObject, old: Option<&DynamicObject>) -> Judgement {
         if object.metadata.deletion_timestamp.is_some() {
-            return Judgement::Allowed(Vec::new());
+            return Judgement::Allowed;
         }
         let name = object.name_any();
         let stays = old.is_some_and(|old| old.data.get("spec") == object.data.get("spec"));
-        let plugin = match read(object, namespace) {
+        let plugin = match decode(object, namespace) {
             Ok(plugin) => plugin,
-            Err(_) if stays => return Judgement::Allowed(Vec::new()),
+            Err(_) if stays => return Judgement::Allowed,
             Err(error) => {
                 return Judgement::Denied(format!("{name}: it can not be read as a Plugin: {error}"));
             }
         };
         let flaws = flaws(&plugin);
         if flaws.is_empty() || stays {
-            return Judgement::Allowed(self.foresee(plugin));
+            return self.foresee(Arc::new(plugin));
         }
         let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
         Judgement::Denied(format!("{name}: {}", flaws.join("; ")))
     }
 
-    fn end(&self, mut plugin: Plugin) -> Vec<String> {
-        if plugin.metadata.deletion_timestamp.is_some() {
-            return Vec::new();
+    fn end(&self, namespace: &str, object: DynamicObject) -> Judgement {
+        if object.metadata.deletion_timestamp.is_some() {
+            return Judgement::Allowed;
         }
+        // One that can not be read may go like any other.
+        let Ok(mut plugin) = decode(object, namespace) else { return Judgement::Allowed };
         // When it is deleted makes no difference to what that means.
         plugin.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        self.foresee(plugin)
+        self.foresee(Arc::new(plugin))
     }
 
     /// `kubectl scale`: the object is not the plugin.
-    fn scale(&self, namespace: &str, name: &str, scale: Option<&DynamicObject>) -> Vec<String> {
-        let wanted = scale.and_then(|scale| scale.data.get("spec")?.get("replicas")?.as_i64());
+    fn scale(&self, namespace: &str, name: &str, scale: &DynamicObject) -> Judgement {
+        let wanted = scale.data.get("spec").and_then(|spec| spec.get("replicas")?.as_i64());
         let known = lock(&self.index).plugin(namespace, name);
-        let (Some(known), Some(replicas)) = (known, wanted.and_then(|wanted| i32::try_from(wanted).ok()))
-        else {
-            return Vec::new();
-        };
-        let mut plugin = Plugin::clone(&known);
-        plugin.spec.replicas = replicas;
-        self.foresee(plugin)
+        match (known, wanted.map(i32::try_from)) {
+            (Some(mut plugin), Some(Ok(replicas))) => {
+                Arc::make_mut(&mut plugin).spec.replicas = replicas;
+                self.foresee(plugin)
+            }
+            _ => Judgement::Allowed,
+        }
     }
 
-    fn foresee(&self, plugin: Plugin) -> Vec<String> {
+    pub fn foresee(&self, plugin: Arc<Plugin>) -> Judgement {
         // From half a list, plugins seem to be missing that are not.
         if !self.listed.is_complete() {
-            return Vec::new();
+            return Judgement::Allowed;
         }
-        let name = plugin.name_any();
-        let warnings = lock(&self.index).foresee(plugin);
-        texts(&name, &warnings)
+        let warnings = lock(&self.index).foresee(plugin.clone());
+        Judgement::Foreseen(Foreseen { plugin, warnings })
     }
 }
 
 /// The plugin that an object is, or where it is none.
-fn read(object: DynamicObject, namespace: &str) -> Result<Plugin, String> {
+fn decode(object: DynamicObject, namespace: &str) -> Result<Plugin, String> {
     let value = serde_json::to_value(object).map_err(|error| error.to_string())?;
     let mut plugin: Plugin = serde_path_to_error::deserialize(value).map_err(|error| error.to_string())?;
     plugin.metadata.namespace.get_or_insert_with(|| namespace.to_owned());

@@ -30,7 +30,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Certificate, Reviewer};
+use super::{
+    Certificate, Confirmer, Reviewer,
+    review::{self, Judgement},
+};
 
 /// How many bytes a review may have. The API server takes requests of at most 3 MiB, and a review of
 /// an update holds the object twice: what is larger is not reviewed.
@@ -69,19 +72,24 @@ pub fn config(certificate: watch::Receiver<Certificate>) -> Result<Arc<ServerCon
 }
 
 /// What is answered.
-pub fn router(reviewer: Reviewer) -> Router {
+pub fn router(reviewer: Reviewer, confirmer: Confirmer) -> Router {
     Router::new()
         .route("/validate", post(validate))
-        .with_state(reviewer)
+        .with_state((reviewer, confirmer))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(middleware::from_fn(in_time))
 }
 
-async fn validate(State(reviewer): State<Reviewer>, body: Bytes) -> Response {
-    match reviewer.review(&body) {
-        Ok(review) => Json(review).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    }
+async fn validate(State((reviewer, confirmer)): State<(Reviewer, Confirmer)>, body: Bytes) -> Response {
+    let (request, response) = match review::read(&body) {
+        Ok(read) => read,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let judgement = match reviewer.judge(request) {
+        Judgement::Foreseen(foreseen) => confirmer.confirm(&reviewer, foreseen).await,
+        judgement => judgement,
+    };
+    Json(reviewer.respond(response, judgement)).into_response()
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

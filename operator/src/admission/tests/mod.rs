@@ -1,15 +1,25 @@
 //! Reviews of all kinds, whatever is sent, the port under rotation, and the certificates' keeper.
 
 mod certificates;
+mod confirmation;
 mod fuzz;
 mod reviews;
 mod rotation;
 
 use std::sync::{Arc, Mutex};
 
+use http::{Request, Response, StatusCode};
+use kube::{
+    Client,
+    client::Body,
+    core::{DynamicObject, admission::AdmissionReview},
+};
 use serde_json::{Value, json};
 
-use super::Reviewer;
+use super::{
+    Confirmer, Reviewer,
+    review::{self, NoReview},
+};
 use crate::{
     index::{Index, Object},
     metrics::Metrics,
@@ -40,6 +50,34 @@ fn reviewer(known: &[Value]) -> Reviewer {
     }
     let index = Arc::new(Mutex::new(index));
     Reviewer { index, listed: Listed::complete(), metrics: Arc::new(Metrics::new()) }
+}
+
+impl Reviewer {
+    /// What is answered where nothing is looked at again.
+    fn review(&self, body: &[u8]) -> Result<AdmissionReview<DynamicObject>, NoReview> {
+        let (request, response) = review::read(body)?;
+        Ok(self.respond(response, self.judge(request)))
+    }
+}
+
+/// One whose API server has nothing but these plugins, and counts what it is asked.
+fn confirmer(there: &[Value]) -> (Confirmer, Arc<Mutex<usize>>) {
+    let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let (there, asked) = (there.to_vec(), Arc::new(Mutex::new(0)));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        while let Some((request, send)) = server.next_request().await {
+            *count.lock().unwrap() += 1;
+            let name = request.uri().path().rsplit('/').next().unwrap().to_owned();
+            let found = there.iter().find(|plugin| plugin["metadata"]["name"] == name);
+            let absent = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                                "reason": "NotFound", "message": "no"});
+            let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            let body = Body::from(serde_json::to_vec(found.unwrap_or(&absent)).unwrap());
+            send.send_response(Response::builder().status(status).body(body).unwrap());
+        }
+    });
+    (Confirmer { client: Client::new(service, "shop"), changed: Arc::default() }, asked)
 }
 
 /// A review as the API server sends it.

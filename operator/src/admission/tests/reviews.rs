@@ -111,7 +111,7 @@ fn says_no_more_than_the_api_server_passes_on() {
 
 #[tokio::test]
 async fn refuses_what_is_no_review_or_too_large() {
-    let router = serve::router(reviewer(&[]));
+    let router = serve::router(reviewer(&[]), confirmer(&[]).0);
     let ask = async |body: Vec<u8>| {
         let request = Request::post("/validate").body(Body::from(body)).unwrap();
         let answer = router.clone().oneshot(request).await.unwrap();

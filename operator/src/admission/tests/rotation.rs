@@ -89,7 +89,8 @@ async fn certificates_and_authorities_change_while_requests_run_and_none_fails()
     let to = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let config = serve::config(certificate).unwrap();
-    let server = tokio::spawn(serve::run(listener, config, serve::router(reviewer(&[])), stopped));
+    let server =
+        tokio::spawn(serve::run(listener, config, serve::router(reviewer(&[]), confirmer(&[]).0), stopped));
 
     let barrier = Arc::new(Barrier::new(CLIENTS + 1));
     let mut clients = JoinSet::new();
@@ -120,7 +121,7 @@ async fn no_handshake_succeeds_without_a_certificate() {
     let to = listener.local_addr().unwrap();
     let (_stop, stopped) = watch::channel(false);
     let config = serve::config(certificate).unwrap();
-    tokio::spawn(serve::run(listener, config, serve::router(reviewer(&[])), stopped));
+    tokio::spawn(serve::run(listener, config, serve::router(reviewer(&[]), confirmer(&[]).0), stopped));
     let stream = TcpStream::connect(to).await.unwrap();
     let tried = connector(&data).connect(ServerName::try_from(HOST).unwrap(), stream).await;
     assert!(tried.is_err());
