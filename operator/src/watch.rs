@@ -88,20 +88,12 @@ impl Queue {
     }
 }
 
-#[cfg(test)]
 impl Listed {
-    /// Everything is listed.
-    pub fn complete() -> Self {
-        Self { complete: watch::channel(0).1, kinds: 0 }
+    /// Of so many kinds, as many as are listed.
+    pub fn new(complete: watch::Receiver<usize>, kinds: usize) -> Self {
+        Self { complete, kinds }
     }
 
-    /// Nothing is.
-    pub fn empty() -> Self {
-        Self { complete: watch::channel(0).1, kinds: 1 }
-    }
-}
-
-impl Listed {
     pub fn is_complete(&self) -> bool {
         *self.complete.borrow() == self.kinds
     }
@@ -116,8 +108,7 @@ impl Listed {
 impl Watches {
     pub fn start(client: &Client, sink: &Sink, store: Writer<Plugin>) -> Self {
         let (sender, complete) = watch::channel(0);
-        let listed = Listed { complete, kinds: 0 };
-        let mut watches = Self { tasks: JoinSet::new(), listed };
+        let mut watches = Self { tasks: JoinSet::new(), listed: Listed::new(complete, 0) };
         watches.add(Follower::new(client, sink, Object::Plugin, Some(store)), false, &sender);
         watches.add(Follower::<PluginSystem>::new(client, sink, Object::System, None), false, &sender);
         watches.add(Follower::<Deployment>::new(client, sink, Object::Deployment, None), true, &sender);

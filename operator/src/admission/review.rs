@@ -13,6 +13,7 @@ use kube::{
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
     },
 };
+use serde_json::Value;
 
 use crate::{
     index::{Index, lock},
@@ -161,12 +162,20 @@ impl Reviewer {
     }
 }
 
-/// The plugin that an object is, or where it is none.
+/// The plugin that an object is, or why it is none.
 fn decode(object: DynamicObject, namespace: &str) -> Result<Plugin, String> {
-    let value = serde_json::to_value(object).map_err(|error| error.to_string())?;
-    let mut plugin: Plugin = serde_path_to_error::deserialize(value).map_err(|error| error.to_string())?;
-    plugin.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
-    Ok(plugin)
+    let DynamicObject { mut metadata, mut data, .. } = object;
+    metadata.namespace.get_or_insert_with(|| namespace.to_owned());
+    let mut take = |field: &str| data.get_mut(field).map(Value::take).unwrap_or_default();
+    let spec = serde_path_to_error::deserialize(take("spec"));
+    let spec = spec.map_err(|error| match error.path().iter().next() {
+        Some(_) => format!("spec.{error}"),
+        None => format!("spec: {}", error.inner()),
+    })?;
+    // Only the operator and the gateway write the status: that one of them writes it in another way
+    // by now, in the middle of an upgrade, is nothing against the plugin.
+    let status = serde_json::from_value(take("status")).unwrap_or_default();
+    Ok(Plugin { metadata, spec, status })
 }
 
 /// Warnings as people see them, no more than the API server passes on whole.

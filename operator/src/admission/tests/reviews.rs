@@ -84,7 +84,7 @@ fn never_stands_in_the_way_of_a_finalizer_or_a_deletion() {
 #[test]
 fn says_nothing_of_others_before_all_are_listed() {
     let known = reviewer(&[]);
-    let starting = Reviewer { listed: Listed::empty(), ..known };
+    let starting = Reviewer { listed: listed(1), ..known };
     let waits = plugin("a", needs("b", "^1"));
     assert_eq!(answer(&starting, &review("CREATE", waits, Value::Null)), (true, vec![]));
 }

@@ -11,7 +11,7 @@ use rustls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Barrier, watch},
+    sync::Barrier,
     task::JoinSet,
     time::timeout,
 };
