@@ -76,7 +76,9 @@ impl Keeper {
                 }
             };
             tokio::select! {
-                _ = changes.next() => {}
+                change = changes.next() => if let Some(Err(error)) = change {
+                    tracing::warn!(%error, "watch of the webhook's Secret and configuration interrupted");
+                },
                 () = sleep(pause.min(LONGEST)) => {}
             }
         }
@@ -85,7 +87,8 @@ impl Keeper {
     /// Do one step. Answers when to look again, where nothing was to be done.
     pub async fn advance(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         let secret = timeout(TIMEOUT, self.secrets.get(&self.name)).await?;
-        let secret = secret.with_context(|| format!("read secret {:?}", self.name))?;
+        let secret =
+            secret.with_context(|| format!("read secret {:?}, which the chart creates", self.name))?;
         let data = secret.data.clone().unwrap_or_default();
         let published = self.published().await?;
         let held = certificate::held(&data);

@@ -3,6 +3,7 @@
 mod certificates;
 mod confirmation;
 mod cost;
+mod following;
 mod fuzz;
 mod reviews;
 mod rotation;
