@@ -461,4 +461,34 @@ mod tests {
         index.delete(service);
         assert!(index.tenants.is_empty());
     }
+    fn with_route(name: &str, namespace: &str, priority: i32) -> Arc<Plugin> {
+        let metadata = json!({"name": name, "namespace": namespace, "uid": name, "generation": 1,
+                              "creationTimestamp": "2026-01-01T00:00:00Z"});
+        let http = json!({"routes": [{"path": "/api"}]});
+        let spec = json!({"version": "1.0.0", "image": "a", "priority": priority, "http": http});
+        Arc::new(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap())
+    }
+
+    fn foreseen(index: &Index, plugin: Arc<Plugin>) -> Vec<String> {
+        index.foresee(plugin).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn foresees_whose_routes_are_whose_in_all_namespaces_and_under_their_hosts() {
+        let mut index = Index::default();
+        index.apply(Object::Plugin(with_route("stock", "shop", 0)));
+        let lost = "* /api is served by shop/stock, which has the higher priority (0 > -1)";
+        assert_eq!(foreseen(&index, with_route("new", "other", -1)), [lost]);
+        assert_eq!(foreseen(&index, with_route("new", "other", 1)), ["takes * /api from shop/stock"]);
+        let hosts = json!({"metadata": {"name": "default", "namespace": "shop"}, "spec": {"hosts": ["shop.example"]}});
+        let system = Object::System(Arc::new(serde_json::from_value(hosts).unwrap()));
+        index.apply(system.clone());
+        assert_eq!(foreseen(&index, with_route("new", "other", 1)), [""; 0], "another host");
+        let lost = "* shop.example/api is served by shop/stock, which has the higher priority (0 > -1)";
+        assert_eq!(foreseen(&index, with_route("new", "shop", -1)), [lost]);
+        index.delete(system);
+        assert_eq!(foreseen(&index, with_route("new", "other", 1)), ["takes * /api from shop/stock"]);
+        index.delete(Object::Plugin(with_route("stock", "shop", 0)));
+        assert_eq!(foreseen(&index, with_route("new", "other", 1)), [""; 0]);
+    }
 }

@@ -53,6 +53,7 @@ async fn serves_what_the_secret_holds_and_keeps_the_last_that_is_good() {
     );
     let mut mixed = second.clone();
     mixed.insert("tls.key".to_owned(), first["tls.key"].clone());
+    assert!(certificate::load(&nonsense).is_err() && certificate::load(&mixed).is_err());
     let expected = certificate::load(&second).unwrap().unwrap().cert;
     let (sender, mut certificate) = watch::channel(None);
     let client = client(&first, &[nonsense.clone(), mixed, Data::new(), second, nonsense]);
