@@ -129,7 +129,7 @@ impl Index {
             }
             Object::System(system) if system.name_any() == SYSTEM_NAME => {
                 let hosts = if there { &system.spec.hosts[..] } else { &[] };
-                for plugin in tenant.iter().flat_map(|tenant| tenant.plugins.values()) {
+                for plugin in tenant.iter().flat_map(|tenant| tenant.manifests()) {
                     self.contest.apply(Offer::of(plugin, hosts));
                 }
             }
@@ -140,7 +140,11 @@ impl Index {
     /// What applying a plugin would mean.
     pub fn foresee(&self, plugin: Arc<Plugin>) -> Vec<Warning> {
         let tenant = self.tenants.get(&plugin.namespace().unwrap_or_default());
+        // The gateway, which decides on routes, knows of no overrides.
         let routes = self.contest.foresee(&Offer::of(&plugin, tenant.map_or(&[][..], Tenant::hosts)));
+        let exists = |name: &str| tenant.is_some_and(|tenant| tenant.plugins.contains_key(name));
+        let effective = self.overrides.effective(&plugin, exists);
+        let plugin = effective.map_or(plugin, |effective| Arc::new(effective.plugin));
         let mut warnings = match tenant {
             Some(tenant) => tenant.graph.foresee(plugin),
             None => Namespace::new().foresee(plugin),
@@ -149,9 +153,9 @@ impl Index {
         warnings
     }
 
-    /// A plugin as it was last seen.
+    /// A plugin as the API server had it when it was last seen.
     pub fn plugin(&self, namespace: &str, name: &str) -> Option<Arc<Plugin>> {
-        self.tenants.get(namespace)?.plugins.get(name).cloned()
+        self.tenants.get(namespace)?.manifest(name).cloned()
     }
 
     /// What is known of a plugin and what is to be done about it.
@@ -187,6 +191,17 @@ impl Index {
 }
 
 impl Tenant {
+    fn manifest(&self, name: &str) -> Option<&Arc<Plugin>> {
+        match self.overridden.get(name) {
+            Some(overridden) => Some(&overridden.manifest),
+            None => self.plugins.get(name),
+        }
+    }
+
+    fn manifests(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.plugins.keys().filter_map(|name| self.manifest(name))
+    }
+
     fn hosts(&self) -> &[String] {
         self.system.as_ref().map_or(&[][..], |system| &system.spec.hosts)
     }
@@ -471,6 +486,21 @@ mod tests {
 
     fn foreseen(index: &Index, plugin: Arc<Plugin>) -> Vec<String> {
         index.foresee(plugin).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn foresees_a_plugin_with_its_overrides() {
+        let variable = ("GOFORWARD_PLUGINS_STOCK_ENABLED".to_owned(), "false".to_owned());
+        let mut index = Index::new(Overrides::read([variable]).0);
+        let dependent = json!({"metadata": {"name": "cart", "namespace": "shop", "uid": "u", "generation": 1},
+                               "spec": {"version": "1.0.0", "image": "a", "dependencies": [{"name": "stock"}]}});
+        index.apply(Object::Plugin(Arc::new(serde_json::from_value(dependent).unwrap())));
+        let stock = with_route("stock", "shop", 0);
+        let expected = ["is to be unloaded, and is needed by cart"];
+        assert_eq!(foreseen(&index, stock.clone()), expected);
+        index.apply(Object::Plugin(stock.clone()));
+        assert!(index.plugin("shop", "stock").unwrap().spec.enabled, "the manifest says so");
+        assert_eq!(foreseen(&index, stock), expected);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use forward_crds::Plugin;
 use semver::Version;
 
-use crate::range::Range;
+use crate::{config::ConfigVerdict, range::Range};
 
 /// A field that cannot be as it is. `Display` says what is wrong and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,12 @@ pub fn flaws(plugin: &Plugin) -> Vec<Flaw> {
             Ok(_) => continue,
         };
         flaws.push(Flaw { field: format!("spec.dependencies[{place}].version"), message });
+    }
+    if let ConfigVerdict::Broken(message) = ConfigVerdict::of(plugin) {
+        flaws.push(match message.strip_prefix("spec.configSchema is ") {
+            Some(what) => Flaw { field: "spec.configSchema".to_owned(), message: format!("it is {what}") },
+            None => Flaw { field: "spec.configFrom".to_owned(), message },
+        });
     }
     flaws
 }

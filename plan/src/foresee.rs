@@ -24,7 +24,8 @@ use crate::{
 /// object could make right. `Display` says it in the words of the status, without the plugin's name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
-    /// The decision that would be made: a cycle, an update that is held, an end that is held.
+    /// The decision that would be made: a configuration that does not fit, a cycle, an update that is
+    /// held, an end that is held.
     Decision(Reason),
     /// A dependency is not as the plugin needs it.
     Dependency(Obstacle),
@@ -109,6 +110,10 @@ impl Outlook<'_> {
     fn run(&self) -> Vec<Warning> {
         let stays = self.namespace.stays(&self.facts);
         let mut warnings = Vec::new();
+        if let Some(violations) = self.facts.violations().filter(|_| !stays) {
+            let reason = Reason::ConfigInvalid { violations: violations.to_vec() };
+            warnings.push(Warning::Decision(reason));
+        }
         let kept_out = self.namespace.forbidden(&self.facts).or_else(|| self.surplus().filter(|_| !stays));
         if let Some(reason) = kept_out {
             warnings.push(Warning::Decision(reason));
@@ -230,7 +235,8 @@ impl Outlook<'_> {
         let Namespace { graph, settings, .. } = self.namespace;
         let mut view = graph[dependency].view.clone();
         let Some(facts) = &graph[dependency].facts else { return view };
-        let can_be_held = facts.wish == Wish::Run && facts.version.is_ok() && !facts.is_applied(settings);
+        let is_sound = facts.version.is_ok() && facts.violations().is_none();
+        let can_be_held = facts.wish == Wish::Run && is_sound && !facts.is_applied(settings);
         if !can_be_held || graph[dependency].cycle.is_some() || self.is_in_cycle(dependency) {
             return view;
         }
