@@ -37,6 +37,8 @@ pub struct Places {
     loaded: usize,
     wanted: BTreeSet<Key>,
     surplus: BTreeMap<String, Surplus>,
+    /// Whether something changed since it was settled: most events have nothing to do with places.
+    unsettled: bool,
 }
 
 impl Places {
@@ -55,6 +57,7 @@ impl Places {
 
     /// Change the limit. What follows from it is settled by [`Places::settle`].
     pub fn set_limit(&mut self, limit: Option<usize>) {
+        self.unsettled |= self.limit != limit;
         self.limit = limit;
     }
 
@@ -63,6 +66,7 @@ impl Places {
         if self.claims.get(name).copied() == claim {
             return;
         }
+        self.unsettled = true;
         match self.claims.remove(name) {
             Some(Claim::Loaded) => self.loaded -= 1,
             Some(Claim::Wanted { created }) => {
@@ -81,8 +85,11 @@ impl Places {
     }
 
     /// Number those for whom there is no place. The answer is for whom that is something else than
-    /// before. Where there are places for all that costs nothing.
+    /// before. Where there are places for all, or nothing changed, that costs nothing.
     pub fn settle(&mut self) -> BTreeSet<String> {
+        if !mem::take(&mut self.unsettled) {
+            return BTreeSet::new();
+        }
         let mut surplus = BTreeMap::new();
         if let Some(limit) = self.limit.filter(|limit| self.loaded + self.wanted.len() > *limit) {
             let ranks = self.wanted.iter().zip(self.loaded + 1..);
