@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 /// From, to, and what leads there. Steps that pass between two looks are skipped: then one sees a
 /// way that is several of these.
-const WAYS: [(PluginState, PluginState, &str); 18] = [
+const WAYS: [(PluginState, PluginState, &str); 19] = [
     (Unloaded, Loaded, "its process is started"),
     (Loaded, Initialized, "Initialize succeeds"),
     (Initialized, Started, "Start succeeds"),
     (Started, Initialized, "it stops answering, its process stays"),
+    (Started, Loaded, "what served before is lost while the new version comes up"),
     (Started, Stopped, "it is suspended"),
     (Initialized, Stopped, "it is suspended before it answers"),
     (Loaded, Stopped, "it is suspended while it initializes"),
@@ -121,6 +122,10 @@ fn every_way_is_walked_and_no_other() {
         run(pod("Ready"), Started),
         run(broken("Loaded", crash()), Error),
         run(broken("Initialized", crash()), Error),
+        run(pod("Ready"), Started),
+        run(json!([{"name": "old", "phase": "Ready", "version": "0.9.0"}, pod("Loaded")[0]]), Started),
+        run(pod("Loaded"), Loaded),
+        run(pod("Initialized"), Initialized),
         run(pod("Ready"), Started),
         // Told to stop, and kept as long as it is needed.
         (suspend.clone(), Some(1), pod("Ready"), Started),
