@@ -83,7 +83,10 @@ mod tests {
         let (_ready, is_ready) = watch::channel(true);
         let (status, text) = ask(&router(metrics, is_ready), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
-        assert!(text.contains("forward_operator_writes_total{kind=\"Deployment\"} 1"), "{text}");
+        assert!(
+            text.contains("forward_operator_writes_total{kind=\"Deployment\",verb=\"apply\"} 1"),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

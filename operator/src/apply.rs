@@ -124,7 +124,7 @@ impl Writer<'_> {
             Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
             Err(error) => Err(error),
             Ok(_) => {
-                self.metrics.wrote(K::NAME);
+                self.metrics.deleted(K::NAME);
                 tracing::debug!(kind = K::NAME, name, "deleted");
                 Ok(())
             }

@@ -32,7 +32,44 @@ pub enum Category {
     Transient,
 }
 
+/// Why a call to the API server failed: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Cause {
+    /// It says no, to the object or to the operator.
+    Refused,
+    /// Somebody else wrote before.
+    Conflict,
+    /// It asks to be called less.
+    Throttled,
+    /// It failed itself.
+    Server,
+    /// It did not answer in time.
+    Timeout,
+    /// It was not reached, or its answer was none.
+    Connection,
+}
+
 impl Error {
+    /// The kind that a failed call to the API server was about, and why it failed; nothing where no
+    /// call failed.
+    pub fn api_call(&self) -> Option<(&'static str, Cause)> {
+        match self {
+            Self::ForeignObject { .. } | Self::LeftBehind { .. } | Self::Build { .. } => None,
+            Self::Refused { kind, .. } => Some((kind, Cause::Refused)),
+            Self::Timeout { kind, .. } => Some((kind, Cause::Timeout)),
+            Self::Call { kind, source: kube::Error::Api(status), .. } => {
+                let cause = match status.code {
+                    409 => Cause::Conflict,
+                    429 => Cause::Throttled,
+                    500.. => Cause::Server,
+                    _ => Cause::Refused,
+                };
+                Some((kind, cause))
+            }
+            Self::Call { kind, .. } => Some((kind, Cause::Connection)),
+        }
+    }
+
     pub fn category(&self) -> Category {
         match self {
             Self::ForeignObject { .. } | Self::Refused { .. } | Self::Build { .. } => Category::Invalid,

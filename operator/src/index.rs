@@ -58,6 +58,18 @@ pub struct Snapshot {
     pub decision: Decision,
 }
 
+/// How a plugin stands, for the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// `namespace/name`.
+    pub plugin: String,
+    pub state: PluginState,
+    pub ready: bool,
+    /// That of the condition Ready; empty where there is none yet.
+    pub reason: String,
+    pub stalled: bool,
+}
+
 /// All namespaces that have plugins.
 #[derive(Default)]
 pub struct Index {
@@ -179,14 +191,26 @@ impl Index {
         plugins.collect()
     }
 
-    /// How many plugins are in each state, by what their status says.
-    pub fn states(&self) -> BTreeMap<PluginState, usize> {
-        let mut counts = BTreeMap::new();
-        for plugin in self.tenants.values().flat_map(|tenant| tenant.plugins.values()) {
-            let state = plugin.status.as_ref().and_then(|status| status.state);
-            *counts.entry(state.unwrap_or(PluginState::Unloaded)).or_default() += 1;
+    /// How every plugin stands, by what its status says.
+    pub fn standings(&self) -> Vec<Standing> {
+        let plugins = self.tenants.values().flat_map(|tenant| tenant.plugins.values());
+        plugins.map(|plugin| Standing::of(plugin)).collect()
+    }
+}
+
+impl Standing {
+    fn of(plugin: &Plugin) -> Self {
+        let status = plugin.status.as_ref();
+        let condition =
+            |type_| status.and_then(|status| status.conditions.iter().find(|it| it.type_ == type_));
+        let ready = condition("Ready");
+        Self {
+            plugin: format!("{}/{}", plugin.namespace().unwrap_or_default(), plugin.name_any()),
+            state: status.and_then(|status| status.state).unwrap_or(PluginState::Unloaded),
+            ready: ready.is_some_and(|ready| ready.status == "True"),
+            reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
+            stalled: condition("Stalled").is_some_and(|stalled| stalled.status == "True"),
         }
-        counts
     }
 }
 

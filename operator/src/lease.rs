@@ -17,6 +17,8 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
+use crate::metrics::LeaseCounters;
+
 /// How long the Lease holds without renewal, in seconds.
 const DURATION: u64 = 20;
 /// How long before its end the Lease is renewed, in seconds: an API server that is away for ten
@@ -39,7 +41,13 @@ pub struct Leadership {
 impl Leadership {
     /// Start to seek the Lease. `client` must not retry by itself: a renewal that comes late is
     /// worse than one that fails.
-    pub async fn seek(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self> {
+    pub async fn seek(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        counters: LeaseCounters,
+    ) -> Result<Self> {
         let lease = Api::<Lease>::namespaced(client.clone(), namespace);
         let manager = LeaseManagerBuilder::new(client, name)
             .with_namespace(namespace)
@@ -52,7 +60,7 @@ impl Leadership {
             .with_context(|| format!("set up lease {namespace}/{name}"))?;
         let (held, manager) = manager.watch().await;
         let (sender, leading) = watch::channel(false);
-        let probe = tokio::spawn(probe(lease, name.to_owned(), identity.to_owned(), held, sender));
+        let probe = tokio::spawn(probe(lease, name.to_owned(), identity.to_owned(), held, sender, counters));
         Ok(Self { leading, manager, probe })
     }
 
@@ -73,9 +81,11 @@ async fn probe(
     identity: String,
     mut held: watch::Receiver<bool>,
     leading: watch::Sender<bool>,
+    counters: LeaseCounters,
 ) {
     let mut ticks = interval(PROBE);
     let mut holds_until: Option<Instant> = None;
+    let mut renewed = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -84,6 +94,13 @@ async fn probe(
         let asked = Instant::now();
         if let Ok(Ok(lease)) = timeout(PROBE, lease.get(&name)).await {
             holds_until = remaining(&lease, &identity, Timestamp::now()).map(|left| asked + left);
+            let renewal = holds_until.and(lease.spec.and_then(|spec| spec.renew_time));
+            if renewal.is_some() && renewal != renewed {
+                counters.renewals.inc();
+                renewed = renewal;
+            }
+        } else {
+            counters.failed_probes.inc();
         }
         let ours = *held.borrow() && holds_until.is_some_and(|end| Instant::now() < end);
         leading.send_if_modified(|leading| std::mem::replace(leading, ours) != ours);
@@ -112,11 +129,21 @@ mod tests {
 
     /// An API server that knows the holder until it fails.
     async fn serve(holder: &'static str, answers: usize) -> (watch::Receiver<bool>, watch::Sender<bool>) {
+        let (leading, held, _) = serve_counted(holder, answers).await;
+        (leading, held)
+    }
+
+    async fn serve_counted(
+        holder: &'static str,
+        answers: usize,
+    ) -> (watch::Receiver<bool>, watch::Sender<bool>, LeaseCounters) {
         let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let lease = Api::<Lease>::namespaced(Client::new(service, "system"), "system");
         let (held, is_held) = watch::channel(true);
         let (leading, is_leading) = watch::channel(false);
-        tokio::spawn(probe(lease, "lease".to_owned(), "me".to_owned(), is_held, leading));
+        let counters = LeaseCounters::default();
+        let (name, identity) = ("lease".to_owned(), "me".to_owned());
+        tokio::spawn(probe(lease, name, identity, is_held, leading, counters.clone()));
         tokio::spawn(async move {
             let mut count = 0;
             while let Some((_, send)) = server.next_request().await {
@@ -128,7 +155,7 @@ mod tests {
                 send.send_response(Response::builder().status(status).body(body).unwrap());
             }
         });
-        (is_leading, held)
+        (is_leading, held, counters)
     }
 
     #[tokio::test(start_paused = true)]
@@ -140,6 +167,16 @@ mod tests {
         // Three answers came, a probe apart; the Lease that the last one showed ends after DURATION.
         let end = PROBE * 2 + Duration::from_secs(DURATION);
         assert!(begin.elapsed() < end - PROBE, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_renewals_of_its_own_and_reads_without_an_answer() {
+        // Each answer shows a Lease that was renewed since the last one.
+        let (mut leading, _held, counters) = serve_counted("me", 3).await;
+        leading.wait_for(|leading| *leading).await.unwrap();
+        leading.wait_for(|leading| !leading).await.unwrap();
+        assert_eq!(counters.renewals.get(), 3);
+        assert!(counters.failed_probes.get() > 3, "{}", counters.failed_probes.get());
     }
 
     #[test]

@@ -15,6 +15,9 @@ mod golden;
 mod index;
 mod lease;
 mod metrics;
+#[cfg(test)]
+#[path = "../../tests/src/metrics_page.rs"]
+mod metrics_page;
 mod observe;
 mod reconcile;
 mod refresh;

@@ -1,14 +1,25 @@
-//! What is counted. Labels are closed sets.
+//! What is counted; `docs/metrics.md` explains each. Labels are closed sets: besides a plugin's
+//! name, none can grow with what is in the cluster.
 
-use std::{fmt, sync::atomic::AtomicI64};
+mod plugins;
 
+use std::{
+    fmt,
+    sync::{Arc, Mutex, atomic::AtomicI64},
+    time::Duration,
+};
+
+use forward_plan::{ConditionReason, Decision};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::error::Category;
+use crate::{
+    error::{Category, Cause, Error},
+    index::Index,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Outcome {
@@ -28,13 +39,29 @@ pub struct CategoryLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KindLabel {
-    pub kind: &'static str,
+pub struct DecisionLabels {
+    /// A variant of [`forward_plan::Action`].
+    pub action: String,
+    pub reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
-    pub state: &'static str,
+pub struct WriteLabels {
+    pub kind: &'static str,
+    pub verb: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiErrorLabels {
+    pub kind: &'static str,
+    pub cause: Cause,
+}
+
+/// What is seen of the Lease.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseCounters {
+    pub renewals: Counter,
+    pub failed_probes: Counter,
 }
 
 /// What came of an admission review.
@@ -56,32 +83,119 @@ pub struct Metrics {
     pub reconciles: Family<OutcomeLabel, Counter>,
     pub errors: Family<CategoryLabel, Counter>,
     pub duration: Histogram,
-    pub writes: Family<KindLabel, Counter>,
-    pub plugins: Family<StateLabel, Gauge>,
     pub leading: Gauge<i64, AtomicI64>,
+    pub lease: LeaseCounters,
+    in_flight: Gauge,
+    decisions: Family<DecisionLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    api_errors: Family<ApiErrorLabels, Counter>,
+    time_to_ready: Histogram,
+    plugins: plugins::Source,
     pub reviews: Family<VerdictLabel, Counter>,
 }
 
+/// A reconciliation under way; dropping it ends it, however it ends.
+pub struct InFlight(Gauge);
+
 impl Metrics {
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("forward_operator");
         // From 1 ms, what a reconcile without a write takes, to 8 s.
         let duration = Histogram::new((0..14).map(|power| 0.001 * f64::from(1 << power)));
-        let (reconciles, errors) = (Family::default(), Family::default());
-        let (writes, plugins, leading) = (Family::default(), Family::default(), Gauge::default());
+        // From the second that times in a status are exact to, to what a rollout may take at all.
+        let bounds = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 3_600.0];
+        let mut metrics = Self {
+            registry: Registry::with_prefix("forward_operator"),
+            reconciles: Family::default(),
+            errors: Family::default(),
+            duration,
+            leading: Gauge::default(),
+            lease: LeaseCounters::default(),
+            in_flight: Gauge::default(),
+            decisions: Family::default(),
+            writes: Family::default(),
+            api_errors: Family::default(),
+            time_to_ready: Histogram::new(bounds),
+            plugins: plugins::Source::default(),
+            reviews: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self {
+            registry,
+            reconciles,
+            errors,
+            duration,
+            leading,
+            lease: LeaseCounters { renewals, failed_probes },
+            in_flight,
+            decisions,
+            writes,
+            api_errors,
+            time_to_ready,
+            plugins,
+            reviews,
+        } = self;
         registry.register("reconciles", "Reconciliations by outcome", reconciles.clone());
         registry.register("reconcile_errors", "Failed reconciliations by category", errors.clone());
         registry.register("reconcile_seconds", "Duration of reconciliations", duration.clone());
-        registry.register("writes", "Writes to the API server by kind", writes.clone());
-        registry.register("plugins", "Plugins by state", plugins.clone());
+        registry.register("in_flight", "Reconciliations under way", in_flight.clone());
+        registry.register("decisions", "Decisions by action and reason", decisions.clone());
+        registry.register("writes", "Writes to the API server by kind and verb", writes.clone());
+        let help = "Calls to the API server that ended a reconciliation, by kind and cause";
+        registry.register("api_errors", help, api_errors.clone());
+        let help = "Time from the begin of a change until the plugin was ready";
+        registry.register("time_to_ready_seconds", help, time_to_ready.clone());
         registry.register("leading", "1 on the replica that acts", leading.clone());
-        let reviews = Family::default();
+        registry.register("lease_renewals", "Renewals of the own Lease that were seen", renewals.clone());
+        let help = "Reads of the Lease without an answer in time";
+        registry.register("lease_probe_failures", help, failed_probes.clone());
+        registry.register_collector(Box::new(plugins::Plugins::new(plugins, leading)));
         registry.register("reviews", "Admission reviews by verdict", reviews.clone());
-        Self { registry, reconciles, errors, duration, writes, plugins, leading, reviews }
     }
 
+    /// Tell of the plugins in this index from now on, for as long as it is there.
+    pub fn follow(&self, index: &Arc<Mutex<Index>>) {
+        self.plugins.follow(index);
+    }
+
+    /// A reconciliation begins.
+    pub fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Count a decision. Its reason is that of the condition Ready.
+    pub fn decided(&self, decision: &Decision) {
+        let ready = decision.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let reason = word(ready.map_or("", |condition| &condition.reason));
+        let action = format!("{:?}", decision.action);
+        self.decisions.get_or_create(&DecisionLabels { action, reason }).inc();
+    }
+
+    /// Count an object that was applied.
     pub fn wrote(&self, kind: &'static str) {
-        self.writes.get_or_create(&KindLabel { kind }).inc();
+        self.writes.get_or_create(&WriteLabels { kind, verb: "apply" }).inc();
+    }
+
+    /// Count an object that was deleted.
+    pub fn deleted(&self, kind: &'static str) {
+        self.writes.get_or_create(&WriteLabels { kind, verb: "delete" }).inc();
+    }
+
+    /// Count what ended a reconciliation.
+    pub fn failed(&self, error: &Error) {
+        self.errors.get_or_create(&CategoryLabel { category: error.category() }).inc();
+        if let Some((kind, cause)) = error.api_call() {
+            self.api_errors.get_or_create(&ApiErrorLabels { kind, cause }).inc();
+        }
+    }
+
+    /// A plugin became ready, so long after its change began.
+    pub fn became_ready(&self, after: Duration) {
+        self.time_to_ready.observe(after.as_secs_f64());
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -91,3 +205,19 @@ impl Metrics {
         Ok(text)
     }
 }
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A condition's reason as a label: what is none of the known words becomes `Unknown`, so that
+/// nobody who writes to a status can make labels.
+fn word(reason: &str) -> &'static str {
+    let known = ConditionReason::ALL.iter().find(|known| known.as_str() == reason);
+    known.copied().unwrap_or(ConditionReason::Unknown).as_str()
+}
+
+#[cfg(test)]
+mod tests;

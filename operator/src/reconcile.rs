@@ -25,7 +25,7 @@ use crate::{
     build::{self, Objects, Peers},
     error::{Category, Error},
     index::{Index, Live, Snapshot, lock},
-    metrics::{CategoryLabel, Metrics, Outcome, OutcomeLabel},
+    metrics::{Metrics, Outcome, OutcomeLabel},
     refresh::refresh,
     status,
     teardown::{self, Progress},
@@ -50,6 +50,7 @@ pub struct Context {
 pub async fn reconcile(plugin: Arc<Plugin>, context: Arc<Context>) -> Result<controller::Action, Error> {
     let (namespace, name) = key(&plugin);
     let span = tracing::info_span!("reconcile", plugin = format!("{namespace}/{name}"));
+    let _in_flight = context.metrics.begin();
     let start = Instant::now();
     let result = run(&namespace, &name, &context).instrument(span).await;
     context.metrics.duration.observe(start.elapsed().as_secs_f64());
@@ -67,7 +68,7 @@ pub async fn reconcile(plugin: Arc<Plugin>, context: Arc<Context>) -> Result<con
 /// When to try again after an error: once something changed, or after a growing time with jitter.
 pub fn on_error(plugin: Arc<Plugin>, error: &Error, context: Arc<Context>) -> controller::Action {
     let category = error.category();
-    context.metrics.errors.get_or_create(&CategoryLabel { category }).inc();
+    context.metrics.failed(error);
     let key = key(&plugin);
     let name = format!("{}/{}", key.0, key.1);
     tracing::warn!(plugin = name, ?category, error = chain(error), "reconcile failed");
@@ -94,6 +95,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     };
     let Snapshot { plugin, decision, .. } = &snapshot;
     tracing::debug!(action = ?decision.action, reason = %decision.reason, "decided");
+    context.metrics.decided(decision);
     let writer = Writer { client: &context.client, metrics: &context.metrics, plugin };
     let deleting = plugin.meta().deletion_timestamp.is_some();
     if !deleting {
@@ -214,6 +216,9 @@ async fn write_status(context: &Context, plugin: &Plugin, desired: &PluginStatus
         return Ok(false);
     }
     context.metrics.wrote("PluginStatus");
+    if let Some(after) = plugin.status.as_ref().and_then(|before| status::time_to_ready(before, desired)) {
+        context.metrics.became_ready(after);
+    }
     let before = plugin.status.as_ref().and_then(|status| ready(status));
     if let Some(now) = ready(desired).filter(|now| before.map(|before| &before.reason) != Some(&now.reason)) {
         tracing::info!(reason = now.reason, message = now.message, "state changed");

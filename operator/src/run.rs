@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
-use forward_crds::{Plugin, PluginState};
+use forward_crds::Plugin;
 use futures::StreamExt;
 use kube::{
     Client, Config,
@@ -27,16 +26,13 @@ use crate::{
     admission::{self, Confirmer, Keeper, Reviewer},
     check,
     config::{Args, Command, OperatorArgs, overrides},
-    index::{Index, lock},
+    index::Index,
     lease::Leadership,
-    metrics::{Metrics, StateLabel},
+    metrics::Metrics,
     reconcile::{Context, on_error, reconcile},
     release,
     watch::{Listed, Sink, Watches},
 };
-
-/// How often the gauges that are read from the index are set.
-const GAUGES: Duration = Duration::from_secs(5);
 
 pub fn run(args: Args) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::builder()
@@ -68,10 +64,13 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let index = Arc::new(Mutex::new(Index::new(overrides())));
+    metrics.follow(&index);
     let sink = Sink { index, ..Sink::default() };
     let (store, writer) = reflector::store::<Plugin>();
     let mut watches = Watches::start(&client, &sink, writer);
-    let mut leadership = Leadership::seek(patient, &args.namespace, &args.lease, &args.identity).await?;
+    let (namespace, lease) = (&args.namespace, &args.lease);
+    let mut leadership =
+        Leadership::seek(patient, namespace, lease, &args.identity, metrics.lease.clone()).await?;
     ready.send_replace(true);
     let operator = Operator { args, client, metrics, sink, store, listed: watches.listed.clone() };
     let mut webhook = tokio::spawn(operator.answer_reviews(stop.subscribe()));
@@ -113,7 +112,6 @@ impl Operator {
             tokio::select! {
                 () = self.act() => {}
                 () = self.keep_certificates() => {}
-                () = set_gauges(&self.sink.index, &self.metrics) => {}
                 result = leading.wait_for(|leading| !leading) => { result.context("watch the lease")?; }
             }
             self.metrics.leading.set(0);
@@ -171,28 +169,5 @@ impl Operator {
             .run(reconcile, on_error, context)
             .for_each(|_| std::future::ready(()))
             .await;
-    }
-}
-
-async fn set_gauges(index: &Mutex<Index>, metrics: &Metrics) {
-    let states = [
-        (PluginState::Unloaded, "Unloaded"),
-        (PluginState::Loaded, "Loaded"),
-        (PluginState::Initialized, "Initialized"),
-        (PluginState::Started, "Started"),
-        (PluginState::Stopped, "Stopped"),
-        (PluginState::Error, "Error"),
-    ];
-    let mut ticks = tokio::time::interval(GAUGES);
-    loop {
-        ticks.tick().await;
-        let counts = lock(index).states();
-        for (state, label) in states {
-            let count = counts.get(&state).copied().unwrap_or(0);
-            metrics
-                .plugins
-                .get_or_create(&StateLabel { state: label })
-                .set(count.try_into().unwrap_or(i64::MAX));
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! The operator's part of a plugin's status: built from the decision, written by server-side
 //! apply under the operator's name, and only when it differs from what is there.
 
+use std::time::Duration;
+
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
 use forward_plan::{ConditionReason, ConditionView, state_time, timings};
 use k8s_openapi::{
@@ -67,6 +69,17 @@ fn condition(
         observed_generation: generation,
         last_transition_time: same.map_or(Time(now), |condition| condition.last_transition_time.clone()),
     }
+}
+
+/// How long a change took that `after` ends: from when the plugin began to reconcile until it became
+/// ready. The times are exact to a second.
+pub fn time_to_ready(before: &PluginStatus, after: &PluginStatus) -> Option<Duration> {
+    let find = |status: &PluginStatus, type_| {
+        let found = status.conditions.iter().find(|condition| condition.type_ == type_);
+        found.filter(|condition| condition.status == "True").map(|it| it.last_transition_time.0)
+    };
+    let begun = find(before, "Reconciling").filter(|_| find(before, "Ready").is_none())?;
+    Duration::try_from(find(after, "Ready")?.duration_since(begun)).ok()
 }
 
 /// Turn `status` into that of a plugin whose objects cannot be: accepted no more, and stalled until
@@ -170,6 +183,21 @@ mod tests {
             condition(&view("Stalled", "True"), &before, Some(3), now).last_transition_time,
             Time(now)
         );
+    }
+
+    #[test]
+    fn a_change_takes_from_its_first_decision_until_ready() {
+        let at = |type_: &str, status: &str, second: u32| {
+            json!({"type": type_, "status": status, "reason": "R", "message": "", "observedGeneration": 2,
+                   "lastTransitionTime": format!("2026-01-01T00:00:{second:02}Z")})
+        };
+        let moving = status(json!([at("Ready", "False", 1), at("Reconciling", "True", 10)]));
+        let ready = status(json!([at("Ready", "True", 42), at("Reconciling", "False", 42)]));
+        let stalled = status(json!([at("Ready", "False", 1), at("Reconciling", "False", 10)]));
+        assert_eq!(time_to_ready(&moving, &ready), Some(Duration::from_secs(32)));
+        assert_eq!(time_to_ready(&stalled, &ready), None, "it did not change");
+        assert_eq!(time_to_ready(&ready, &ready), None, "it was ready before");
+        assert_eq!(time_to_ready(&moving, &moving), None, "it is not ready yet");
     }
 
     #[test]

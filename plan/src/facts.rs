@@ -155,7 +155,12 @@ impl Facts {
     /// holds its place until nothing of it is left; one that could not be loaded takes none.
     pub fn place(&self, settings: &Settings) -> Option<Claim> {
         let is_wanted = match self.wish {
-            Wish::Run => self.version.is_ok() && self.is_allowed(settings),
+            Wish::Run => {
+                let is_sound = self.version.is_ok() && self.violations().is_none();
+                is_sound
+                    && self.is_allowed(settings)
+                    && settings.permissions.breaches(&self.plugin.spec).is_empty()
+            }
             Wish::Stop => true,
             Wish::Unload | Wish::Delete => false,
         };

@@ -5,6 +5,8 @@
 
 mod index;
 mod metrics;
+#[path = "../../../tests/src/metrics_page.rs"]
+mod metrics_page;
 mod objects;
 mod registration;
 mod verdict;

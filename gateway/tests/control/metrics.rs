@@ -14,10 +14,13 @@ use forward_gateway::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::objects::{plugin, routes, slice};
+use crate::{
+    metrics_page::{rows, told},
+    objects::{plugin, routes, slice},
+};
 
-#[test]
-fn adds_up_the_workers_by_plugin_and_route() {
+/// What is told after a few requests for a plugin.
+fn text() -> String {
     let shared = Shared::new(Settings::default(), 2);
     let index = Handle::new(Index::new(shared.clone(), "gateway-a"));
     index.change(|index| {
@@ -36,7 +39,18 @@ fn adds_up_the_workers_by_plugin_and_route() {
     let calls = Calls::default();
     calls.described(true);
     calls.health(None);
-    let text = Metrics::new(shared, index, &calls).render().unwrap();
+    calls.wrote(true);
+    Metrics::new(shared, index, &calls).render().unwrap()
+}
+
+#[test]
+fn the_page_lists_every_metric_with_its_labels_and_no_other() {
+    assert_eq!(rows("forward_gateway_"), told(&text()));
+}
+
+#[test]
+fn adds_up_the_workers_by_plugin_and_route() {
+    let text = text();
     for line in [
         r#"forward_gateway_requests_total{plugin="shop/pay",route="/pay/:id",method="GET",status="2xx"} 3"#,
         r#"forward_gateway_requests_total{plugin="",route="",method="POST",status="4xx"} 1"#,

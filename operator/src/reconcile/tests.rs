@@ -31,6 +31,7 @@ const NO_TROUBLE: Trouble = |_| None;
 struct Run {
     result: Result<controller::Action, Error>,
     calls: Vec<Call>,
+    metrics: Arc<Metrics>,
 }
 
 impl Run {
@@ -62,12 +63,13 @@ async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
     }
     let plugin = index.snapshot("shop", "hello").unwrap().plugin;
     let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
+    let metrics = Arc::new(Metrics::new());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         index: Arc::new(Mutex::new(index)),
-        metrics: Arc::new(Metrics::new()),
         peers: build::peers(),
+        metrics: metrics.clone(),
         retries: Mutex::default(),
     });
     let serve = tokio::spawn(async move {
@@ -88,7 +90,7 @@ async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         calls
     });
     let result = reconcile(plugin, context).await;
-    Run { result, calls: serve.await.unwrap() }
+    Run { result, calls: serve.await.unwrap(), metrics }
 }
 
 /// What is not there is not found; what is written is as it was sent.
@@ -362,6 +364,41 @@ async fn what_the_api_server_refuses_is_told_and_stalls() {
     assert_eq!(run.result.as_ref().unwrap_err().category(), Category::Invalid);
     assert_eq!(run.condition("Stalled"), ("True", "ObjectRefused"));
     assert_eq!(run.condition("Ready"), ("False", "ObjectRefused"));
+}
+
+#[tokio::test]
+async fn what_was_decided_and_written_is_counted() {
+    let run = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let text = run.metrics.render().unwrap();
+    for line in [
+        r#"decisions_total{action="Apply",reason="RollingOut"} 1"#,
+        r#"writes_total{kind="Deployment",verb="apply"} 1"#,
+        r#"writes_total{kind="PluginStatus",verb="apply"} 1"#,
+        r#"reconciles_total{outcome="Applied"} 1"#,
+        "in_flight 0",
+    ] {
+        let line = format!("forward_operator_{line}");
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_change_is_counted_when_it_ends() {
+    let condition = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "RollingOut", "message": "",
+               "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let mut objects = written(&first);
+    roll_out(&mut objects);
+    let mut moving = manifest(json!({}), json!({}));
+    let conditions = [("Ready", "False"), ("Reconciling", "True"), ("Registered", "True")];
+    moving["status"] = json!({"conditions": conditions.map(|(type_, status)| condition(type_, status))});
+    objects.push(read(Object::Plugin, moving));
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    assert_eq!(run.condition("Ready"), ("True", "Ready"));
+    let text = run.metrics.render().unwrap();
+    assert!(text.contains("forward_operator_time_to_ready_seconds_count 1"), "{text}");
 }
 
 #[tokio::test]
