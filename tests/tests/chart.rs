@@ -110,7 +110,7 @@ fn refuses_values_that_it_does_not_know() -> Result<()> {
         "image.registry=",
         "operator.resources.limits.memory=lots",
         "operator.dns.namespace=",
-        "monitoring=true",
+        "monitoring.alerts=true",
         "overrides.GOFORWARD_PLUGINS_DIRECTORY=plugins",
         "overrides.PATH=/",
         "webhook.enabled=yes",
@@ -215,5 +215,48 @@ fn leaves_the_webhook_out_where_it_is_not_wanted() -> Result<()> {
     ensure!(of_kind(&with, "Secret")[0].get("data").is_none(), "Helm would undo what the operator sets");
     let without = serde_json::to_string(&rendered(&["webhook.enabled=false"])?)?;
     ensure!(!without.contains("webhook"), "{without}");
+    Ok(())
+}
+
+#[test]
+fn brings_monitoring_where_it_is_asked_for() -> Result<()> {
+    const KINDS: [&str; 2] = ["PodMonitor", "PrometheusRule"];
+    let plain = rendered(&[])?;
+    for kind in KINDS {
+        ensure!(of_kind(&plain, kind).is_empty(), "not every cluster knows {kind}");
+    }
+    ensure!(of_kind(&plain, "ConfigMap").is_empty(), "a dashboard that nobody asked for");
+    let objects = rendered(&[
+        "monitoring.podMonitor=true",
+        "monitoring.rules=true",
+        "monitoring.dashboards=true",
+        "monitoring.labels.release=watcher",
+    ])?;
+    for kind in KINDS {
+        let found = of_kind(&objects, kind);
+        ensure!(found.len() == 1 && found[0]["metadata"]["labels"]["release"] == "watcher", "{found:?}");
+    }
+    let rules: Value = serde_saphyr::from_str(&std::fs::read_to_string(chart().join("files/rules.yaml"))?)?;
+    assert_eq!(of_kind(&objects, "PrometheusRule")[0]["spec"], rules);
+    let dashboards = of_kind(&objects, "ConfigMap")[0];
+    assert_eq!(dashboards["metadata"]["labels"]["grafana_dashboard"], "1");
+    let dashboard: Value =
+        serde_json::from_str(dashboards["data"]["forward.json"].as_str().context("JSON")?)?;
+    assert_eq!(dashboard["title"], "Forward");
+    finds_both_programs(&objects)
+}
+
+/// The PodMonitor selects the pods of both Deployments, and the port that it names is there.
+fn finds_both_programs(objects: &[Value]) -> Result<()> {
+    let monitor = &of_kind(objects, "PodMonitor")[0]["spec"];
+    let wanted = monitor["selector"]["matchLabels"].as_object().context("labels")?;
+    let port = &monitor["podMetricsEndpoints"][0]["port"];
+    for deployment in of_kind(objects, "Deployment") {
+        let template = &deployment["spec"]["template"];
+        let labels = &template["metadata"]["labels"];
+        ensure!(wanted.iter().all(|(key, value)| &labels[key] == value), "{labels}");
+        let ports = template["spec"]["containers"][0]["ports"].as_array().context("ports")?;
+        ensure!(ports.iter().any(|one| &one["name"] == port), "no port {port} in {ports:?}");
+    }
     Ok(())
 }

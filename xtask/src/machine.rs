@@ -1,11 +1,15 @@
 //! What the embedded cluster and the tests want of a machine: root, Go, Debian's packages.
 //! Whatever is missing and can be installed is; the rest is one clear error.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{exec, progress::Step};
+use crate::{exec, images::debian, progress::Step};
 
 const GO: (u32, u32) = (1, 26);
 
@@ -50,8 +54,15 @@ pub fn prepare() -> Result<()> {
     check_kernel()
 }
 
-/// Fails unless the tests that need no cluster can run here; installs the packages that are missing.
+/// Prometheus's own checker of alerts. Its package is unpacked and not installed: installing it would
+/// start a Prometheus.
+pub fn promtool() -> Result<PathBuf> {
+    Ok(debian::fetch(&["prometheus"])?.join("usr/bin/promtool"))
+}
+
+/// Fails unless the tests that need no cluster can run here; gets the packages that are missing.
 pub fn prepare_tests() -> Result<()> {
+    promtool()?;
     let missing = missing(FOR_TESTS);
     if missing.is_empty() {
         return Ok(());

@@ -1,5 +1,7 @@
 //! The project's own commands. `cargo xtask --help` lists them.
 
+#[cfg(test)]
+mod alerts;
 mod check_deps;
 mod cluster;
 mod codegen;

@@ -2,7 +2,7 @@
 //! in archives that any container runtime loads.
 
 mod choose;
-mod debian;
+pub mod debian;
 mod libraries;
 mod list;
 pub mod oci;

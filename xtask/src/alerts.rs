@@ -1,0 +1,94 @@
+//! The chart's alerts and dashboard: Prometheus's own checker reads the alerts and runs their tests,
+//! and every metric that they ask for is one that `docs/metrics.md` lists.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+
+use crate::{exec, machine, paths};
+
+const RULES: &str = "charts/goforward/files/rules.yaml";
+const DASHBOARDS: &str = "charts/goforward/files/dashboards";
+const CASES: &str = "tests/cases/alerts";
+
+fn promtool(arguments: &[&str], files: &[PathBuf]) -> Result<String> {
+    exec::output(Command::new(machine::promtool()?).args(arguments).args(files))
+}
+
+/// The files of a folder below the repository.
+fn files(folder: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(paths::repository().join(folder))?;
+    let files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    ensure!(!files.is_empty(), "nothing is in {folder}");
+    Ok(files)
+}
+
+/// The metrics that the page lists, with their types.
+fn listed() -> Result<BTreeMap<String, String>> {
+    let page = fs::read_to_string(paths::repository().join("docs/metrics.md"))?;
+    let row = |line: &str| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` | ")?;
+        Some((name.to_owned(), rest.split(' ').next()?.to_owned()))
+    };
+    Ok(page.lines().filter_map(row).collect())
+}
+
+/// Every name of a metric of ours in a text.
+fn asked(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let is_ours = |word: &&str| word.starts_with("forward_operator_") || word.starts_with("forward_gateway_");
+    words.filter(is_ours).collect()
+}
+
+fn is_listed(name: &str, listed: &BTreeMap<String, String>) -> bool {
+    let parts = ["_bucket", "_count", "_sum"].iter().filter_map(|part| name.strip_suffix(part));
+    let of_a_histogram = |metric: &str| listed.get(metric).is_some_and(|kind| kind == "histogram");
+    listed.get(name).is_some_and(|kind| kind != "histogram") || parts.into_iter().any(of_a_histogram)
+}
+
+#[test]
+fn alerts_are_ones_that_prometheus_accepts() -> Result<()> {
+    let said = promtool(&["check", "rules"], &[paths::repository().join(RULES)])?;
+    ensure!(said.contains("SUCCESS"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_not_before() -> Result<()> {
+    promtool(&["test", "rules"], &files(CASES)?).map(drop)
+}
+
+#[test]
+fn every_alert_has_a_test() -> Result<()> {
+    let rules = fs::read_to_string(paths::repository().join(RULES))?;
+    let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let mut cases = String::new();
+    for file in files(CASES)? {
+        cases += &fs::read_to_string(file)?;
+    }
+    let untested: Vec<_> = names.filter(|name| !cases.contains(&format!("- alertname: {name}\n"))).collect();
+    ensure!(untested.is_empty(), "no test says when these fire: {untested:?}");
+    Ok(())
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_there_are() -> Result<()> {
+    let listed = listed()?;
+    ensure!(listed.len() > 20, "the page lists only {listed:?}");
+    let mut sources = files(DASHBOARDS)?;
+    sources.extend(files(CASES)?);
+    sources.push(paths::repository().join(RULES));
+    for source in sources {
+        let text = fs::read_to_string(&source)?;
+        let asked = asked(&text);
+        ensure!(!asked.is_empty(), "{} asks for nothing", source.display());
+        let unknown: Vec<_> = asked.iter().filter(|name| !is_listed(name, &listed)).collect();
+        ensure!(unknown.is_empty(), "{} asks for {unknown:?}", source.display());
+    }
+    Ok(())
+}
