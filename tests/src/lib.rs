@@ -24,6 +24,7 @@ mod audit;
 mod cluster;
 mod dump;
 mod gateway;
+pub mod gitops;
 pub mod golden;
 mod load;
 mod manifest;

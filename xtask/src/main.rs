@@ -7,6 +7,7 @@ mod cluster;
 mod codegen;
 mod demo;
 mod exec;
+mod gitops;
 mod images;
 mod machine;
 mod paths;

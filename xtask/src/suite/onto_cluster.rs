@@ -11,7 +11,7 @@ use crate::{
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
-    images, paths,
+    gitops, images, paths,
     release::{self, Target},
 };
 
@@ -67,6 +67,7 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
         ("FORWARD_GATEWAY_URL", format!("http://127.0.0.1:{}", read_ports(layout)?.gateway)),
         ("FORWARD_AUDIT_LOG", layout.audit_log().display().to_string()),
         ("FORWARD_ARTIFACTS", artifacts().display().to_string()),
+        ("FORWARD_GITOPS", gitops::ensure()?.display().to_string()),
         ("FORWARD_XTASK", own_copy()?.display().to_string()),
     ]);
     Ok(variables)
