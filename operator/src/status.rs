@@ -196,7 +196,8 @@ mod tests {
         let stalled = status(json!([at("Ready", "False", 1), at("Reconciling", "False", 10)]));
         assert_eq!(time_to_ready(&moving, &ready), Some(Duration::from_secs(32)));
         assert_eq!(time_to_ready(&stalled, &ready), None, "it did not change");
-        assert_eq!(time_to_ready(&ready, &ready), None, "it was ready before");
+        let serving = status(json!([at("Ready", "True", 1), at("Reconciling", "True", 10)]));
+        assert_eq!(time_to_ready(&serving, &ready), None, "it was ready before");
         assert_eq!(time_to_ready(&moving, &moving), None, "it is not ready yet");
     }
 
