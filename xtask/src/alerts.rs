@@ -3,12 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     path::PathBuf,
-    process::Command,
+    process::{self, Command},
 };
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{exec, machine, paths};
 
@@ -51,6 +52,18 @@ fn is_listed(name: &str, listed: &BTreeMap<String, String>) -> bool {
     listed.get(name).is_some_and(|kind| kind != "histogram") || parts.into_iter().any(of_a_histogram)
 }
 
+/// All queries of a dashboard.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("expr").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|field| queries(field, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        _ => {}
+    }
+}
+
 #[test]
 fn alerts_are_ones_that_prometheus_accepts() -> Result<()> {
     let said = promtool(&["check", "rules"], &[paths::repository().join(RULES)])?;
@@ -61,6 +74,27 @@ fn alerts_are_ones_that_prometheus_accepts() -> Result<()> {
 #[test]
 fn alerts_fire_when_they_should_and_not_before() -> Result<()> {
     promtool(&["test", "rules"], &files(CASES)?).map(drop)
+}
+
+#[test]
+fn dashboard_asks_what_prometheus_understands() -> Result<()> {
+    for dashboard in files(DASHBOARDS)? {
+        let mut found = Vec::new();
+        queries(&serde_json::from_slice(&fs::read(&dashboard)?)?, &mut found);
+        ensure!(found.len() > 10, "only {found:?} in {}", dashboard.display());
+        // What Grafana puts in is a duration. The checker reads rules, so each query becomes one.
+        let rule = |(number, query): (usize, &String)| {
+            let query = query.replace("$__rate_interval", "5m");
+            json!({"record": format!("query:{number}"), "expr": query})
+        };
+        let rules: Vec<_> = found.iter().enumerate().map(rule).collect();
+        let file = env::temp_dir().join(format!("forward-queries-{}.yaml", process::id()));
+        fs::write(&file, json!({"groups": [{"name": "queries", "rules": rules}]}).to_string())?;
+        let checked = promtool(&["check", "rules"], std::slice::from_ref(&file));
+        fs::remove_file(&file)?;
+        checked?;
+    }
+    Ok(())
 }
 
 #[test]
