@@ -98,14 +98,19 @@ fn dashboard_asks_what_prometheus_understands() -> Result<()> {
 }
 
 #[test]
-fn every_alert_has_a_test() -> Result<()> {
+fn every_alert_has_a_test_and_is_explained() -> Result<()> {
     let rules = fs::read_to_string(paths::repository().join(RULES))?;
-    let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let names: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let page = fs::read_to_string(paths::repository().join("docs/operations.md"))?;
+    let explained = page.lines().filter_map(|line| line.strip_prefix("| `Forward")?.split_once("` | "));
+    let explained: BTreeSet<_> = explained.map(|(rest, _)| format!("Forward{rest}")).collect();
+    assert_eq!(explained, names.iter().copied().map(str::to_owned).collect::<BTreeSet<_>>());
     let mut cases = String::new();
     for file in files(CASES)? {
         cases += &fs::read_to_string(file)?;
     }
-    let untested: Vec<_> = names.filter(|name| !cases.contains(&format!("- alertname: {name}\n"))).collect();
+    let untested: Vec<_> =
+        names.iter().filter(|name| !cases.contains(&format!("- alertname: {name}\n"))).collect();
     ensure!(untested.is_empty(), "no test says when these fire: {untested:?}");
     Ok(())
 }
