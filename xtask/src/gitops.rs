@@ -62,6 +62,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn program_answers_a_line_with_a_line() -> Result<()> {
+        let check = paths::repository().join("docs/argocd/health.yaml");
+        let object = r#"{"apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin",
+                         "metadata": {"name": "p", "generation": 1},
+                         "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]}}"#;
+        let said = exec::feed(Command::new(ensure()?).arg(check), &object.replace('\n', ""))?;
+        let said: serde_json::Value = serde_json::from_str(&said)?;
+        assert_eq!(
+            (&said["kstatus"]["status"], &said["argo"]["status"]),
+            (&"Current".into(), &"Healthy".into())
+        );
+        Ok(())
+    }
+
+    #[test]
     fn statuses_mean_to_tools_what_they_should() -> Result<()> {
         machine::check_go()?;
         // Go's cache does not notice changes of what lies outside of the module: the Lua, and the
