@@ -77,7 +77,7 @@ func TestEachPhaseOfAPluginIsWhatToolsTakeItFor(t *testing.T) {
 }
 
 func TestWhatIsStoppedOnPurposeIsNoFailure(t *testing.T) {
-	for _, reason := range []string{"Suspended", "ScaledToZero", "Disabled"} {
+	for _, reason := range []string{"Suspended", "ScaledToZero", "Disabled", "SystemDisabled"} {
 		for _, status := range []string{"True", "False"} {
 			object := plugin(3, "Ready="+status+"/"+reason, "Reconciling=False/Settled", "Stalled=False/NotStalled")
 			said, err := judge(object, check(t))

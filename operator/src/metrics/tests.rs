@@ -101,6 +101,7 @@ fn all() -> String {
     metrics.failed(&Error::Timeout { action: "apply", kind: "Service", name: "hello".to_owned() });
     metrics.duration.observe(0.01);
     metrics.became_ready(Duration::from_secs(3));
+    metrics.reviews.get_or_create(&VerdictLabel { verdict: Verdict::Allowed }).inc();
     metrics.wrote("Service");
     metrics.deleted("Deployment");
     let mut namespace = Namespace::new();
