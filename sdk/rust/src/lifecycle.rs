@@ -40,7 +40,7 @@ struct Process {
 pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(), Failure> {
     let signals = Signals::install().map_err(Failure::Signals)?;
     let port = environment.port;
-    let listener = serve::bind(&environment).await.map_err(|source| Failure::Listen { port, source })?;
+    let listener = serve::bind(&environment).map_err(|source| Failure::Listen { port, source })?;
     announce(&listener, &about);
     let (phases, seen) = watch::channel(Phase::Loaded);
     let host = Arc::new(Host::<P>::new(environment.name.clone(), about, seen.clone()));

@@ -1,7 +1,7 @@
 //! The plugin's one port: the contract, the probes and the plugin's own routes, over HTTP/1.1 and
 //! HTTP/2 without TLS.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -12,7 +12,7 @@ use axum::{
 };
 use forward_proto::plugin::v1::plugin_server::PluginServer;
 use http::{HeaderValue, StatusCode, Version, header};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
@@ -24,13 +24,25 @@ use crate::{
 /// How long a request that came too early should wait, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// How many connections may wait to be accepted, if the kernel's own bound (net.core.somaxconn) is no
+/// lower. With the usual 128 many clients at once are reset where the plugin is busy for a moment.
+const BACKLOG: u32 = 4096;
+
 /// Takes the port, on IPv4 alone where there is no IPv6.
-pub async fn bind(environment: &Environment) -> io::Result<TcpListener> {
+pub fn bind(environment: &Environment) -> io::Result<TcpListener> {
     let [every, v4] = environment.listen();
-    match TcpListener::bind(every).await {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => TcpListener::bind(v4).await,
+    match listen(TcpSocket::new_v6, every) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => listen(TcpSocket::new_v4, v4),
         result => result,
     }
+}
+
+fn listen(socket: fn() -> io::Result<TcpSocket>, address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket()?;
+    // As what the standard library binds: a port is free again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until the phase is Closed and all requests are answered.
