@@ -1,0 +1,150 @@
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn metadata(name: &str, owner: Option<(&str, &str)>) -> Value {
+    let owners: Vec<_> = owner
+        .into_iter()
+        .map(|(kind, name)| {
+            json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "u", "controller": true})
+        })
+        .collect();
+    json!({"metadata": {"name": name, "namespace": "shop", "labels": {"goforward.dev/plugin": "cart"},
+                        "ownerReferences": owners}})
+}
+
+fn cart() -> Object {
+    let plugin = json!({"metadata": {"name": "cart", "namespace": "shop", "uid": "u", "generation": 1},
+                        "spec": {"version": "1.0.0", "image": "cart"}});
+    Object::Plugin(Arc::new(serde_json::from_value(plugin).unwrap()))
+}
+
+fn index() -> Index {
+    let mut index = Index::default();
+    index.apply(cart());
+    index
+}
+
+fn of<K: DeserializeOwned>(wrap: fn(Arc<K>) -> Object, name: &str, owner: Option<(&str, &str)>) -> Object {
+    wrap(Arc::new(serde_json::from_value(metadata(name, owner)).unwrap()))
+}
+
+#[test]
+fn wakes_the_plugin_whose_object_changed() {
+    let mut index = index();
+    for object in [
+        of(Object::Deployment, "cart", None),
+        of(Object::Service, "cart", None),
+        of(Object::ServiceAccount, "cart", None),
+        of(Object::NetworkPolicy, "cart", None),
+        of(Object::DisruptionBudget, "cart", None),
+        of(Object::ConfigMap, "cart-config-1", Some(("Plugin", "cart"))),
+        of(Object::Pod, "cart-1-x", Some(("ReplicaSet", "cart-1"))),
+    ] {
+        assert_eq!(index.apply(object.clone()), [ObjectRef::new("cart").within("shop")]);
+        assert_eq!(index.delete(object), [ObjectRef::new("cart").within("shop")]);
+    }
+    assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+}
+
+#[test]
+fn leaves_objects_alone_that_only_carry_the_label() {
+    let mut index = index();
+    for object in [
+        of(Object::Deployment, "another", None),
+        of(Object::Service, "cart-public", None),
+        of(Object::ServiceAccount, "shop", None),
+        of(Object::NetworkPolicy, "cart-monitoring", None),
+        of(Object::DisruptionBudget, "carts", None),
+        of(Object::ConfigMap, "settings", None),
+        of(Object::ConfigMap, "settings", Some(("Plugin", "another"))),
+        of(Object::Pod, "debug", None),
+        of(Object::Pod, "cart-more-1-x", Some(("ReplicaSet", "cart-more-1"))),
+    ] {
+        assert_eq!(index.apply(object), []);
+    }
+    assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+}
+
+#[test]
+fn a_variable_counts_until_it_can_mean_two_plugins() {
+    let variable = "GOFORWARD_PLUGINS_CART_CONFIG_B_ENABLED".to_owned();
+    let (overrides, _) = Overrides::read([(variable, "false".to_owned())]);
+    let mut index = Index::new(overrides);
+    let rival = json!({"metadata": {"name": "cart-config-b", "namespace": "shop", "uid": "v", "generation": 1},
+                       "spec": {"version": "1.0.0", "image": "b"}});
+    let rival = Object::Plugin(Arc::new(serde_json::from_value(rival).unwrap()));
+    let keys = |index: &Index| {
+        let snapshot = index.snapshot("shop", "cart").unwrap();
+        let heeded = snapshot.overrides.iter().all(|it| it.message.is_none());
+        (snapshot.plugin.spec.config.iter().flat_map(|config| config.keys()).count(), heeded)
+    };
+    index.apply(cart());
+    assert_eq!(keys(&index), (1, true));
+    let touched = index.apply(rival.clone());
+    assert!(touched.contains(&ObjectRef::new("cart").within("shop")));
+    assert_eq!(keys(&index), (0, false));
+    assert!(index.snapshot("shop", "cart-config-b").unwrap().plugin.spec.enabled);
+    let touched = index.delete(rival);
+    assert!(touched.contains(&ObjectRef::new("cart").within("shop")));
+    assert_eq!(keys(&index), (1, true));
+}
+
+#[test]
+fn forgets_a_namespace_with_its_last_object() {
+    let mut index = index();
+    let service = of(Object::Service, "cart", None);
+    index.apply(service.clone());
+    index.delete(cart());
+    assert!(index.snapshot("shop", "cart").is_none());
+    assert_eq!(index.tenants.len(), 1, "the Service is still there");
+    index.delete(service);
+    assert!(index.tenants.is_empty());
+}
+fn with_route(name: &str, namespace: &str, priority: i32) -> Arc<Plugin> {
+    let metadata = json!({"name": name, "namespace": namespace, "uid": name, "generation": 1,
+                          "creationTimestamp": "2026-01-01T00:00:00Z"});
+    let http = json!({"routes": [{"path": "/api"}]});
+    let spec = json!({"version": "1.0.0", "image": "a", "priority": priority, "http": http});
+    Arc::new(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap())
+}
+
+fn foreseen(index: &Index, plugin: Arc<Plugin>) -> Vec<String> {
+    index.foresee(plugin).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn foresees_a_plugin_with_its_overrides() {
+    let variable = ("GOFORWARD_PLUGINS_STOCK_ENABLED".to_owned(), "false".to_owned());
+    let mut index = Index::new(Overrides::read([variable]).0);
+    let dependent = json!({"metadata": {"name": "cart", "namespace": "shop", "uid": "u", "generation": 1},
+                           "spec": {"version": "1.0.0", "image": "a", "dependencies": [{"name": "stock"}]}});
+    index.apply(Object::Plugin(Arc::new(serde_json::from_value(dependent).unwrap())));
+    let stock = with_route("stock", "shop", 0);
+    let expected = ["is to be unloaded, and is needed by cart"];
+    assert_eq!(foreseen(&index, stock.clone()), expected);
+    index.apply(Object::Plugin(stock.clone()));
+    assert!(index.plugin("shop", "stock").unwrap().spec.enabled, "the manifest says so");
+    assert_eq!(foreseen(&index, stock), expected);
+}
+
+#[test]
+fn foresees_whose_routes_are_whose_in_all_namespaces_and_under_their_hosts() {
+    let mut index = Index::default();
+    index.apply(Object::Plugin(with_route("stock", "shop", 0)));
+    let lost = "* /api is served by shop/stock, which has the higher priority (0 > -1)";
+    assert_eq!(foreseen(&index, with_route("new", "other", -1)), [lost]);
+    assert_eq!(foreseen(&index, with_route("new", "other", 1)), ["takes * /api from shop/stock"]);
+    let hosts =
+        json!({"metadata": {"name": "default", "namespace": "shop"}, "spec": {"hosts": ["shop.example"]}});
+    let system = Object::System(Arc::new(serde_json::from_value(hosts).unwrap()));
+    index.apply(system.clone());
+    assert_eq!(foreseen(&index, with_route("new", "other", 1)), [""; 0], "another host");
+    let lost = "* shop.example/api is served by shop/stock, which has the higher priority (0 > -1)";
+    assert_eq!(foreseen(&index, with_route("new", "shop", -1)), [lost]);
+    index.delete(system);
+    assert_eq!(foreseen(&index, with_route("new", "other", 1)), ["takes * /api from shop/stock"]);
+    index.delete(Object::Plugin(with_route("stock", "shop", 0)));
+    assert_eq!(foreseen(&index, with_route("new", "other", 1)), [""; 0]);
+}
