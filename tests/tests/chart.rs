@@ -178,6 +178,7 @@ fn passes_values_on() -> Result<()> {
             "--gateway-selector=app.kubernetes.io/component=gateway,app.kubernetes.io/instance=forward,app.kubernetes.io/name=goforward",
             "--dns-namespace=dns",
             "--dns-selector=app=resolver,k8s-app=kube-dns",
+            "--webhook=forward-operator-webhook",
         ])
     );
     let services = of_kind(&objects, "Service");

@@ -141,7 +141,8 @@ impl Reviewer {
 
     /// `kubectl scale`: the object is not the plugin.
     fn scale(&self, namespace: &str, name: &str, scale: &DynamicObject) -> Judgement {
-        let wanted = scale.data.get("spec").and_then(|spec| spec.get("replicas")?.as_i64());
+        // The API server leaves out a zero.
+        let wanted = scale.data.pointer("/spec/replicas").map_or(Some(0), Value::as_i64);
         let known = lock(&self.index).plugin(namespace, name);
         match (known, wanted.map(i32::try_from)) {
             (Some(mut plugin), Some(Ok(replicas))) => {
