@@ -195,6 +195,8 @@ async fn what_loses_an_optional_dependency_is_degraded_and_ready() {
         let timings = status.timings.context("timings")?;
         ensure!(timings.initialize.is_some() && timings.start.is_some(), "{timings:?}");
         ensure!(status.state_time.is_some(), "no time of its state");
+        // Until it is gone, applying it changes what is going.
+        ns.await_plugin_gone("cache", seconds(60)).await?;
         ns.apply(&plugin("cache")).await?;
         let back = has_reason("Degraded", "NotDegraded");
         ns.await_plugin("web", "to have it again", seconds(60), back).await?;

@@ -58,6 +58,7 @@ fn settled(plugin: &Plugin) -> Result<Value> {
     if let Some(fields) = fields {
         fields.insert("health".to_owned(), health);
         fields.remove("observedGeneration");
+        fields.remove("stateTime");
         fields.remove("timings");
     }
     Ok(status)
