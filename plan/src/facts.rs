@@ -111,11 +111,9 @@ impl Facts {
     /// Whether a decision could differ from that for `other`.
     pub fn differs_from(&self, other: &Self) -> bool {
         let (a, b) = (&self.plugin, &other.plugin);
-        let said = |plugin: &Plugin| {
-            let PluginStatus { conditions, dependencies, config_schema, reload, .. } =
-                plugin.status.clone().unwrap_or_default();
-            (conditions, dependencies, config_schema, reload)
-        };
+        let nothing = PluginStatus::default();
+        let (said, before) = (a.status.as_ref(), b.status.as_ref());
+        let (said, before) = (said.unwrap_or(&nothing), before.unwrap_or(&nothing));
         a.metadata.generation != b.metadata.generation
             || a.metadata.uid != b.metadata.uid
             || a.metadata.creation_timestamp != b.metadata.creation_timestamp
@@ -124,7 +122,10 @@ impl Facts {
             || restart(a) != restart(b)
             || self.observed != other.observed
             || a.spec != b.spec
-            || said(a) != said(b)
+            || said.conditions != before.conditions
+            || said.dependencies != before.dependencies
+            || said.config_schema != before.config_schema
+            || said.reload != before.reload
     }
 
     pub fn workload(&self) -> Option<&Workload> {

@@ -40,7 +40,7 @@ pub use foresee::Warning;
 pub use inherited::{Inherited, restart, revision};
 pub use model::{DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload};
 pub use namespace::Namespace;
-pub use overrides::{Effective, OverrideError, Overrides, PREFIX as OVERRIDE_PREFIX};
+pub use overrides::{Effective, OverrideError, Overrides};
 pub use permissions::{Breach, Field, Permissions};
 pub use range::Range;
 pub use reason::{Cause, Failure, Hindrance, Obstacle, Purpose, Reason, Switch};

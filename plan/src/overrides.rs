@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// What all variables start with.
-pub const PREFIX: &str = "GOFORWARD_PLUGINS_";
+const PREFIX: &str = "GOFORWARD_PLUGINS_";
 /// Annotation on an effective plugin, which no API server sees, with the digest of what is overridden
 /// of that which its objects are built from: they change with the variables, its generation does not.
 pub const OVERRIDDEN: &str = "goforward.dev/overridden";
@@ -80,7 +80,7 @@ pub struct Effective {
 struct Unheeded(String);
 
 impl Overrides {
-    /// Read the variables that start with [`PREFIX`]; others are passed over. Besides the overrides
+    /// Read the variables that start with `GOFORWARD_PLUGINS_`; others are passed over. Besides the overrides
     /// the answer has what is wrong with variables that override nothing.
     pub fn read(variables: impl IntoIterator<Item = (String, String)>) -> (Self, Vec<OverrideError>) {
         let variables: BTreeMap<String, String> = variables.into_iter().collect();

@@ -1,9 +1,6 @@
 //! What a plugin's registration comes to: decided from what is known, without I/O or a clock.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
     AnnouncedSchema, Health, HealthStatus, Plugin, PluginStatus, Protocol, ReloadStatus, Route, RouteStatus,
@@ -80,10 +77,9 @@ enum Offered {
 impl Registration {
     /// What is in the status now.
     pub fn of(plugin: &Plugin) -> Self {
-        let mut status = plugin.status.clone().unwrap_or_default();
-        let mut conditions = mem::take(&mut status.conditions);
+        let status = plugin.status.clone().unwrap_or_default();
+        let PluginStatus { routes, health, reload, config_schema, mut conditions, .. } = status;
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
-        let PluginStatus { routes, health, reload, config_schema, .. } = status;
         let mut registration = Self { routes, health, reload, config_schema, conditions };
         registration.sort();
         registration
