@@ -1,12 +1,19 @@
 //! Where things lie: the repository, the user's cache. Creates nothing.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
-/// The repository that this program was built from.
+/// The repository that the command was given in, else the one that this program was built from. The
+/// latter can be another clone: clones that share a target folder share this program too.
 pub fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf()
+    let here = env::current_dir().unwrap_or_default();
+    let around = here.ancestors().find(|folder| folder.join("xtask/src/paths.rs").is_file());
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository");
+    around.unwrap_or(built).to_path_buf()
 }
 
 /// What outlives a clone and is shared by all of them.
