@@ -9,6 +9,7 @@ mod apply;
 mod build;
 mod check;
 mod config;
+mod connect;
 mod error;
 #[cfg(test)]
 mod golden;

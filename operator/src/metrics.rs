@@ -61,7 +61,7 @@ pub struct ApiErrorLabels {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseCounters {
     pub renewals: Counter,
-    pub failed_probes: Counter,
+    pub failures: Counter,
 }
 
 /// What came of an admission review.
@@ -129,7 +129,7 @@ impl Metrics {
             errors,
             duration,
             leading,
-            lease: LeaseCounters { renewals, failed_probes },
+            lease: LeaseCounters { renewals, failures },
             in_flight,
             decisions,
             writes,
@@ -149,9 +149,9 @@ impl Metrics {
         let help = "Time from the begin of a change until the plugin was ready";
         registry.register("time_to_ready_seconds", help, time_to_ready.clone());
         registry.register("leading", "1 on the replica that acts", leading.clone());
-        registry.register("lease_renewals", "Renewals of the own Lease that were seen", renewals.clone());
-        let help = "Reads of the Lease without an answer in time";
-        registry.register("lease_probe_failures", help, failed_probes.clone());
+        registry.register("lease_renewals", "Renewals of the own Lease", renewals.clone());
+        let help = "Times that the API server did not confirm the Lease";
+        registry.register("lease_failures", help, failures.clone());
         registry.register_collector(Box::new(plugins::Plugins::new(plugins, leading)));
         registry.register("reviews", "Admission reviews by verdict", reviews.clone());
     }

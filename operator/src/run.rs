@@ -26,8 +26,9 @@ use crate::{
     admission::{self, Confirmer, Keeper, Reviewer},
     check,
     config::{Args, Command, OperatorArgs, overrides},
+    connect::{connect_leader, connect_once},
     index::Index,
-    lease::Leadership,
+    lease::{Leadership, Mandate, may_act},
     metrics::Metrics,
     reconcile::{Context, on_error, reconcile},
     release,
@@ -57,20 +58,18 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let (ready, is_ready) = watch::channel(false);
     let (stop, stopped) = watch::channel(false);
     let admin = tokio::spawn(admin::serve(args.listen, metrics.clone(), is_ready, stopped));
-    let mut config = Config::infer().await.context("find the API server")?;
-    let client = Client::try_from(config.clone()).context("connect to the API server")?;
-    config.default_retry = false;
-    let patient = Client::try_from(config).context("connect to the API server")?;
+    let config = Config::infer().await.context("find the API server")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let index = Arc::new(Mutex::new(Index::new(overrides())));
     metrics.follow(&index);
     let sink = Sink { index, ..Sink::default() };
     let (store, writer) = reflector::store::<Plugin>();
-    let mut watches = Watches::start(&client, &sink, writer);
     let (namespace, lease) = (&args.namespace, &args.lease);
     let mut leadership =
-        Leadership::seek(patient, namespace, lease, &args.identity, metrics.lease.clone()).await?;
+        Leadership::seek(connect_once(&config)?, namespace, lease, &args.identity, metrics.lease.clone());
+    let client = connect_leader(&config, leadership.mandate.clone())?;
+    let mut watches = Watches::start(&client, &sink, writer);
     ready.send_replace(true);
     let operator = Operator { args, client, metrics, sink, store, listed: watches.listed.clone() };
     let mut webhook = tokio::spawn(operator.answer_reviews(stop.subscribe()));
@@ -79,7 +78,7 @@ async fn operate(args: OperatorArgs) -> Result<()> {
         _ = interrupt.recv() => tracing::info!("interrupted"),
         () = watches.ended() => bail!("a watch has ended"),
         result = &mut webhook => result.context("join the webhook")??,
-        result = operator.lead(&mut leadership.leading) => result?,
+        result = operator.lead(&mut leadership.mandate) => result?,
     }
     // Reconciliations are dropped here, in the middle if need be: each of their writes stands for
     // itself, and the next leader goes on from what it finds.
@@ -104,15 +103,15 @@ struct Operator {
 
 impl Operator {
     /// Act whenever this replica leads. Returns only on errors.
-    async fn lead(&self, leading: &mut watch::Receiver<bool>) -> Result<()> {
+    async fn lead(&self, mandate: &mut Mandate) -> Result<()> {
         loop {
-            leading.wait_for(|leading| *leading).await.context("watch the lease")?;
+            mandate.wait_for(may_act).await.context("watch the lease")?;
             tracing::info!("leading");
             self.metrics.leading.set(1);
             tokio::select! {
                 () = self.act() => {}
                 () = self.keep_certificates() => {}
-                result = leading.wait_for(|leading| !leading) => { result.context("watch the lease")?; }
+                result = mandate.wait_for(|mandate| !may_act(mandate)) => { result.context("watch the lease")?; }
             }
             self.metrics.leading.set(0);
             tracing::warn!("no longer leading");

@@ -1,6 +1,7 @@
 //! The API server's audit log: which writes there were, by whom, in which order.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Seek, SeekFrom},
     path::PathBuf,
@@ -45,6 +46,9 @@ pub struct Entry {
 pub struct User {
     /// The user's name, `system:serviceaccount:<namespace>:<name>` for pods.
     pub username: String,
+    /// What else is known of it: for pods, the pod's name.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// The object of a request.
@@ -78,6 +82,12 @@ impl Entry {
     /// Whether a pod with this ServiceAccount made it, for example `forward-operator`.
     pub fn by_account(&self, account: &str) -> bool {
         self.user.username.ends_with(&format!(":{account}"))
+    }
+
+    /// The pod whose token it was made with.
+    pub fn pod(&self) -> Option<&str> {
+        let names = self.user.extra.get("authentication.kubernetes.io/pod-name")?;
+        names.first().map(String::as_str)
     }
 
     /// Whether it was made on objects of this kind, not on a part of them.

@@ -32,6 +32,7 @@ mod namespace;
 mod predicate;
 mod run;
 pub mod shop;
+mod system;
 mod wait;
 mod xtask;
 
@@ -45,6 +46,7 @@ pub use manifest::{PluginBuilder, plugin};
 pub use namespace::TestNamespace;
 pub use predicate::{condition, has_condition, has_reason, in_state, ready, started};
 pub use run::run;
+pub use system::{at_once, restarts_of, signal};
 pub use wait::{await_object, await_until};
 pub use xtask::xtask;
 
