@@ -27,40 +27,64 @@ struct Module {
     files: &'static [&'static str],
 }
 
-const MODULES: &[Module] = &[
-    Module {
-        folder: "kubernetes",
-        packages: &[
-            ".",
-            "./pause",
-            "go.etcd.io/etcd/server/v3",
-            "github.com/containerd/containerd/v2/cmd/containerd",
-            "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-            "github.com/containerd/containerd/v2/cmd/ctr",
-            "helm.sh/helm/v4/cmd/helm",
-        ],
-        files: &["go.mod", "go.sum", "main.go", "pause/main.go"],
-    },
-    Module { folder: "coredns", packages: &["."], files: &["go.mod", "go.sum", "main.go"] },
-];
+/// Programs that are built and kept together.
+pub struct Bundle {
+    what: &'static str,
+    modules: &'static [Module],
+    /// Further names of programs.
+    links: &'static [(&'static str, &'static str)],
+}
 
-/// The names by which the one program of all components is called, and etcd's.
-const LINKS: &[(&str, &str)] = &[
-    ("kube-apiserver", "kubernetes"),
-    ("kube-controller-manager", "kubernetes"),
-    ("kube-scheduler", "kubernetes"),
-    ("kubelet", "kubernetes"),
-    ("kube-proxy", "kubernetes"),
-    ("kubectl", "kubernetes"),
-    ("etcd", "server"),
-];
+const MODULE: Module = Module {
+    folder: "kubernetes",
+    packages: &[
+        ".",
+        "./pause",
+        "go.etcd.io/etcd/server/v3",
+        "github.com/containerd/containerd/v2/cmd/containerd",
+        "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        "github.com/containerd/containerd/v2/cmd/ctr",
+        "helm.sh/helm/v4/cmd/helm",
+    ],
+    files: &["go.mod", "go.sum", "main.go", "pause/main.go"],
+};
+
+/// What a real node takes, and the control plane of both kinds of cluster.
+pub const KUBERNETES: Bundle = Bundle {
+    what: "Kubernetes, etcd, containerd, CoreDNS and Helm",
+    modules: &[
+        MODULE,
+        Module { folder: "coredns", packages: &["."], files: &["go.mod", "go.sum", "main.go"] },
+    ],
+    // The names by which the one program of all components is called, and etcd's.
+    links: &[
+        ("kube-apiserver", "kubernetes"),
+        ("kube-controller-manager", "kubernetes"),
+        ("kube-scheduler", "kubernetes"),
+        ("kubelet", "kubernetes"),
+        ("kube-proxy", "kubernetes"),
+        ("kubectl", "kubernetes"),
+        ("etcd", "server"),
+    ],
+};
+
+/// What simulated nodes take.
+pub const KWOK: Bundle = Bundle {
+    what: "KWOK",
+    modules: &[Module {
+        folder: "kwok",
+        packages: &["sigs.k8s.io/kwok/cmd/kwok"],
+        files: &["go.mod", "go.sum"],
+    }],
+    links: &[],
+};
 
 const UNFINISHED: &str = "unfinished-";
 
-/// The folder with all programs, built if it is not there.
-pub fn ensure() -> Result<PathBuf> {
+/// The folder with a bundle's programs, built if it is not there.
+pub fn ensure(bundle: &Bundle) -> Result<PathBuf> {
     let flags = linker_flags()?;
-    let folder = paths::cache()?.join("kubernetes").join(hash(&flags)?);
+    let folder = paths::cache()?.join("kubernetes").join(hash(bundle, &flags)?);
     if folder.exists() {
         return Ok(folder);
     }
@@ -68,7 +92,7 @@ pub fn ensure() -> Result<PathBuf> {
     let parent = folder.parent().context("the cache")?;
     fs::create_dir_all(parent)?;
     let lock = File::create(parent.join("lock"))?;
-    let step = Step::begin("building Kubernetes, etcd, containerd, CoreDNS and Helm (once a machine)");
+    let step = Step::begin(format!("building {} (once a machine)", bundle.what));
     step.detail("another build is running");
     lock.lock()?;
     if !folder.exists() {
@@ -76,10 +100,10 @@ pub fn ensure() -> Result<PathBuf> {
         // A killed run's compiler may go on for a while: it must not write into this one's.
         let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
         fs::create_dir_all(&unfinished)?;
-        for module in MODULES {
+        for module in bundle.modules {
             build(module, &flags, &unfinished, &step)?;
         }
-        complete(&unfinished)?;
+        complete(bundle, &unfinished)?;
         fs::rename(&unfinished, &folder)?;
     }
     step.done();
@@ -115,8 +139,8 @@ fn build(module: &Module, flags: &str, target: &Path, step: &Step) -> Result<()>
     })
 }
 
-fn complete(folder: &Path) -> Result<()> {
-    for (link, program) in LINKS {
+fn complete(bundle: &Bundle, folder: &Path) -> Result<()> {
+    for (link, program) in bundle.links {
         symlink(program, folder.join(link))?;
     }
     Ok(())
@@ -137,7 +161,7 @@ pub fn write_pause(programs: &Path, archive: &Path) -> Result<()> {
 
 /// Without a version Kubernetes knows neither its feature gates nor what it may talk to.
 fn linker_flags() -> Result<String> {
-    let module = fs::read_to_string(source(&MODULES[0]).join("go.mod"))?;
+    let module = fs::read_to_string(source(&MODULE).join("go.mod"))?;
     let version = module
         .lines()
         .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
@@ -151,16 +175,16 @@ fn linker_flags() -> Result<String> {
     ))
 }
 
-fn hash(flags: &str) -> Result<String> {
+fn hash(bundle: &Bundle, flags: &str) -> Result<String> {
     let mut hash = Sha256::new_with_prefix(flags);
-    for module in MODULES {
+    for module in bundle.modules {
         hash.update(module.packages.join(" "));
         for file in module.files {
             let path = source(module).join(file);
             hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
         }
     }
-    for (link, program) in LINKS {
+    for (link, program) in bundle.links {
         hash.update(format!("{link} {program} "));
     }
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::layout::{API_PORT, Layout, NODE, NODE_ADDRESS, Ports, SERVICE_CIDR};
+use super::layout::{API_PORT, Layout, NODE, NODE_ADDRESS, POD_CIDR, Ports, SERVICE_CIDR};
 
 /// One program of the cluster.
 #[derive(Clone, Debug)]
@@ -14,7 +14,16 @@ pub struct Component {
     pub inside: bool,
 }
 
-/// The names of all components, in the order in which they start.
+/// What runs a cluster's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// One node that runs containers.
+    Real,
+    /// Several nodes without containers: KWOK says of each pod that it runs.
+    Simulated,
+}
+
+/// The names of all components, in the order in which they start. A cluster has those of its kind of node.
 pub const NAMES: &[&str] = &[
     "forwarder",
     "etcd",
@@ -25,6 +34,7 @@ pub const NAMES: &[&str] = &[
     "kubelet",
     "kube-proxy",
     "coredns",
+    "kwok",
 ];
 
 impl Component {
@@ -40,9 +50,11 @@ impl Component {
             "kubelet" => kubelet(layout),
             "kube-proxy" => vec![format!("--config={}", layout.etc("kube-proxy.yaml").display())],
             "coredns" => vec![format!("-conf={}", layout.etc("Corefile").display())],
+            "kwok" => kwok(layout),
             other => unreachable!("{other} is not in the list of components"),
         };
-        Self { name, program: layout.bin().join(name), arguments, inside: true }
+        let program = if name == "kwok" { layout.kwok() } else { layout.bin().join(name) };
+        Self { name, program, arguments, inside: true }
     }
 
     /// The forwarder enters the cluster's network by itself, with sockets from outside.
@@ -115,10 +127,12 @@ fn controller_manager(layout: &Layout) -> Vec<String> {
         "--leader-elect=false".into(),
         "--bind-address=127.0.0.1".into(),
         // Otherwise a test of many plugins measures this one's own limits.
-        "--kube-api-qps=200".into(),
-        "--kube-api-burst=400".into(),
+        "--kube-api-qps=1000".into(),
+        "--kube-api-burst=2000".into(),
         "--concurrent-deployment-syncs=20".into(),
+        "--concurrent-endpoint-syncs=20".into(),
         "--concurrent-replicaset-syncs=20".into(),
+        "--concurrent-service-endpoint-syncs=20".into(),
     ]
 }
 
@@ -127,8 +141,8 @@ fn scheduler(layout: &Layout) -> Vec<String> {
         kubeconfig(layout, "kube-scheduler"),
         "--leader-elect=false".into(),
         "--bind-address=127.0.0.1".into(),
-        "--kube-api-qps=200".into(),
-        "--kube-api-burst=400".into(),
+        "--kube-api-qps=1000".into(),
+        "--kube-api-burst=2000".into(),
     ]
 }
 
@@ -139,6 +153,19 @@ fn kubelet(layout: &Layout) -> Vec<String> {
         format!("--root-dir={}", layout.dir.join("kubelet").display()),
         format!("--cert-dir={}", layout.dir.join("kubelet-pki").display()),
         format!("--hostname-override={NODE}"),
+        format!("--node-ip={NODE_ADDRESS}"),
+    ]
+}
+
+/// It keeps the nodes ready by their leases.
+fn kwok(layout: &Layout) -> Vec<String> {
+    vec![
+        kubeconfig(layout, "kwok"),
+        format!("--config={}", layout.etc("stages.yaml").display()),
+        "--manage-all-nodes".into(),
+        // Otherwise it writes a line for each pod.
+        "--v=WARN".into(),
+        format!("--cidr={POD_CIDR}"),
         format!("--node-ip={NODE_ADDRESS}"),
     ]
 }

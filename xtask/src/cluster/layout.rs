@@ -152,6 +152,11 @@ impl Layout {
     pub fn bin(&self) -> PathBuf {
         self.dir.join("bin")
     }
+
+    /// A link to the program of simulated nodes.
+    pub fn kwok(&self) -> PathBuf {
+        self.dir.join("kwok")
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 pub mod build;
 mod cgroup;
 mod clean;
-mod component;
+pub mod component;
 mod forward;
 pub mod layout;
 pub mod load;
@@ -25,7 +25,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use self::{
-    component::{Component, NAMES},
+    component::{Component, NAMES, Node},
     layout::{Layout, Name},
     process::Identity,
     start::{is_running, read_ports},
@@ -45,7 +45,11 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Start it and wait until its node is ready; nothing happens if it is running.
-    Start,
+    Start {
+        /// With nodes that only say that pods run: for more of them than a machine can run.
+        #[arg(long)]
+        simulated: bool,
+    },
     /// Say what runs, and where it is found.
     Status,
     /// Stop it and remove everything of it.
@@ -76,8 +80,8 @@ enum Action {
 pub fn run(args: Args) -> Result<()> {
     let layout = Layout::new(args.name)?;
     match args.action {
-        Action::Start => {
-            start(&layout)?;
+        Action::Start { simulated } => {
+            start(&layout, if simulated { Node::Simulated } else { Node::Real })?;
             print_status(&layout)
         }
         Action::Status => print_status(&layout),
@@ -96,9 +100,9 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Starts the cluster unless it is running.
-pub fn start(layout: &Layout) -> Result<()> {
+pub fn start(layout: &Layout, node: Node) -> Result<()> {
     let _lock = lock(layout)?;
-    start::start(layout)
+    start::start(layout, node)
 }
 
 /// Stops the cluster, or takes away what is left of it.

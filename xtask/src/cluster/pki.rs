@@ -20,6 +20,7 @@ pub const USERS: &[(&str, &str, &str)] = &[
     ("kube-scheduler", "system:kube-scheduler", ""),
     ("kubelet", "system:node:node", "system:nodes"),
     ("kube-proxy", "system:kube-proxy", ""),
+    ("kwok", "kwok", "system:masters"),
     ("dns", "dns", "system:masters"),
 ];
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     build, cgroup,
     clean::clean,
-    component::{Component, NAMES},
+    component::{Component, NAMES, Node},
     layout::{API_PORT, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR, Ports},
     load, network, pki, process,
 };
@@ -23,21 +23,27 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("containerd.toml", "containerd.toml"),
     ("kube-proxy.yaml", "kube-proxy.yaml"),
     ("kubelet.yaml", "kubelet.yaml"),
+    ("nodes.yaml", "nodes.yaml"),
+    ("stages.yaml", "stages.yaml"),
 ];
 
 /// Does nothing to a cluster that is running as it should. The caller holds its lock.
-pub fn start(layout: &Layout) -> Result<()> {
+pub fn start(layout: &Layout, node: Node) -> Result<()> {
     if is_running(layout) {
+        if node != kind(layout) {
+            bail!("cluster \"{}\" runs with another kind of node: stop it first", layout.name);
+        }
         return Ok(());
     }
     machine::prepare()?;
-    let programs = build::ensure()?;
+    let programs = build::ensure(&build::KUBERNETES)?;
+    let kwok = (node == Node::Simulated).then(|| build::ensure(&build::KWOK)).transpose()?;
     let step = Step::begin(format!("starting the cluster \"{}\"", layout.name));
     step.detail("removing what an earlier one left");
     // Its old ports first, so that a kubeconfig that was copied stays good.
     let ports = read_ports(layout).unwrap_or_else(|_none| layout.name.preferred_ports());
     clean(layout, false)?;
-    if let Err(error) = bring_up(layout, &programs, ports, &step) {
+    if let Err(error) = bring_up(layout, &programs, kwok.as_deref(), ports, &step) {
         let logs = logs_of_dead(layout);
         clean(layout, true)?;
         return Err(error.context(format!(
@@ -51,7 +57,12 @@ pub fn start(layout: &Layout) -> Result<()> {
 
 /// Whether it was seen working and each of its components still lives.
 pub fn is_running(layout: &Layout) -> bool {
-    layout.ready().exists() && NAMES.iter().all(|component| process::is_running(layout, component))
+    layout.ready().exists() && dead(layout).is_empty()
+}
+
+/// Which kind of node a running cluster has.
+fn kind(layout: &Layout) -> Node {
+    if layout.kwok().exists() { Node::Simulated } else { Node::Real }
 }
 
 /// The ports on the loopback that the cluster took.
@@ -61,37 +72,57 @@ pub fn read_ports(layout: &Layout) -> Result<Ports> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn bring_up(layout: &Layout, programs: &Path, ports: Ports, step: &Step) -> Result<()> {
+fn bring_up(layout: &Layout, programs: &Path, kwok: Option<&Path>, ports: Ports, step: &Step) -> Result<()> {
     step.detail("network and files");
     network::create(layout)?;
     cgroup::create(&layout.cgroup())?;
     write_files(layout, programs)?;
+    if let Some(kwok) = kwok {
+        symlink(kwok.join("kwok"), layout.kwok())?;
+    }
 
     step.detail("API server");
     process::start(layout, &Component::forwarder(layout, ports))?;
-    for name in ["etcd", "containerd", "kube-apiserver"] {
-        process::start(layout, &Component::named(name, layout))?;
+    if kwok.is_none() {
+        start_all(layout, &["containerd"])?;
     }
+    start_all(layout, &["etcd", "kube-apiserver"])?;
     let ports = await_living("the forwarder", layout, || Ok(read_ports(layout).ok()))?;
     pki::write_kubeconfig(layout, ports.api)?;
     await_api_server(layout)?;
 
     step.detail("node");
-    for name in ["kube-controller-manager", "kube-scheduler"] {
-        process::start(layout, &Component::named(name, layout))?;
+    start_all(layout, &["kube-controller-manager", "kube-scheduler"])?;
+    match kwok {
+        None => start_node(layout, programs)?,
+        Some(_) => simulate_nodes(layout)?,
     }
+    let path = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+    let mut ask = kubectl(layout);
+    ask.args(["get", "nodes", "--output", path]);
+    await_living("every node to be ready", layout, || {
+        let said = exec::output(&mut ask)?;
+        Ok((!said.is_empty() && said.split(' ').all(|ready| ready == "True")).then_some(()))
+    })?;
+    fs::write(layout.ready(), "").context("remember that it works")
+}
+
+fn start_node(layout: &Layout, programs: &Path) -> Result<()> {
     await_living("containerd", layout, || Ok(load::is_up(layout).then_some(())))?;
     let pause = layout.dir.join("pause.tar");
     build::write_pause(programs, &pause)?;
     load::import(layout, &pause)?;
-    for name in ["kubelet", "kube-proxy", "coredns"] {
-        process::start(layout, &Component::named(name, layout))?;
-    }
-    let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-    let mut ask = kubectl(layout);
-    ask.args(["get", "node", NODE, "--ignore-not-found", "--output", path]);
-    await_living("the node to be ready", layout, || Ok((exec::output(&mut ask)? == "True").then_some(())))?;
-    fs::write(layout.ready(), "").context("remember that it works")
+    start_all(layout, &["kubelet", "kube-proxy", "coredns"])
+}
+
+fn simulate_nodes(layout: &Layout) -> Result<()> {
+    start_all(layout, &["kwok"])?;
+    exec::output(kubectl(layout).args(["apply", "--server-side", "--filename"]).arg(layout.etc("nodes.yaml")))
+        .map(drop)
+}
+
+fn start_all(layout: &Layout, names: &[&'static str]) -> Result<()> {
+    names.iter().try_for_each(|name| process::start(layout, &Component::named(name, layout)))
 }
 
 /// Waits until the API server answers that it is ready.

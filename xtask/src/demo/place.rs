@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cluster::{
         self,
+        component::Node,
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
@@ -56,7 +57,7 @@ impl Place {
     pub fn prepare(&self, images: &[Built]) -> Result<()> {
         match self {
             Self::Own(layout) => {
-                cluster::start(layout)?;
+                cluster::start(layout, Node::Real)?;
                 cluster::load(layout, images.iter().map(|image| image.archive.clone()).collect())
             }
             Self::Given { registry: Some(registry), .. } => push(images, registry),
