@@ -127,7 +127,7 @@ pub struct PluginSpec {
     /// What a change of `config` does. Rolling: the pods are replaced, as by any other change.
     /// InPlace: the pods stay, and the plugin is told to take the new configuration; one that it
     /// refuses changes nothing and shows in the status. A change of the Secrets and ConfigMaps that
-    /// `configFrom` names reaches a plugin only with InPlace.
+    /// `configFrom` names does the same once the kubelet has brought it, within about a minute.
     #[serde(default)]
     pub reload: Reload,
 

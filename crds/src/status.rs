@@ -1,6 +1,6 @@
 //! What is observed of a plugin. The operator writes everything but `routes`, `health`, `reload`,
-//! `configSchema` and the conditions `Registered` and `Healthy`, which the gateway writes: each by
-//! server-side apply under a field manager of its own.
+//! `configFromChanged`, `configSchema` and the conditions `Registered` and `Healthy`, which the gateway
+//! writes: each by server-side apply under a field manager of its own.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -55,6 +55,10 @@ pub struct PluginStatus {
     /// Of a plugin with `reload: InPlace`: what became of the newest configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<ReloadStatus>,
+    /// When pods said that a value of `configFrom` is another one than they started with. Those that
+    /// were started before are replaced, unless they take new configurations while they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_from_changed: Option<Time>,
     /// The fields of the spec that variables of the operator's environment override, and those
     /// variables that could not be heeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -49,6 +49,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
         routes: Vec::new(),
         health: None,
         reload: None,
+        config_from_changed: None,
         config_schema: None,
     }
 }
@@ -110,6 +111,7 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     seen.routes.clear();
     seen.health = None;
     seen.reload = None;
+    seen.config_from_changed = None;
     seen.config_schema = None;
     let is_own =
         |type_: &str| desired.conditions.iter().any(|own| own.type_ == type_) || type_ == CONFIG_VALID;

@@ -126,6 +126,7 @@ impl Facts {
             || said.dependencies != before.dependencies
             || said.config_schema != before.config_schema
             || said.reload != before.reload
+            || said.config_from_changed != before.config_from_changed
     }
 
     pub fn workload(&self) -> Option<&Workload> {

@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use forward_crds::{CPU, Duration, MEMORY, Network, NetworkMode, Plugin, RESTART, SandboxDefaults, TIMEOUT};
+use forward_crds::{
+    CPU, Duration, MEMORY, Network, NetworkMode, Plugin, RESTART, Reload, SandboxDefaults, TIMEOUT,
+};
 
 use crate::{model::Settings, overrides::OVERRIDDEN};
 
@@ -48,15 +50,27 @@ impl Inherited {
 }
 
 /// What a plugin's Deployment is built from, in a word: the generation of its spec, what it uses of
-/// its namespace's settings, the digest of a configuration that is overridden, and the value by which
-/// it was last told to restart. For example `3-0`, or `3-timeout=1m,cpu=1-2026-11-24`.
+/// its namespace's settings, the digest of a configuration that is overridden, the value by which it
+/// was last told to restart, and when a value of `configFrom` became another. For example `3-0`, or `3-timeout=1m,cpu=1-2026-11-24`.
 pub fn revision(plugin: &Plugin, settings: &Settings) -> String {
     let generation = plugin.metadata.generation.unwrap_or(0);
     let mut text = format!("{generation}-{}", settings.inherited.used_by(plugin));
     for value in [overridden(plugin), restart(plugin)].into_iter().flatten() {
         write!(text, "-{value}").expect("writing to a string cannot fail");
     }
+    if let Some(changed) = config_from_changed(plugin) {
+        write!(text, "-configFrom={changed}").expect("writing to a string cannot fail");
+    }
     text
+}
+
+/// The time since which pods have to be started to know the values of `configFrom`, as text; nothing
+/// where they learn of them while they run.
+pub fn config_from_changed(plugin: &Plugin) -> Option<String> {
+    let spec = &plugin.spec;
+    let changed = plugin.status.as_ref()?.config_from_changed.as_ref()?;
+    let read_at_start = spec.reload == Reload::Rolling && !spec.config_from.is_empty();
+    read_at_start.then(|| changed.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// The digest of a plugin's configuration, where overrides are part of it.

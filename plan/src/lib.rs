@@ -37,7 +37,7 @@ pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use flaws::{Flaw, flaws};
 pub use foresee::Warning;
-pub use inherited::{Inherited, restart, revision};
+pub use inherited::{Inherited, config_from_changed, restart, revision};
 pub use model::{DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload};
 pub use namespace::Namespace;
 pub use overrides::{Effective, OverrideError, Overrides};

@@ -102,28 +102,63 @@ async fn a_refused_configuration_leaves_the_one_before_and_is_told() {
     .await;
 }
 
+/// The plugin `tuned` with its note from a Secret.
+async fn start_with_secret(ns: &TestNamespace, reload: &str) -> Result<()> {
+    ns.apply_as("test", &secret("first")).await?;
+    let from = json!([{"path": "/note", "secretKeyRef": {"name": "words", "key": "note"}}]);
+    let tuned = plugin("tuned").set("reload", reload).set("configFrom", from);
+    ns.apply(&tuned.set("health", json!({"interval": "1s"}))).await?;
+    ns.await_plugin("tuned", "to start", seconds(60), started).await?;
+    await_note(ns, "first").await.map(drop)
+}
+
+fn secret(note: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words"}, "stringData": {"note": note}})
+}
+
+async fn change_secret(ns: &TestNamespace, note: &str) -> Result<()> {
+    let changed = Patch::Merge(secret(note));
+    ns.api::<Secret>().patch("words", &PatchParams::default(), &changed).await?;
+    // The kubelet looks by itself about once a minute, and at once when a pod changes.
+    for (pod, _) in pods(ns).await? {
+        let touch = Patch::Merge(json!({"metadata": {"annotations": {"example.com/look": note}}}));
+        ns.api::<Pod>().patch(&pod, &PatchParams::default(), &touch).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_changed_secret_reaches_a_plugin_that_runs() {
     run("reload_secret", async |ns| {
-        let secret = |text: &str| {
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "words"}, "stringData": {"note": text}})
-        };
-        ns.apply_as("test", &secret("first")).await?;
-        let from = json!([{"path": "/note", "secretKeyRef": {"name": "words", "key": "note"}}]);
-        ns.apply(&plugin("tuned").set("reload", "InPlace").set("configFrom", from)).await?;
-        ns.await_plugin("tuned", "to start", seconds(60), started).await?;
-        await_note(ns, "first").await?;
+        start_with_secret(ns, "InPlace").await?;
         let before = pods(ns).await?;
-
-        let changed = Patch::Merge(secret("second"));
-        ns.api::<Secret>().patch("words", &PatchParams::default(), &changed).await?;
-        // The kubelet looks by itself about once a minute, and at once when a pod changes.
-        for (pod, _) in &before {
-            let touch = Patch::Merge(json!({"metadata": {"annotations": {"example.com/look": "now"}}}));
-            ns.api::<Pod>().patch(pod, &PatchParams::default(), &touch).await?;
-        }
+        change_secret(ns, "second").await?;
         await_note(ns, "second").await?;
         assert_eq!(pods(ns).await?, before);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_secret_rolls_a_plugin_that_reads_it_when_it_starts() {
+    run("roll_secret", async |ns| {
+        start_with_secret(ns, "Rolling").await?;
+        for note in ["second", "third"] {
+            let before = pods(ns).await?;
+            let load = Load::start(&ns.cluster.gateway()?, &ns.path("tuned"), RATE)?;
+            change_secret(ns, note).await?;
+            await_until("the note to arrive", seconds(60), async || {
+                ensure!(answer(ns).await?["note"] == note);
+                Ok(())
+            })
+            .await?;
+            ns.await_plugin("tuned", "to be ready with it", seconds(60), started).await?;
+            await_note(ns, note).await?;
+            load.stop().await?.check(RATE)?;
+            let after = pods(ns).await?;
+            ensure!(after.iter().all(|pod| !before.contains(pod)), "{before:?} {after:?}");
+        }
         Ok(())
     })
     .await;

@@ -51,6 +51,9 @@ pub struct Said {
     pub timestamp: Timestamp,
     /// The newest configuration that it was given while it ran.
     pub reload: Option<Reloaded>,
+    /// That a value of `configFrom` is another one than it started with: the time of the change before,
+    /// which it was started after, empty where there was none.
+    pub config_from_changed: Option<String>,
 }
 
 /// What a plugin says about a configuration that it was given while it ran.
@@ -162,6 +165,7 @@ fn said(answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
             config_hash: text(&reload.config_hash),
             error: (!reload.error.is_empty()).then(|| text(&reload.error)),
         }),
+        config_from_changed: answer.config_from_changed.map(|started_after| text(&started_after)),
     })
 }
 
@@ -219,6 +223,7 @@ mod tests {
             details,
             timestamp: Some(later),
             reload: None,
+            config_from_changed: None,
         };
         let said = said(answer, now).unwrap();
         assert!(!said.healthy);

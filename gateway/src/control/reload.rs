@@ -1,8 +1,9 @@
-//! What became of the newest configuration of a plugin that takes it while it runs, from what its
-//! pods say. Pure.
+//! What a plugin's pods say of their configuration: what became of the newest one, where they take it
+//! while they run, and whether they have to be started anew, where they read it only then. Pure.
 
 use forward_crds::{Plugin, Reload, ReloadStatus};
-use forward_plan::ConditionReason;
+use forward_plan::{ConditionReason, config_from_changed as started_after};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::verdict::Facts;
 
@@ -37,4 +38,13 @@ pub fn decide(facts: &Facts<'_>, before: Option<ReloadStatus>) -> Option<ReloadS
             agreed.then(|| ReloadStatus { config_hash: (*first).clone(), message: None })
         })
         .or(before)
+}
+
+/// When a value of `configFrom` became another than pods started with. `before` holds while those that
+/// say so were started before it, since they are being replaced for it.
+pub fn config_from_changed(facts: &Facts<'_>, before: Option<&Time>) -> Option<Time> {
+    let newest = started_after(facts.plugin).unwrap_or_default();
+    let mut pods = facts.ready.iter().filter_map(|ready| facts.pods.get(&ready.uid));
+    let is_new = pods.any(|pod| pod.config_from_changed() == Some(newest.as_str()));
+    if is_new { Some(Time(facts.now)) } else { before.cloned() }
 }

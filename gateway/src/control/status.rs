@@ -44,7 +44,8 @@ pub async fn write(
 }
 
 fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
-    let Registration { routes, health, reload, config_schema, conditions } = registration;
+    let Registration { routes, health, reload, config_from_changed, config_schema, conditions } =
+        registration;
     let mut status = json!({"conditions": conditions});
     // What is left out is given up.
     if !routes.is_empty() {
@@ -55,6 +56,9 @@ fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
     }
     if let Some(reload) = reload {
         status["reload"] = json!(reload);
+    }
+    if let Some(changed) = config_from_changed {
+        status["configFromChanged"] = json!(changed);
     }
     if let Some(schema) = config_schema {
         status["configSchema"] = json!(schema);

@@ -32,6 +32,7 @@ pub struct Registration {
     pub routes: Vec<RouteStatus>,
     pub health: Option<Health>,
     pub reload: Option<ReloadStatus>,
+    pub config_from_changed: Option<Time>,
     pub config_schema: Option<AnnouncedSchema>,
     pub conditions: Vec<Condition>,
 }
@@ -44,6 +45,7 @@ pub struct Pod {
     failures: u32,
     last: Option<Result<Said, String>>,
     reload: Option<Reloaded>,
+    config_from_changed: Option<String>,
     verdict: Option<bool>,
 }
 
@@ -78,9 +80,12 @@ impl Registration {
     /// What is in the status now.
     pub fn of(plugin: &Plugin) -> Self {
         let status = plugin.status.clone().unwrap_or_default();
-        let PluginStatus { routes, health, reload, config_schema, mut conditions, .. } = status;
+        let PluginStatus {
+            routes, health, reload, config_from_changed, config_schema, mut conditions, ..
+        } = status;
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
-        let mut registration = Self { routes, health, reload, config_schema, conditions };
+        let mut registration =
+            Self { routes, health, reload, config_from_changed, config_schema, conditions };
         registration.sort();
         registration
     }
@@ -123,8 +128,14 @@ impl Pod {
         }
         if let Ok(said) = &said {
             self.reload = said.reload.clone();
+            self.config_from_changed = said.config_from_changed.clone();
         }
         self.last = Some(said);
+    }
+
+    /// What it has said last about values of `configFrom` that are others than it started with.
+    pub(super) fn config_from_changed(&self) -> Option<&str> {
+        self.config_from_changed.as_deref()
     }
 
     /// What it has said last about a configuration that it was given while it ran.
@@ -161,9 +172,11 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
         .map(|verdict| new(REGISTERED, verdict))
         .or_else(|| before.condition(REGISTERED).cloned());
     let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
+    let config_from_changed = reload::config_from_changed(facts, before.config_from_changed.as_ref());
     let reload = reload::decide(facts, before.reload);
     let conditions = registered.into_iter().chain(healthy).collect();
-    let mut registration = Registration { routes, health, reload, config_schema, conditions };
+    let mut registration =
+        Registration { routes, health, reload, config_from_changed, config_schema, conditions };
     registration.sort();
     registration
 }

@@ -82,6 +82,7 @@ impl Case {
             details: BTreeMap::new(),
             timestamp: at(self.now),
             reload: None,
+            config_from_changed: None,
         };
         self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
         self
@@ -96,6 +97,21 @@ impl Case {
             details: BTreeMap::new(),
             timestamp: at(self.now),
             reload: Some(reload),
+            config_from_changed: None,
+        };
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self
+    }
+
+    /// It says that it was started after this, and that a value of `configFrom` is another one now.
+    fn is_outdated(mut self, pod: &str, started_after: Option<&str>) -> Self {
+        let said = Said {
+            healthy: true,
+            message: String::new(),
+            details: BTreeMap::new(),
+            timestamp: at(self.now),
+            reload: None,
+            config_from_changed: started_after.map(str::to_owned),
         };
         self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
         self
@@ -113,11 +129,13 @@ impl Case {
 
     /// Write it, as the API server would, and go on.
     fn written(mut self) -> Self {
-        let Registration { routes, health, reload, config_schema, conditions } = self.decide();
+        let Registration { routes, health, reload, config_from_changed, config_schema, conditions } =
+            self.decide();
         let status = self.plugin.status.get_or_insert_default();
         status.routes = routes;
         status.health = health;
         status.reload = reload;
+        status.config_from_changed = config_from_changed;
         status.config_schema = config_schema;
         status.conditions.retain(|condition| condition.type_ == "Available");
         status.conditions.extend(conditions);
@@ -332,6 +350,26 @@ fn keeps_what_is_known_of_a_configuration_while_no_pod_says_more() {
     case = case.reloads("a", "1", None).written();
     case.pods.clear();
     assert_eq!(case.reload(), Some(("1".to_owned(), None)));
+}
+
+#[test]
+fn a_changed_value_is_told_once_until_pods_that_were_started_after_it_tell_of_another() {
+    let changed = |case: &Case| case.decide().config_from_changed.map(|time| time.0);
+    let mut case = Case::new(&["a", "b"]).is_outdated("a", None).is_outdated("b", None);
+    let from = json!([{"path": "/key", "secretKeyRef": {"name": "s", "key": "k"}}]);
+    case.plugin.spec.config_from = serde_json::from_value(from).unwrap();
+    assert_eq!(changed(&case), None);
+    case.now = 100;
+    case = case.is_outdated("a", Some(""));
+    assert_eq!(changed(&case), Some(at(100)));
+    case = case.written().is_outdated("b", Some(""));
+    assert_eq!(changed(&case), Some(at(100)), "pod b is being replaced for it");
+    case = case.is_outdated("a", None).written();
+    assert_eq!(changed(&case), Some(at(100)));
+    let started_after = at(100).to_string();
+    case.now = 500;
+    case = case.is_outdated("b", Some(&started_after));
+    assert_eq!(changed(&case), Some(at(500)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use forward_crds::{
     CPU, Duration, FileSystem, HealthCheck, MEMORY, Plugin, PluginSystemSpec, Protocol, Reload, Sandbox,
     TIMEOUT,
 };
+use forward_plan::config_from_changed;
 use forward_proto::plugin::v1::probe;
 use k8s_openapi::{
     api::core::v1::{
@@ -133,6 +134,7 @@ fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
         ("DRAIN", DRAIN.to_string()),
     ];
     let reload = (plugin.spec.reload == Reload::InPlace).then(|| ("RELOAD", "InPlace".to_owned()));
+    let config_from = config_from_changed(plugin).map(|changed| ("CONFIG_FROM", changed));
     let dependencies: BTreeMap<_, _> = plugin
         .spec
         .dependencies
@@ -146,6 +148,7 @@ fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
     let template = plugin.spec.template.iter().flat_map(|template| template.env.clone());
     own.into_iter()
         .chain(reload)
+        .chain(config_from)
         .map(|(name, value)| variable(format!("GOFORWARD_{name}"), value))
         .chain(
             dependencies.into_iter().map(|(name, url)| variable(format!("GOFORWARD_DEPENDENCY_{name}"), url)),

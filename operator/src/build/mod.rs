@@ -115,7 +115,7 @@ mod tests {
     use forward_crds::{PluginSystem, PluginSystemSpec};
     use forward_plan::Settings;
     use serde::Deserialize;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::golden;
@@ -196,6 +196,33 @@ mod tests {
                 let revision = |system| forward_plan::revision(&plugin, &Settings::from(Some(system)));
                 let same = revision(a) == revision(b);
                 assert_eq!(same, built(a) == built(b), "{} and {}", revision(a), revision(b));
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_value_of_config_from_changes_the_pods_that_read_it_when_they_start() {
+        let from = json!([{"path": "/key", "secretKeyRef": {"name": "stripe", "key": "key"}}]);
+        let plugin = |changed: Option<&str>, reload: &str, from: &Value| -> Plugin {
+            serde_json::from_value(json!({
+                "metadata": {"name": "cart", "generation": 1},
+                "spec": {"version": "1.0.0", "image": "cart", "reload": reload, "configFrom": from},
+                "status": {"configFromChanged": changed},
+            }))
+            .unwrap()
+        };
+        for (reload, from, differs) in
+            [("Rolling", &from, true), ("InPlace", &from, false), ("Rolling", &json!([]), false)]
+        {
+            let made = [None, Some("2026-01-01T00:00:00Z"), Some("2026-01-02T00:00:00Z")].map(|changed| {
+                let plugin = plugin(changed, reload, from);
+                let peers = peers();
+                let input =
+                    Input { plugin: &plugin, system: None, peers: &peers, revision: "same", replicas: 1 };
+                (build(&input).unwrap(), forward_plan::revision(&plugin, &Settings::default()))
+            });
+            for (a, b) in [(&made[0], &made[1]), (&made[1], &made[2])] {
+                assert_eq!((a.0 != b.0, a.1 != b.1), (differs, differs), "{reload} {from}");
             }
         }
     }

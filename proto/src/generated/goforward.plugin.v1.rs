@@ -62,6 +62,12 @@ pub struct HealthResponse {
     /// "InPlace"): which it runs with, or which it has refused last.
     #[prost(message, optional, tag = "5")]
     pub reload: ::core::option::Option<Reload>,
+    /// Of a plugin that reads its configuration only when it starts (GOFORWARD_RELOAD
+    /// is "Rolling"): what GOFORWARD_CONFIG_FROM says, empty where it is not set, once
+    /// a file that config-from.json names has another content than it had at the
+    /// start. Absent before. The plugin's pods are replaced then.
+    #[prost(string, optional, tag = "6")]
+    pub config_from_changed: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Nested message and enum types in `HealthResponse`.
 pub mod health_response {

@@ -75,6 +75,15 @@ pub fn load<C: DeserializeOwned>(folder: &Path, own: Option<Value>) -> Result<C,
     document::deserialize(config, &secrets).map_err(|problems| ConfigError::Refused(Problems(problems)))
 }
 
+/// What a file of `config-from.json` held, or nothing where it could not be read.
+pub type Content = Option<Vec<u8>>;
+
+/// The contents of all files that `config-from.json` names, to be compared with those of another time.
+pub fn contents(folder: &Path) -> Vec<Content> {
+    let sources: Option<Vec<Source>> = read_json(folder, "config-from.json").ok().flatten();
+    sources.into_iter().flatten().map(|source| fs::read(folder.join(source.file)).ok()).collect()
+}
+
 fn read_json<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<Option<T>, ConfigError> {
     let content = match fs::read(folder.join(file)) {
         Ok(content) => content,

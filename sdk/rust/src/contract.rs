@@ -41,6 +41,8 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
         let reload = host
             .report()
             .map(|Report { config_hash, error }| Reload { config_hash, error: error.unwrap_or_default() });
-        Ok(Response::new(HealthResponse { status: status.into(), message, details, timestamp, reload }))
+        let config_from_changed = host.outdated();
+        let status = status.into();
+        Ok(Response::new(HealthResponse { status, message, details, timestamp, reload, config_from_changed }))
     }
 }

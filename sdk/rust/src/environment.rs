@@ -22,6 +22,9 @@ pub struct Environment {
     pub config_dir: PathBuf,
     /// Whether new configurations are taken while the plugin runs.
     pub reload_in_place: bool,
+    /// When values of the configuration that stand in Secrets and ConfigMaps were last seen to have
+    /// changed before this process was started, as text; empty where they never were.
+    pub config_from: String,
     /// How long each of initialize, start, reload and stop may take.
     pub timeout: Duration,
     /// How long the plugin goes on serving after SIGTERM.
@@ -61,6 +64,7 @@ impl Environment {
             port: port.parse().map_err(|_: <u16 as std::str::FromStr>::Err| EnvironmentError::Port(port))?,
             config_dir: text("CONFIG_DIR", "/etc/goforward").into(),
             reload_in_place: text("RELOAD", "Rolling") == "InPlace",
+            config_from: text("CONFIG_FROM", ""),
             timeout: span("TIMEOUT", text("TIMEOUT", "30s"))?,
             drain: span("DRAIN", text("DRAIN", "5s"))?,
             dependencies,

@@ -14,6 +14,8 @@ pub struct Host<P> {
     guest: OnceLock<Guest<P>>,
     /// Where new configurations are taken while the plugin runs.
     reports: OnceLock<watch::Receiver<Report>>,
+    /// Where they are taken only when it starts: whether another one would be now.
+    outdated: OnceLock<watch::Receiver<Option<String>>>,
 }
 
 /// An initialized plugin.
@@ -24,7 +26,14 @@ pub struct Guest<P> {
 
 impl<P> Host<P> {
     pub fn new(name: String, about: About, phases: watch::Receiver<Phase>) -> Self {
-        Self { name, about, phases, guest: OnceLock::new(), reports: OnceLock::new() }
+        Self {
+            name,
+            about,
+            phases,
+            guest: OnceLock::new(),
+            reports: OnceLock::new(),
+            outdated: OnceLock::new(),
+        }
     }
 
     pub fn phase(&self) -> Phase {
@@ -43,6 +52,16 @@ impl<P> Host<P> {
     /// Brings in the reports about new configurations.
     pub fn follow(&self, reports: watch::Receiver<Report>) {
         assert!(self.reports.set(reports).is_ok(), "one folder is followed");
+    }
+
+    /// Brings in what [`Watch`](crate::reload::Watch) notices.
+    pub fn watch(&self, outdated: watch::Receiver<Option<String>>) {
+        assert!(self.outdated.set(outdated).is_ok(), "one folder is followed");
+    }
+
+    /// What is to be said of values that are others than the plugin started with; nothing where none is.
+    pub fn outdated(&self) -> Option<String> {
+        self.outdated.get().and_then(|outdated| outdated.borrow().clone())
     }
 
     /// What became of the newest configuration; nothing where none is taken.

@@ -48,6 +48,7 @@ mod drain;
 pub mod duration;
 mod environment;
 mod failure;
+mod folder;
 mod health;
 mod host;
 pub mod json;

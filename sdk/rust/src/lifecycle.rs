@@ -22,7 +22,7 @@ use crate::{
     host::{Guest, Host},
     panics::Panic,
     phase::Phase,
-    reload::Follower,
+    reload::{Follower, Watch},
     serve,
     signals::{End, Signals},
     termination,
@@ -52,11 +52,18 @@ pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(
         host.follow(reports);
         follower
     });
+    let watch = (!process.environment.reload_in_place).then(|| {
+        let Environment { config_dir, config_from, .. } = &process.environment;
+        let (watch, outdated) = Watch::new(config_dir, config_from.clone());
+        host.watch(outdated);
+        AbortOnDrop(tokio::spawn(watch.run()))
+    });
     let Some(plugin) = process.initialize(&host).await? else { return Ok(()) };
     if process.start(plugin.clone()).await?.is_some() {
         let _following = follower.map(|follower| process.follow(follower, plugin.clone()));
         process.serve(server).await?;
     }
+    drop(watch);
     process.stop(plugin).await
 }
 
