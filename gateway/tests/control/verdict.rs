@@ -104,7 +104,7 @@ impl Case {
     }
 
     /// It says that it was started after this, and that a value of `configFrom` is another one now.
-    fn is_outdated(mut self, pod: &str, started_after: Option<&str>) -> Self {
+    fn outdated(mut self, pod: &str, started_after: Option<&str>) -> Self {
         let said = Said {
             healthy: true,
             message: String::new(),
@@ -355,20 +355,20 @@ fn keeps_what_is_known_of_a_configuration_while_no_pod_says_more() {
 #[test]
 fn a_changed_value_is_told_once_until_pods_that_were_started_after_it_tell_of_another() {
     let changed = |case: &Case| case.decide().config_from_changed.map(|time| time.0);
-    let mut case = Case::new(&["a", "b"]).is_outdated("a", None).is_outdated("b", None);
+    let mut case = Case::new(&["a", "b"]).outdated("a", None).outdated("b", None);
     let from = json!([{"path": "/key", "secretKeyRef": {"name": "s", "key": "k"}}]);
     case.plugin.spec.config_from = serde_json::from_value(from).unwrap();
     assert_eq!(changed(&case), None);
     case.now = 100;
-    case = case.is_outdated("a", Some(""));
+    case = case.outdated("a", Some(""));
     assert_eq!(changed(&case), Some(at(100)));
-    case = case.written().is_outdated("b", Some(""));
+    case = case.written().outdated("b", Some(""));
     assert_eq!(changed(&case), Some(at(100)), "pod b is being replaced for it");
-    case = case.is_outdated("a", None).written();
+    case = case.outdated("a", None).written();
     assert_eq!(changed(&case), Some(at(100)));
     let started_after = at(100).to_string();
     case.now = 500;
-    case = case.is_outdated("b", Some(&started_after));
+    case = case.outdated("b", Some(&started_after));
     assert_eq!(changed(&case), Some(at(500)));
 }
 
