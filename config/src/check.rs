@@ -27,15 +27,21 @@ impl Schema {
     /// Everything that is wrong with a configuration whatever the values are that `configFrom` puts
     /// at the places `secrets`: nothing is known of those but that they are strings.
     pub fn check_unread(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
-        let mut config = config.clone();
-        let errors = secrets.iter().filter_map(|secret| {
-            place(&mut config, secret, STAND_IN.to_owned()).err().map(|error| unreachable(secret, &error))
-        });
-        let mut violations: Vec<Violation> = errors.collect();
+        let (config, mut violations) = with_stand_ins(config, secrets);
         let certainty = Some(Certainty { root: &self.document, secrets });
         violations.extend(Check { schema: self, config: &config, secrets, certainty }.run());
         tidy(violations)
     }
+}
+
+/// A configuration with something at the places of `secrets`, and which of them cannot be reached.
+pub(crate) fn with_stand_ins(config: &Value, secrets: &[Pointer]) -> (Value, Vec<Violation>) {
+    let mut config = config.clone();
+    let errors = secrets.iter().filter_map(|secret| {
+        place(&mut config, secret, STAND_IN.to_owned()).err().map(|error| unreachable(secret, &error))
+    });
+    let errors = errors.collect();
+    (config, errors)
 }
 
 fn unreachable(secret: &Pointer, error: &PlaceError) -> Violation {

@@ -6,11 +6,13 @@ use jsonschema::{PatternOptions, Validator, draft202012};
 use serde_json::Value;
 
 use crate::{
+    check::with_stand_ins,
     defaults::fill_defaults,
     pointer::Pointer,
     rule, unknown,
     value::quoted,
     walk::{Subschema, identity, reference, referred, subschemas},
+    work,
 };
 
 /// The only version of JSON Schema that there is here.
@@ -72,9 +74,15 @@ impl Schema {
     }
 
     /// The places of a configuration that no part of the schema speaks of, sorted: mostly
-    /// misspelt. A schema that allows them says nothing against them.
-    pub fn unknown_keys(&self, config: &Value) -> Vec<Pointer> {
-        unknown::keys(&self.document, config)
+    /// misspelt. `secrets` are places that `configFrom` fills. A schema that allows further fields by
+    /// `additionalProperties`, `unevaluatedProperties` or `patternProperties` knows them all; one
+    /// that takes too long to judge by knows nothing better.
+    pub fn unknown_keys(&self, config: &Value, secrets: &[Pointer]) -> Vec<Pointer> {
+        let (config, _) = with_stand_ins(config, secrets);
+        if !work::is_bounded(&self.document, &config) {
+            return Vec::new();
+        }
+        unknown::keys(&self.document, &config)
     }
 }
 

@@ -72,13 +72,13 @@ fn together<'s>(root: &'s Value, schemas: Vec<&'s Value>) -> Vec<&'s Value> {
     all
 }
 
-/// The subschemas that are about something; `true` and `false` say nothing of it, and a schema
-/// that forbids every other field does not know it.
+/// The subschemas that are about something. A schema that forbids every other field does not know
+/// it; one that allows every other, with `true` too, does so on purpose.
 fn about<'s>(schemas: &[&'s Value], wanted: impl Fn(About<'_>) -> bool) -> Vec<&'s Value> {
     let subschemas = schemas.iter().flat_map(|schema| subschemas(schema));
     let wanted = subschemas.filter(|sub| wanted(sub.about));
     wanted
-        .filter(|sub| sub.about != About::SomeFields || sub.schema.is_object())
+        .filter(|sub| sub.about != About::SomeFields || *sub.schema != Value::Bool(false))
         .map(|sub| sub.schema)
         .collect()
 }

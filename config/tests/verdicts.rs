@@ -276,15 +276,29 @@ fn defaults_are_filled_in_where_nothing_is() {
 fn names_fields_that_no_part_of_the_schema_speaks_of() {
     let schema = json!({
         "properties": {"a": {"properties": {"b": {}}}, "list": {"items": {"properties": {"x": true}}},
-                       "free": {}, "map": {"additionalProperties": {"properties": {"k": {}}}}},
+                       "free": {}, "map": {"additionalProperties": {"properties": {"k": {}}}},
+                       "open": {"properties": {}, "additionalProperties": true},
+                       "prefixed": {"properties": {}, "patternProperties": {"^x-": {}}},
+                       "closed": {"properties": {}, "additionalProperties": false}},
         "allOf": [{"$ref": "#/$defs/more"}],
         "anyOf": [{"properties": {"d": {}}}],
         "$defs": {"more": {"properties": {"c": {}}}},
     });
     let config = json!({"a": {"b": 1, "bb": 1}, "c": 1, "d": 1, "e": {"f": 1}, "list": [{"x": 1}, {"y": 1}],
-                        "free": {"whatever": 1}, "map": {"one": {"k": 1, "l": 1}}});
-    let found: Vec<_> = compile(&schema).unknown_keys(&config).iter().map(ToString::to_string).collect();
-    assert_eq!(found, ["/a/bb", "/e", "/list/1/y", "/map/one/l"]);
+                        "free": {"whatever": 1}, "map": {"one": {"k": 1, "l": 1}}, "open": {"on purpose": 1},
+                        "prefixed": {"y": 1}, "closed": {"z": 1}});
+    let unknown = |config: &Value, secrets: &[Pointer]| -> Vec<String> {
+        compile(&schema).unknown_keys(config, secrets).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(unknown(&config, &[]), ["/a/bb", "/closed/z", "/e", "/list/1/y", "/map/one/l"]);
+    assert_eq!(unknown(&json!({}), &pointers(&["/a/b", "/a/key", "/c"])), ["/a/key"]);
+}
+
+#[test]
+fn knows_nothing_better_where_it_would_take_long() {
+    let (schema, config) = (compile(&json!({"properties": {}, "allOf": [{"$ref": "#"}]})), json!({"b": 1}));
+    assert!(lines(&schema.check(&config, &[]))[0].contains("takes too long"));
+    assert_eq!(schema.unknown_keys(&config, &[]), []);
 }
 
 #[test]

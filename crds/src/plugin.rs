@@ -133,7 +133,7 @@ pub struct PluginSpec {
 
     /// What the configuration must be like: a schema of JSON Schema 2020-12. Its defaults are
     /// filled in before the plugin sees the configuration. A configuration that does not fit is
-    /// never rolled out: what ran before serves on. Values of `configFrom` are judged by the plugin
+    /// refused and, where it got in, never rolled out: what ran before serves on. Values of `configFrom` are judged by the plugin
     /// when it starts. References within the schema only; patterns without look-around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]

@@ -8,7 +8,7 @@ use std::{
 
 use forward_crds::{OverrideStatus, PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
 use forward_plan::{
-    Decision, Effective, Namespace, Overrides, Settings, Warning,
+    Decision, Effective, Judged, Namespace, Overrides, Settings, Warning,
     routes::{Contest, Offer, PluginId},
 };
 use k8s_openapi::api::{
@@ -56,6 +56,15 @@ pub struct Snapshot {
     pub settings: Settings,
     pub live: Live,
     pub decision: Decision,
+}
+
+/// A plugin as somebody wants it to be.
+pub struct Prospect {
+    pub manifest: Arc<Plugin>,
+    /// With its overrides.
+    pub effective: Arc<Plugin>,
+    /// What is thought of its configuration.
+    pub judged: Arc<Judged>,
 }
 
 /// How a plugin stands, for the metrics.
@@ -149,17 +158,32 @@ impl Index {
         }
     }
 
-    /// What applying a plugin would mean.
-    pub fn foresee(&self, plugin: Arc<Plugin>) -> Vec<Warning> {
-        let tenant = self.tenants.get(&plugin.namespace().unwrap_or_default());
-        // The gateway, which decides on routes, knows of no overrides.
-        let routes = self.contest.foresee(&Offer::of(&plugin, tenant.map_or(&[][..], Tenant::hosts)));
+    /// A plugin with its overrides, and what is thought of its configuration if there was the same
+    /// to judge before.
+    pub fn effective(&self, manifest: &Arc<Plugin>) -> (Arc<Plugin>, Option<Arc<Judged>>) {
+        let tenant = self.tenants.get(&manifest.namespace().unwrap_or_default());
         let exists = |name: &str| tenant.is_some_and(|tenant| tenant.plugins.contains_key(name));
-        let effective = self.overrides.effective(&plugin, exists);
-        let plugin = effective.map_or(plugin, |effective| Arc::new(effective.plugin));
+        let effective = self.overrides.effective(manifest, exists);
+        let effective = effective.map_or_else(|| manifest.clone(), |effective| Arc::new(effective.plugin));
+        let judged = tenant.and_then(|tenant| tenant.graph.judged(&effective));
+        (effective, judged)
+    }
+
+    /// Whether what a plugin is with its overrides depends on which others there are.
+    pub fn has_rivals(&self, name: &str) -> bool {
+        !self.overrides.rivals(name).is_empty()
+    }
+
+    /// What applying a plugin would mean.
+    pub fn foresee(&self, prospect: &Prospect) -> Vec<Warning> {
+        let Prospect { manifest, effective, judged } = prospect;
+        let tenant = self.tenants.get(&manifest.namespace().unwrap_or_default());
+        // The gateway, which decides on routes, knows of no overrides.
+        let routes = self.contest.foresee(&Offer::of(manifest, tenant.map_or(&[][..], Tenant::hosts)));
+        let (effective, judged) = (effective.clone(), judged.clone());
         let mut warnings = match tenant {
-            Some(tenant) => tenant.graph.foresee(plugin),
-            None => Namespace::new().foresee(plugin),
+            Some(tenant) => tenant.graph.foresee(effective, judged),
+            None => Namespace::new().foresee(effective, judged),
         };
         warnings.extend(routes);
         warnings
@@ -282,7 +306,7 @@ impl Tenant {
         let exists = |name: &str| self.plugins.contains_key(name);
         let plugin = match overrides.effective(&manifest, exists) {
             None => manifest,
-            Some(Effective { plugin, origins }) => {
+            Some(Effective { plugin, origins, .. }) => {
                 self.overridden.insert(name.clone(), Overridden { manifest, origins });
                 Arc::new(plugin)
             }

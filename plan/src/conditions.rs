@@ -9,7 +9,7 @@
 use forward_config::list;
 
 use crate::{
-    config::ConfigVerdict,
+    config::{ConfigVerdict, Judged},
     decision::ConditionView,
     model::Problem,
     reason::{Cause, Hindrance, Obstacle, Reason, Switch, list_obstacles},
@@ -173,7 +173,7 @@ pub struct Situation<'a> {
     /// Those that are not as it needs them, optional ones too.
     pub obstacles: &'a [Obstacle],
     /// What is to be thought of its configuration.
-    pub config: &'a ConfigVerdict,
+    pub judged: &'a Judged,
     /// Whether the current spec is rolled out.
     pub available: bool,
     /// Whether the Deployment controller has given up.
@@ -219,7 +219,7 @@ pub fn view(reason: &Reason, situation: &Situation<'_>) -> Vec<ConditionView> {
         }
     };
     let mut conditions = vec![accepted(reason)];
-    conditions.extend(config_valid(situation.config));
+    conditions.extend(config_valid(situation.judged));
     conditions.extend([
         dependencies_ready(reason, situation),
         available(reason, &code, &message, situation),
@@ -256,13 +256,16 @@ fn accepted(reason: &Reason) -> ConditionView {
 }
 
 /// Without a schema there is nothing to say.
-fn config_valid(verdict: &ConfigVerdict) -> Option<ConditionView> {
+fn config_valid(Judged { verdict, unknown }: &Judged) -> Option<ConditionView> {
     const TYPE: &str = "ConfigValid";
     match verdict {
         ConfigVerdict::Unjudged => None,
         ConfigVerdict::Fits => {
-            let message = "the configuration fits its schema";
-            Some(condition(TYPE, true, ConditionReason::ConfigValid.as_str(), message))
+            let message = match unknown.is_empty() {
+                true => "the configuration fits its schema".to_owned(),
+                false => format!("the configuration fits its schema, which does not know {unknown}"),
+            };
+            Some(condition(TYPE, true, ConditionReason::ConfigValid.as_str(), &message))
         }
         ConfigVerdict::Violates(violations) => {
             Some(condition(TYPE, false, ConditionReason::ConfigInvalid.as_str(), &list(violations)))

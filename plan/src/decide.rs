@@ -36,7 +36,7 @@ impl Namespace {
             cycle: self.graph[index].cycle.is_some() && !self.stays(facts),
             needs: facts.needs.len(),
             obstacles: &obstacles,
-            config: &facts.config,
+            judged: &facts.config,
             available: facts.wish == Wish::Run && facts.is_rolled_out(&self.settings),
             overdue: facts.workload().is_some_and(|workload| workload.progress_deadline_exceeded),
             serves_on: self.serves_on(facts),

@@ -8,7 +8,7 @@ use forward_crds::{FORCE_DELETE, Plugin, PluginState, PluginStatus, Reload, Relo
 use semver::Version;
 
 use crate::{
-    config::ConfigVerdict,
+    config::{ConfigVerdict, Judged},
     images::is_allowed,
     inherited::{restart, revision},
     model::{Observed, PodPhase, Problem, Settings, Workload},
@@ -63,7 +63,7 @@ pub struct Facts {
     /// The version of the spec, or what is wrong with the spec.
     pub version: Result<Version, String>,
     /// What is to be thought of its configuration.
-    pub config: Arc<ConfigVerdict>,
+    pub config: Arc<Judged>,
     pub serving: Option<Serving>,
 }
 
@@ -77,15 +77,23 @@ impl Facts {
     /// `before` is what was read of the plugin the last time: its configuration is judged again only
     /// where there is something else to judge.
     pub fn read(plugin: Arc<Plugin>, observed: Observed, settings: &Settings, before: Option<&Self>) -> Self {
-        let config = match before.filter(|before| ConfigVerdict::is_same_for(&before.plugin, &plugin)) {
-            Some(before) => before.config.clone(),
-            None => Arc::new(ConfigVerdict::of(&plugin)),
-        };
+        let known = before.and_then(|before| before.judged(&plugin));
+        let config = known.unwrap_or_else(|| Arc::new(Judged::of(&plugin)));
+        Self::of(plugin, observed, settings, config)
+    }
+
+    /// What is thought of the configuration, where there is the same to judge as in `plugin`.
+    pub fn judged(&self, plugin: &Plugin) -> Option<Arc<Judged>> {
+        Judged::is_same_for(&self.plugin, plugin).then(|| self.config.clone())
+    }
+
+    /// The facts of a plugin whose configuration is judged already.
+    pub fn of(plugin: Arc<Plugin>, observed: Observed, settings: &Settings, config: Arc<Judged>) -> Self {
         let (needs, version) = match read_needs(&plugin) {
             Ok(needs) => (needs, read_version(&plugin.spec.version)),
             Err((needs, message)) => (needs, Err(message)),
         };
-        let version = match (version, &*config) {
+        let version = match (version, &config.verdict) {
             (Ok(_), ConfigVerdict::Broken(message)) => Err(message.clone()),
             (version, _) => version,
         };
@@ -102,7 +110,7 @@ impl Facts {
 
     /// What is wrong with the configuration.
     pub fn violations(&self) -> Option<&[Violation]> {
-        match &*self.config {
+        match &self.config.verdict {
             ConfigVerdict::Violates(violations) => Some(violations),
             ConfigVerdict::Unjudged | ConfigVerdict::Fits | ConfigVerdict::Broken(_) => None,
         }
@@ -121,6 +129,7 @@ impl Facts {
             || is_forced(a) != is_forced(b)
             || restart(a) != restart(b)
             || self.observed != other.observed
+            || self.config != other.config
             || a.spec != b.spec
             || said.conditions != before.conditions
             || said.dependencies != before.dependencies

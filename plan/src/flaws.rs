@@ -3,10 +3,14 @@
 
 use std::fmt;
 
+use forward_config::list;
 use forward_crds::Plugin;
 use semver::Version;
 
-use crate::{config::ConfigVerdict, range::Range};
+use crate::{
+    config::{ConfigVerdict, Judged, has_same_config},
+    range::Range,
+};
 
 /// A field that cannot be as it is. `Display` says what is wrong and what would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +19,29 @@ pub struct Flaw {
     pub field: String,
     /// What is wrong with it, and what would do.
     pub message: String,
+    part: Part,
+}
+
+/// The part of a spec that a flaw comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Version,
+    Dependencies,
+    /// `config`, `configSchema` and `configFrom`, of which each can be what is wrong with another.
+    Config,
+}
+
+impl Flaw {
+    /// Whether a change of `before` into `plugin`, which has the flaw, leaves what it comes from as
+    /// it was.
+    pub fn is_left(&self, before: &Plugin, plugin: &Plugin) -> bool {
+        let (before, now) = (&before.spec, &plugin.spec);
+        match self.part {
+            Part::Version => before.version == now.version,
+            Part::Dependencies => before.dependencies == now.dependencies,
+            Part::Config => has_same_config(before, now),
+        }
+    }
 }
 
 impl fmt::Display for Flaw {
@@ -23,13 +50,14 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// All flaws of a plugin, in the order of its fields.
-pub fn flaws(plugin: &Plugin) -> Vec<Flaw> {
+/// All flaws of a plugin, in the order of its fields. `judged` is what is thought of its
+/// configuration, with its overrides.
+pub fn flaws(plugin: &Plugin, judged: &Judged) -> Vec<Flaw> {
     let version = &plugin.spec.version;
     let mut flaws = Vec::new();
     if let Err(error) = Version::parse(version) {
         let message = format!("\"{version}\" is not a version: {error}; write it like 1.2.0");
-        flaws.push(Flaw { field: "spec.version".to_owned(), message });
+        flaws.push(Flaw { field: "spec.version".to_owned(), message, part: Part::Version });
     }
     for (place, dependency) in plugin.spec.dependencies.iter().enumerate() {
         let Some(text) = &dependency.version else { continue };
@@ -45,15 +73,34 @@ pub fn flaws(plugin: &Plugin) -> Vec<Flaw> {
             ),
             Ok(_) => continue,
         };
-        flaws.push(Flaw { field: format!("spec.dependencies[{place}].version"), message });
+        let field = format!("spec.dependencies[{place}].version");
+        flaws.push(Flaw { field, message, part: Part::Dependencies });
     }
-    if let ConfigVerdict::Broken(message) = ConfigVerdict::of(plugin) {
-        flaws.push(match message.strip_prefix("spec.configSchema is ") {
-            Some(what) => Flaw { field: "spec.configSchema".to_owned(), message: format!("it is {what}") },
-            None => Flaw { field: "spec.configFrom".to_owned(), message },
-        });
-    }
+    flaws.extend(config_flaw(plugin, judged));
     flaws
+}
+
+/// What is wrong with the configuration, by the plugin's own word: a schema that its image announced
+/// is the word of another.
+fn config_flaw(plugin: &Plugin, Judged { verdict, unknown }: &Judged) -> Option<Flaw> {
+    let (field, message) = match verdict {
+        ConfigVerdict::Broken(message) => match message.strip_prefix("spec.configSchema is ") {
+            Some(what) => ("spec.configSchema", format!("it is {what}")),
+            None => ("spec.configFrom", message.clone()),
+        },
+        ConfigVerdict::Violates(violations) if plugin.spec.config_schema.is_some() => {
+            let unknown = match unknown.is_empty() {
+                true => String::new(),
+                false => format!("; the schema does not know {unknown}"),
+            };
+            let wrong = list(violations);
+            let message =
+                format!("it does not fit spec.configSchema: {wrong}{unknown}; correct it, or the schema");
+            ("spec.config", message)
+        }
+        ConfigVerdict::Violates(_) | ConfigVerdict::Fits | ConfigVerdict::Unjudged => return None,
+    };
+    Some(Flaw { field: field.to_owned(), message, part: Part::Config })
 }
 
 #[cfg(test)]
@@ -67,7 +114,7 @@ mod tests {
         let needs: Vec<_> = ranges.iter().enumerate().map(need).collect();
         let spec = json!({"version": version, "image": "a", "dependencies": needs});
         let plugin = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
-        flaws(&plugin).iter().map(ToString::to_string).collect()
+        flaws(&plugin, &Judged::of(&plugin)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -81,5 +128,30 @@ mod tests {
                 "spec.dependencies[2].version: the range \"^99999999999999999999\" for d2 is not one: value of major version number exceeds u64::MAX; write it like ^1.2 or >=1.2, <3",
             ]
         );
+    }
+
+    #[test]
+    fn is_left_by_a_change_of_anything_else() {
+        let with = |version: &str, range: &str, config: serde_json::Value, replicas: i32| -> Plugin {
+            let need = json!([{"name": "b", "version": range}]);
+            let mut spec = json!({"version": version, "image": "a", "dependencies": need, "replicas": replicas,
+                                  "configSchema": {"required": ["a"]}});
+            spec.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
+        let plugin = with("1", ">=2, <1", json!({}), 1);
+        let left = |before: &Plugin| -> Vec<bool> {
+            let flaws = flaws(&plugin, &Judged::of(&plugin));
+            flaws.iter().map(|flaw| flaw.is_left(before, &plugin)).collect()
+        };
+        assert_eq!(left(&with("1", ">=2, <1", json!({}), 2)), [true, true, true]);
+        assert_eq!(left(&with("2", ">=2, <1", json!({}), 1)), [false, true, true]);
+        assert_eq!(left(&with("1", ">=3, <1", json!({}), 1)), [true, false, true]);
+        let source = json!([{"path": "/b", "secretKeyRef": {"name": "s", "key": "k"}}]);
+        for config in
+            [json!({"config": {"b": 1}}), json!({"configSchema": {}}), json!({"configFrom": source})]
+        {
+            assert_eq!(left(&with("1", ">=2, <1", config, 1)), [true, true, false]);
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     agreement::{Claims, Star},
     assess::{Standing, View, refusal},
     claims::explain,
+    config::{Judged, Unknown},
     conflict::{Conflict, Fix, Refusal, Resolution},
     cycles::{Circle, circles},
     facts::{Facts, Need, Wish},
@@ -24,8 +25,8 @@ use crate::{
 /// object could make right. `Display` says it in the words of the status, without the plugin's name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
-    /// The decision that would be made: a configuration that does not fit, a cycle, an update that is
-    /// held, an end that is held.
+    /// The decision that would be made: a cycle, an update that is held, an end that is held; also,
+    /// where it runs already, that its configuration does not fit.
     Decision(Reason),
     /// A dependency is not as the plugin needs it.
     Dependency(Obstacle),
@@ -45,6 +46,8 @@ pub enum Warning {
         /// What would happen to it.
         purpose: Purpose,
     },
+    /// Its configuration has what its schema does not know.
+    UnknownKeys(Unknown),
     /// A route that it declares would not be its own.
     RouteLost {
         /// Whose it is, and why.
@@ -72,26 +75,30 @@ struct Outlook<'a> {
 }
 
 impl Namespace {
+    /// What was thought of a plugin's configuration when there was the same to judge.
+    pub fn judged(&self, plugin: &Plugin) -> Option<Arc<Judged>> {
+        let index = self.names.get(plugin.metadata.name.as_deref()?)?;
+        self.facts(*index)?.judged(plugin)
+    }
+
     /// What applying a plugin would mean: that it is created, changed or, with a deletion timestamp,
-    /// deleted. A plugin whose own spec cannot be ([`crate::flaws`]) comes to nothing, and nothing
-    /// is said of it.
-    pub fn foresee(&self, plugin: Arc<Plugin>) -> Vec<Warning> {
+    /// deleted. `judged` is what is thought of its configuration.
+    pub fn foresee(&self, plugin: Arc<Plugin>, judged: Arc<Judged>) -> Vec<Warning> {
         let name = plugin.metadata.name.clone().unwrap_or_default();
         let index = self.names.get(&name).copied();
         let known = index.and_then(|index| self.facts(index));
         let observed = known.map(|known| known.observed.clone()).unwrap_or_default();
-        let facts = Facts::read(as_next(plugin, known), observed, &self.settings, known);
-        if facts.version.is_err() {
-            return Vec::new();
-        }
+        let facts = Facts::of(as_next(plugin, known), observed, &self.settings, judged);
         let mut outlook = Outlook { namespace: self, facts, name, index, cycle: None };
         outlook.cycle = outlook.find_cycle();
-        match outlook.facts.wish {
+        let mut warnings = outlook.itself();
+        warnings.extend(match outlook.facts.wish {
             Wish::Run => outlook.run(),
             Wish::Stop => outlook.end(Purpose::Stop),
             Wish::Unload => outlook.end(Purpose::Unload),
             Wish::Delete => outlook.end(Purpose::Delete),
-        }
+        });
+        warnings
     }
 }
 
@@ -107,13 +114,27 @@ fn as_next(mut plugin: Arc<Plugin>, known: Option<&Facts>) -> Arc<Plugin> {
 }
 
 impl Outlook<'_> {
+    /// What is wrong with the plugin itself, and is there all the same: it is from before, or by the
+    /// word of its image.
+    fn itself(&self) -> Vec<Warning> {
+        let Facts { wish, version, config, .. } = &self.facts;
+        if *wish == Wish::Delete {
+            return Vec::new();
+        }
+        let invalid = version.as_ref().err().map(|message| Reason::Invalid { message: message.clone() });
+        let violations = self.facts.violations();
+        let misfit = violations.map(|found| Reason::ConfigInvalid { violations: found.to_vec() });
+        let unknown = Some(config.unknown.clone()).filter(|unknown| !unknown.is_empty());
+        let decisions = invalid.into_iter().chain(misfit).map(Warning::Decision);
+        decisions.chain(unknown.map(Warning::UnknownKeys)).collect()
+    }
+
     fn run(&self) -> Vec<Warning> {
+        if self.facts.version.is_err() {
+            return Vec::new();
+        }
         let stays = self.namespace.stays(&self.facts);
         let mut warnings = Vec::new();
-        if let Some(violations) = self.facts.violations().filter(|_| !stays) {
-            let reason = Reason::ConfigInvalid { violations: violations.to_vec() };
-            warnings.push(Warning::Decision(reason));
-        }
         let kept_out = self.namespace.forbidden(&self.facts).or_else(|| self.surplus().filter(|_| !stays));
         if let Some(reason) = kept_out {
             warnings.push(Warning::Decision(reason));
@@ -309,6 +330,10 @@ impl fmt::Display for Warning {
                 write!(f, "{version} is not accepted by {}{}", list(dependents), Fix(resolutions))
             }
             Self::Missed { by, purpose } => write!(f, "is to be {purpose}, and is needed by {}", list(by)),
+            Self::UnknownKeys(unknown) => write!(
+                f,
+                "the configuration has fields that its schema does not know: {unknown}; correct their names, or add them to the schema"
+            ),
             Self::RouteLost { why } => f.write_str(why),
             Self::RouteTaken { route, from } => write!(f, "takes {route} from {from}"),
         }

@@ -32,7 +32,7 @@ mod slots;
 mod timings;
 
 pub use conditions::ConditionReason;
-pub use config::{AnnouncedSchemaError, ConfigVerdict, effective_config, read_announced};
+pub use config::{AnnouncedSchemaError, ConfigVerdict, Judged, Unknown, effective_config, read_announced};
 pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use flaws::{Flaw, flaws};

@@ -22,6 +22,9 @@ const PREFIX: &str = "GOFORWARD_PLUGINS_";
 /// Annotation on an effective plugin, which no API server sees, with the digest of what is overridden
 /// of that which its objects are built from: they change with the variables, its generation does not.
 pub const OVERRIDDEN: &str = "goforward.dev/overridden";
+/// Annotation on an effective plugin with the keys of `config` that are overridden and by which
+/// variables, as a JSON object.
+const OVERRIDDEN_KEYS: &str = "goforward.dev/overridden-keys";
 /// The lowest and the highest priority that a manifest may have.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000_000..=1_000_000;
 
@@ -74,6 +77,8 @@ pub struct Effective {
     pub plugin: Plugin,
     /// Where they come from, and which variables could not be heeded, by field.
     pub origins: Vec<OverrideStatus>,
+    /// The keys of `config` that are overridden, and by which variables.
+    keys: BTreeMap<String, String>,
 }
 
 /// Why a variable is not heeded, in words.
@@ -126,14 +131,14 @@ impl Overrides {
         if self.enabled.is_none() && self.auto_reload.is_none() && own.is_none() {
             return None;
         }
-        let mut effective = Effective { plugin: plugin.clone(), origins: Vec::new() };
+        let mut effective = Effective { plugin: plugin.clone(), origins: Vec::new(), keys: BTreeMap::new() };
         for it in own.into_iter().flatten() {
             let rival = it.rivals.iter().find(|rival| exists(rival));
             let heeded = match rival {
                 Some(rival) => {
                     Err(Unheeded(format!("it can mean the plugin {rival} too, so it counts for neither")))
                 }
-                None => it.heed(&mut effective.plugin),
+                None => it.heed(&mut effective),
             };
             effective.origins.push(it.origin(heeded));
         }
@@ -168,6 +173,11 @@ impl Effective {
     fn sign(&mut self, manifest: &PluginSpec) {
         let Plugin { metadata, spec, .. } = &mut self.plugin;
         let annotations = metadata.annotations.get_or_insert_default();
+        annotations.remove(OVERRIDDEN_KEYS);
+        if !self.keys.is_empty() {
+            let keys = self.keys.iter().map(|(key, variable)| (key.clone(), Value::from(variable.clone())));
+            annotations.insert(OVERRIDDEN_KEYS.to_owned(), Value::Object(keys.collect()).to_string());
+        }
         if spec.config == manifest.config && spec.reload == manifest.reload {
             annotations.remove(OVERRIDDEN);
         } else {
@@ -183,8 +193,8 @@ impl Effective {
 
 impl Override {
     /// Put the value into the spec. The answer is the value as the status may show it.
-    fn heed(&self, plugin: &mut Plugin) -> Result<Option<String>, Unheeded> {
-        let spec = &mut plugin.spec;
+    fn heed(&self, effective: &mut Effective) -> Result<Option<String>, Unheeded> {
+        let spec = &mut effective.plugin.spec;
         match &self.field {
             Field::Enabled => {
                 let wrong = || Unheeded(format!("its value \"{}\" is neither true nor false", self.text));
@@ -204,7 +214,8 @@ impl Override {
                 let config = spec.config.get_or_insert_default();
                 let key = known_key(config, key);
                 let value = typed(&self.text, config.get(&key))?;
-                config.insert(key, value);
+                config.insert(key.clone(), value);
+                effective.keys.insert(key, self.variable.clone());
                 Ok(None)
             }
         }
@@ -227,6 +238,14 @@ impl fmt::Display for Field {
             Self::Config(key) => write!(f, "config.{}", key.to_lowercase()),
         }
     }
+}
+
+/// The keys of an effective plugin's `config` that variables override, with those variables.
+pub(crate) fn overridden_keys(plugin: &Plugin) -> BTreeMap<String, String> {
+    let annotations = plugin.metadata.annotations.as_ref();
+    let keys = annotations.and_then(|annotations| annotations.get(OVERRIDDEN_KEYS));
+    // One that somebody wrote by hand is none of ours, and says nothing.
+    keys.and_then(|keys| serde_json::from_str(keys).ok()).unwrap_or_default()
 }
 
 /// Every way to read what follows the prefix, with the name of the plugin that it then means.

@@ -1,5 +1,5 @@
-//! Golden cases of what is foreseen: the last document is applied to those before it, and the
-//! warnings are what a user sees. A document `{serves: VERSION, plugin: NAME}` says what runs of a
+//! Golden cases of what is answered at once: the last document is applied to those before it, and
+//! the denial, or else the warnings, are what a user sees. A document `{serves: VERSION, plugin: NAME}` says what runs of a
 //! plugin, `delete: NAME` deletes one. `UPDATE_GOLDEN=1` writes what comes of them now.
 #![expect(clippy::disallowed_methods, reason = "the runner reads files; what it tests does not")]
 #![expect(clippy::unwrap_used, reason = "a case that cannot be read fails")]
@@ -13,7 +13,7 @@ use std::{
 
 use forward_crds::Plugin;
 use forward_plan::{
-    Namespace, Observed, Settings, Workload, flaws, revision,
+    Flaw, Judged, Namespace, Observed, Settings, Workload, flaws, revision,
     routes::{Contest, Offer},
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -88,11 +88,18 @@ fn said(text: &str) -> String {
         None => read(last),
     };
     let name = plugin.metadata.name.clone().unwrap();
-    let flaws = flaws(&plugin);
-    let mut lines: Vec<String> = flaws.iter().map(|flaw| format!("denied: {name}: {flaw}\n")).collect();
-    let routes = contest.foresee(&Offer::of(&plugin, &[]));
-    let warnings = namespace.foresee(plugin).into_iter().chain(routes);
-    lines.extend(warnings.map(|warning| format!("Warning: {name}: {warning}\n")));
+    let judged = namespace.judged(&plugin).unwrap_or_else(|| Arc::new(Judged::of(&plugin)));
+    let is_left = |flaw: &Flaw| plugins.get(&name).is_some_and(|before| flaw.is_left(before, &plugin));
+    let mut lines: Vec<String> = Vec::new();
+    if plugin.metadata.deletion_timestamp.is_none() {
+        let denied = flaws(&plugin, &judged).into_iter().filter(|flaw| !is_left(flaw));
+        lines.extend(denied.map(|flaw| format!("denied: {name}: {flaw}\n")));
+    }
+    if lines.is_empty() {
+        let routes = contest.foresee(&Offer::of(&plugin, &[]));
+        let warnings = namespace.foresee(plugin, judged).into_iter().chain(routes);
+        lines.extend(warnings.map(|warning| format!("Warning: {name}: {warning}\n")));
+    }
     if lines.is_empty() { "nothing\n".to_owned() } else { lines.concat() }
 }
 

@@ -1,17 +1,17 @@
-//! A configuration that does not fit its schema is held before any pod is started.
+//! A configuration that does not fit its schema is denied, or held before any pod is started.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use forward_crds::{Plugin, PluginState};
 use forward_tests::{
-    PluginBuilder, TestNamespace, await_until, condition, has_condition, has_reason, in_state, plugin, run,
-    seconds, started,
+    FIELD_MANAGER, PluginBuilder, TestNamespace, await_until, condition, has_condition, has_reason, in_state,
+    plugin, run, seconds, started,
 };
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-const MESSAGE: &str = "the configuration does not fit its schema: \
-    /exitCode: must be at most 99, found 300; /note: must be a string, found 7; what ran before serves on";
+const DENIAL: &str = "tuned: spec.config: it does not fit spec.configSchema: \
+    /exitCode: must be at most 99, found 300; /note: must be a string, found 7; correct it, or the schema";
 
 /// A plugin whose schema has a default for what its endpoint shows.
 fn tuned() -> PluginBuilder {
@@ -19,6 +19,7 @@ fn tuned() -> PluginBuilder {
         "configSchema",
         json!({
             "properties": {
+                "prefix": {"type": "string"},
                 "note": {"type": "string", "default": "from the schema"},
                 "exitCode": {"type": "integer", "maximum": 99},
             },
@@ -36,41 +37,52 @@ async fn await_note(ns: &TestNamespace, note: &str) -> Result<()> {
     .await
 }
 
-async fn pods(ns: &TestNamespace) -> Result<Vec<Option<String>>> {
-    let params = ListParams::default().labels("goforward.dev/plugin=tuned");
+async fn pods(ns: &TestNamespace, name: &str) -> Result<Vec<Option<String>>> {
+    let params = ListParams::default().labels(&format!("goforward.dev/plugin={name}"));
     Ok(ns.api::<Pod>().list(&params).await?.items.into_iter().map(|pod| pod.metadata.uid).collect())
 }
 
+/// Apply a plugin and be denied, once the operator is there to do so.
+async fn await_denial(ns: &TestNamespace, plugin: &PluginBuilder, expected: &str) -> Result<()> {
+    let manifest = plugin.build(&ns.path(plugin.name()));
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let apply = async |params: &PatchParams| match ns
+        .api::<Plugin>()
+        .patch(plugin.name(), params, &Patch::Apply(&manifest))
+        .await
+    {
+        Err(kube::Error::Api(status)) if status.message.contains(expected) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => bail!("it was accepted"),
+    };
+    let dry = params.clone().dry_run();
+    await_until("the webhook to deny", seconds(120), async || apply(&dry).await).await?;
+    apply(&params).await
+}
+
 #[tokio::test]
-async fn a_configuration_that_does_not_fit_is_held_and_the_old_serves() {
-    run("a_configuration_that_does_not_fit_is_held", async |ns| {
+async fn a_configuration_that_does_not_fit_is_denied_and_changes_nothing() {
+    run("a_configuration_that_does_not_fit_is_denied", async |ns| {
         ns.apply(&tuned()).await?;
         let fits = ns.await_plugin("tuned", "to be ready", seconds(60), started).await?;
         ensure!(has_condition("ConfigValid", "True")(&fits), "{:?}", fits.status);
         await_note(ns, "from the schema").await?;
-        let before = pods(ns).await?;
+        let before = pods(ns, "tuned").await?;
 
-        ns.apply(&tuned().config("note", 7).config("exitCode", 300)).await?;
-        let refused = has_reason("Ready", "ConfigInvalid");
-        let held = ns.await_plugin("tuned", "to be held", seconds(30), &refused).await?;
-        let message = |plugin: &Plugin| Some(condition(plugin, "Ready")?.message.clone());
-        ensure!(message(&held).as_deref() == Some(MESSAGE), "{:?}", message(&held));
-        ensure!(has_condition("ConfigValid", "False")(&held) && has_condition("Stalled", "True")(&held));
-        ensure!(in_state(PluginState::Started)(&held), "{:?}", held.status);
-        ensure!(pods(ns).await? == before, "the pods changed");
-        await_note(ns, "from the schema").await?;
+        await_denial(ns, &tuned().config("note", 7).config("exitCode", 300), DENIAL).await?;
+        let now = ns.plugin("tuned").await?;
+        ensure!(now.spec == fits.spec && started(&now), "{now:?}");
+        ensure!(pods(ns, "tuned").await? == before, "the pods changed");
 
         ns.apply(&tuned().config("note", "mended")).await?;
-        let mended = ns.await_plugin("tuned", "to be ready again", seconds(60), started).await?;
-        let verdict = condition(&mended, "ConfigValid").context("a verdict")?;
-        ensure!(verdict.status == "True", "{verdict:?}");
         await_note(ns, "mended").await
     })
     .await;
 }
 
+/// The schema of another, which is not a reason to deny.
 #[tokio::test]
-async fn a_configuration_is_judged_by_the_schema_that_the_image_announced() {
+async fn a_configuration_that_does_not_fit_what_the_image_announced_is_held_and_the_old_serves() {
     run("a_configuration_is_judged_by_the_announced_schema", async |ns| {
         ns.apply(&plugin("announcing")).await?;
         let announced = |plugin: &Plugin| {
@@ -80,12 +92,22 @@ async fn a_configuration_is_judged_by_the_schema_that_the_image_announced() {
         };
         let known = |plugin: &Plugin| started(plugin) && announced(plugin);
         ns.await_plugin("announcing", "to announce its schema", seconds(60), known).await?;
+        let before = pods(ns, "announcing").await?;
+
         ns.apply(&plugin("announcing").config("exitCode", 256)).await?;
         let held = has_reason("Ready", "ConfigInvalid");
         let held = ns.await_plugin("announcing", "to be held", seconds(30), held).await?;
         let verdict = condition(&held, "ConfigValid").context("a verdict")?;
         ensure!(verdict.message == "/exitCode: must be at most 255, found 256", "{verdict:?}");
+        ensure!(has_condition("ConfigValid", "False")(&held) && has_condition("Stalled", "True")(&held));
+        let message = &condition(&held, "Ready").context("Ready")?.message;
+        ensure!(message.ends_with("what ran before serves on"), "{message}");
         ensure!(in_state(PluginState::Started)(&held), "{:?}", held.status);
+        ensure!(pods(ns, "announcing").await? == before, "the pods changed");
+
+        ns.apply(&plugin("announcing").config("exitCode", 255)).await?;
+        let mended = ns.await_plugin("announcing", "to be ready again", seconds(60), started).await?;
+        ensure!(has_condition("ConfigValid", "True")(&mended), "{:?}", mended.status);
         Ok(())
     })
     .await;

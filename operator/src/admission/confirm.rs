@@ -36,7 +36,7 @@ impl Confirmer {
     /// The judgement again, once the index knows what the API server knows of the dependencies that
     /// are warned about.
     pub async fn confirm(&self, reviewer: &Reviewer, foreseen: Foreseen) -> Judgement {
-        let namespace = foreseen.plugin.namespace().unwrap_or_default();
+        let namespace = foreseen.prospect.manifest.namespace().unwrap_or_default();
         let api = Api::<Plugin>::namespaced(self.client.clone(), &namespace);
         let known = |name: &str| {
             let plugin = lock(&reviewer.index).plugin(&namespace, name);
@@ -65,7 +65,7 @@ impl Confirmer {
             if behind.iter().all(|(before, name)| known(name) != **before)
                 || timeout_at(end, changed).await.is_err()
             {
-                return reviewer.foresee(foreseen.plugin);
+                return reviewer.foresee(foreseen.prospect);
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use forward_crds::Plugin;
-use forward_plan::{Warning, flaws};
+use forward_plan::{Flaw, Judged, Warning, flaws};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     ResourceExt,
@@ -16,7 +16,7 @@ use kube::{
 use serde_json::Value;
 
 use crate::{
-    index::{Index, lock},
+    index::{Index, Prospect, lock},
     metrics::{Metrics, Verdict, VerdictLabel},
     watch::Listed,
 };
@@ -45,7 +45,7 @@ pub enum Judgement {
 
 /// What a plugin would meet with.
 pub struct Foreseen {
-    pub plugin: Arc<Plugin>,
+    pub prospect: Prospect,
     pub warnings: Vec<Warning>,
 }
 
@@ -80,7 +80,8 @@ impl Reviewer {
                 Verdict::Denied
             }
             Judgement::Foreseen(foreseen) if !foreseen.warnings.is_empty() => {
-                response.warnings = Some(texts(&foreseen.plugin.name_any(), &foreseen.warnings));
+                let name = foreseen.prospect.manifest.name_any();
+                response.warnings = Some(texts(&name, &foreseen.warnings));
                 Verdict::Warned
             }
             Judgement::Foreseen(_) | Judgement::Allowed => Verdict::Allowed,
@@ -99,20 +100,20 @@ impl Reviewer {
                 self.scale(&namespace, &name, &object)
             }
             (Operation::Create, Some(object), _) => self.put(&namespace, object, None),
-            (Operation::Update, Some(object), old) => self.put(&namespace, object, old.as_ref()),
+            (Operation::Update, Some(object), old) => self.put(&namespace, object, old),
             (Operation::Delete, _, Some(old)) => self.end(&namespace, old),
             _ => Judgement::Allowed,
         }
     }
 
-    /// A plugin is created or changed. What is wrong with a spec that stays as it was is not
-    /// denied: it must stay possible to take a finalizer off.
-    fn put(&self, namespace: &str, object: DynamicObject, old: Option<&DynamicObject>) -> Judgement {
+    /// A plugin is created or changed. What is wrong with a part of the spec that stays as it was is
+    /// not denied: it must stay possible to stop the plugin and to take a finalizer off.
+    fn put(&self, namespace: &str, object: DynamicObject, old: Option<DynamicObject>) -> Judgement {
         if object.metadata.deletion_timestamp.is_some() {
             return Judgement::Allowed;
         }
         let name = object.name_any();
-        let stays = old.is_some_and(|old| old.data.get("spec") == object.data.get("spec"));
+        let stays = old.as_ref().is_some_and(|old| old.data.get("spec") == object.data.get("spec"));
         let plugin = match decode(object, namespace) {
             Ok(plugin) => plugin,
             Err(_) if stays => return Judgement::Allowed,
@@ -120,12 +121,28 @@ impl Reviewer {
                 return Judgement::Denied(format!("{name}: it can not be read as a Plugin: {error}"));
             }
         };
-        let flaws = flaws(&plugin);
-        if flaws.is_empty() || stays {
-            return self.foresee(Arc::new(plugin));
+        let prospect = self.look(Arc::new(plugin));
+        let flaws = self.new_flaws(&prospect, old);
+        if flaws.is_empty() {
+            return self.foresee(prospect);
         }
         let flaws: Vec<String> = flaws.iter().map(ToString::to_string).collect();
         Judgement::Denied(format!("{name}: {}", flaws.join("; ")))
+    }
+
+    /// What is wrong with a plugin in itself and was not left so by a change of `old`.
+    fn new_flaws(&self, prospect: &Prospect, old: Option<DynamicObject>) -> Vec<Flaw> {
+        let Prospect { manifest, judged, .. } = prospect;
+        // From half a list, overrides can seem to count that do not.
+        if !self.listed.is_complete() && lock(&self.index).has_rivals(&manifest.name_any()) {
+            return Vec::new();
+        }
+        let mut flaws = flaws(manifest, judged);
+        let namespace = manifest.namespace().unwrap_or_default();
+        if let Some(Ok(before)) = old.filter(|_| !flaws.is_empty()).map(|old| decode(old, &namespace)) {
+            flaws.retain(|flaw| !flaw.is_left(&before, manifest));
+        }
+        flaws
     }
 
     fn end(&self, namespace: &str, object: DynamicObject) -> Judgement {
@@ -136,7 +153,7 @@ impl Reviewer {
         let Ok(mut plugin) = decode(object, namespace) else { return Judgement::Allowed };
         // When it is deleted makes no difference to what that means.
         plugin.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        self.foresee(Arc::new(plugin))
+        self.foresee(self.look(Arc::new(plugin)))
     }
 
     /// `kubectl scale`: the object is not the plugin.
@@ -147,19 +164,27 @@ impl Reviewer {
         match (known, wanted.map(i32::try_from)) {
             (Some(mut plugin), Some(Ok(replicas))) => {
                 Arc::make_mut(&mut plugin).spec.replicas = replicas;
-                self.foresee(plugin)
+                self.foresee(self.look(plugin))
             }
             _ => Judgement::Allowed,
         }
     }
 
-    pub fn foresee(&self, plugin: Arc<Plugin>) -> Judgement {
+    /// A plugin with its overrides and with what is thought of its configuration, which is judged
+    /// while the index is free for others.
+    pub fn look(&self, manifest: Arc<Plugin>) -> Prospect {
+        let (effective, known) = lock(&self.index).effective(&manifest);
+        let judged = known.unwrap_or_else(|| Arc::new(Judged::of(&effective)));
+        Prospect { manifest, effective, judged }
+    }
+
+    pub fn foresee(&self, prospect: Prospect) -> Judgement {
         // From half a list, plugins seem to be missing that are not.
         if !self.listed.is_complete() {
             return Judgement::Allowed;
         }
-        let warnings = lock(&self.index).foresee(plugin.clone());
-        Judgement::Foreseen(Foreseen { plugin, warnings })
+        let warnings = lock(&self.index).foresee(&prospect);
+        Judgement::Foreseen(Foreseen { prospect, warnings })
     }
 }
 

@@ -110,8 +110,11 @@ fn with_route(name: &str, namespace: &str, priority: i32) -> Arc<Plugin> {
     Arc::new(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap())
 }
 
-fn foreseen(index: &Index, plugin: Arc<Plugin>) -> Vec<String> {
-    index.foresee(plugin).iter().map(ToString::to_string).collect()
+fn foreseen(index: &Index, manifest: Arc<Plugin>) -> Vec<String> {
+    let (effective, known) = index.effective(&manifest);
+    let judged = known.unwrap_or_else(|| Arc::new(Judged::of(&effective)));
+    let warnings = index.foresee(&Prospect { manifest, effective, judged });
+    warnings.iter().map(ToString::to_string).collect()
 }
 
 #[test]

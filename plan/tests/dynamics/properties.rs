@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use forward_crds::Plugin;
-use forward_plan::{Cause, Change, Decision, Hindrance, Obstacle, Plan, Reason, Step, Warning};
+use forward_plan::{Cause, Change, Decision, Hindrance, Judged, Obstacle, Plan, Reason, Step, Warning};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use proptest::prelude::*;
 
@@ -181,7 +181,8 @@ proptest! {
         let is_edit = known.is_none_or(|known| known.metadata.deletion_timestamp.is_none() && known.spec != plugin.spec);
         prop_assume!(is_edit);
         let plan = cluster.namespace.plan();
-        let warnings = cluster.namespace.foresee(Arc::new(plugin));
+        let judged = Arc::new(Judged::of(&plugin));
+        let warnings = cluster.namespace.foresee(Arc::new(plugin), judged);
         prop_assert_eq!(&cluster.namespace.plan(), &plan, "looking ahead has changed something");
         cluster.put(index, &sketch);
         // What is foreseen of one plugin does not look at whose place it takes.
@@ -202,7 +203,8 @@ proptest! {
         let Some(known) = known else { return Ok(()) };
         let mut plugin = Plugin::clone(known);
         plugin.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        let warnings = cluster.namespace.foresee(Arc::new(plugin));
+        let judged = Arc::new(Judged::of(&plugin));
+        let warnings = cluster.namespace.foresee(Arc::new(plugin), judged);
         cluster.delete(&name, false);
         let decision = cluster.namespace.decide(&name).unwrap();
         let needed = matches!(decision.reason, Reason::Needed { .. }).then_some(Warning::Decision(decision.reason));

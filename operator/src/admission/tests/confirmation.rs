@@ -13,7 +13,7 @@ fn versioned(name: &str, version: &str, spec: Value) -> Value {
 }
 
 fn foreseen(reviewer: &Reviewer, plugin: Value) -> Foreseen {
-    match reviewer.foresee(Arc::new(serde_json::from_value(plugin).unwrap())) {
+    match reviewer.foresee(reviewer.look(Arc::new(serde_json::from_value(plugin).unwrap()))) {
         Judgement::Foreseen(foreseen) => foreseen,
         _ => panic!("everything is listed"),
     }

@@ -10,6 +10,7 @@ mod rotation;
 
 use std::sync::{Arc, Mutex};
 
+use forward_plan::Overrides;
 use http::{Request, Response, StatusCode};
 use kube::{
     Client,

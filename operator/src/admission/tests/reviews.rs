@@ -66,10 +66,90 @@ fn denies_what_is_wrong_in_itself_and_names_the_field() {
     assert!(!answer(&reviewer, &review("UPDATE", undecodable, fine)).0);
 }
 
+/// A configuration and a schema that it does not fit.
+fn misfit() -> Value {
+    json!({"config": {"key": 7}, "configSchema": {"properties": {"key": {"type": "string"}}}})
+}
+
+const MISFIT: &str = "a: spec.config: it does not fit spec.configSchema: /key: must be a string, found 7; correct it, or the schema";
+
+#[test]
+fn denies_a_configuration_that_does_not_fit_the_schema_beside_it() {
+    let reviewer = reviewer(&[]);
+    let asked = |spec: Value, old: Value| answer(&reviewer, &review("UPDATE", plugin("a", spec), old));
+    let denied = (false, vec![MISFIT.to_owned()]);
+    assert_eq!(answer(&reviewer, &review("CREATE", plugin("a", misfit()), Value::Null)), denied);
+    assert_eq!(asked(misfit(), plugin("a", json!({}))), denied);
+    let mut schema_only = misfit();
+    schema_only["config"] = json!({"key": "x"});
+    assert_eq!(asked(misfit(), plugin("a", schema_only)), denied);
+    // What announced it was the image.
+    let mut announced = plugin("a", json!({"config": {"key": 7}}));
+    let schema = json!({"image": "example/plugin:1", "schema": misfit()["configSchema"].to_string()});
+    announced["status"] = json!({"configSchema": schema});
+    let warned = "a: the configuration does not fit its schema: /key: must be a string, found 7";
+    let reviewed = answer(&reviewer, &review("UPDATE", announced, plugin("a", json!({}))));
+    assert_eq!(reviewed, (true, vec![warned.to_owned()]));
+}
+
+#[test]
+fn lets_a_change_pass_that_leaves_a_misfit_as_it_was_and_warns() {
+    let reviewer = reviewer(&[]);
+    let old = plugin("a", misfit());
+    for change in
+        [json!({}), json!({"suspend": true}), json!({"version": "1.1.0"}), json!({"enabled": false})]
+    {
+        let mut new = old.clone();
+        new["metadata"]["labels"] = json!({"team": "shop"});
+        new["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (allowed, warnings) = answer(&reviewer, &review("UPDATE", new, old.clone()));
+        assert!(allowed && warnings[0].contains("/key: must be a string, found 7"), "{change}: {warnings:?}");
+    }
+    assert_eq!(answer(&reviewer, &review("DELETE", Value::Null, old)), (true, vec![]));
+}
+
+#[test]
+fn judges_what_overrides_make_of_a_configuration_and_does_not_show_it() {
+    let variable = |key: &str, value: &str| (format!("GOFORWARD_PLUGINS_{key}"), value.to_owned());
+    let overridden = |key: &str, value: &str| {
+        let index = Index::new(Overrides::read([variable(key, value)]).0);
+        Reviewer { index: Arc::new(Mutex::new(index)), ..reviewer(&[]) }
+    };
+    let schema = json!({"properties": {"key": {"maxLength": 4}}});
+    let create = |reviewer: &Reviewer, key: &str| {
+        let plugin = plugin("a", json!({"config": {"key": key}, "configSchema": schema}));
+        answer(reviewer, &review("CREATE", plugin, Value::Null))
+    };
+    assert!(create(&overridden("A_CONFIG_KEY", "abc"), "longer").0, "it is overridden");
+    let expected = "a: spec.config: it does not fit spec.configSchema: /key: must have at most 4 characters, \
+                    and GOFORWARD_PLUGINS_A_CONFIG_KEY of the operator overrides it; correct it, or the schema";
+    assert_eq!(create(&overridden("A_CONFIG_KEY", "hunter2"), "abc"), (false, vec![expected.to_owned()]));
+    // It can mean the plugin a-config-key as well, of which nothing is known yet.
+    let starting = Reviewer { listed: listed(1), ..overridden("A_CONFIG_KEY_ENABLED", "true") };
+    let schema = json!({"properties": {"key_enabled": {"type": "string"}}});
+    let ambiguous = plugin("a", json!({"configSchema": schema}));
+    let asked = |reviewer: &Reviewer| answer(reviewer, &review("CREATE", ambiguous.clone(), Value::Null)).0;
+    assert!(asked(&starting));
+    assert!(!asked(&Reviewer { listed: listed(0), ..starting }));
+}
+
+#[test]
+fn warns_of_keys_that_no_schema_knows() {
+    let spec = json!({"config": {"kye": "x"}, "configSchema": {"properties": {"key": {}}}});
+    let (allowed, warnings) = answer(&reviewer(&[]), &review("CREATE", plugin("a", spec), Value::Null));
+    assert!(allowed);
+    assert_eq!(
+        warnings,
+        [
+            "a: the configuration has fields that its schema does not know: /kye; correct their names, or add them to the schema"
+        ]
+    );
+}
+
 #[test]
 fn never_stands_in_the_way_of_a_finalizer_or_a_deletion() {
     let reviewer = reviewer(&[]);
-    for spec in [needs("b", ">=2, <1"), json!({"replicas": "many"})] {
+    for spec in [needs("b", ">=2, <1"), json!({"replicas": "many"}), misfit()] {
         let old = plugin("a", spec);
         let mut new = old.clone();
         new["metadata"]["finalizers"] = json!(["goforward.dev/dependents"]);
