@@ -9,7 +9,7 @@ use crate::{
     conflict::Refusal,
     facts::{Facts, Need, Wish},
     namespace::Namespace,
-    reason::{Cause, Hindrance, Obstacle},
+    reason::{Cause, Hindrance, Obstacle, Reason},
     slots::Claim,
 };
 
@@ -80,9 +80,6 @@ impl Namespace {
         if facts.version.is_err() {
             return (Standing::Off(Cause::Invalid), None);
         }
-        if !self.settings.permissions.breaches(&facts.plugin.spec).is_empty() {
-            return (Standing::Off(Cause::TemplateNotAllowed), None);
-        }
         if facts.is_rolled_out(&self.settings) {
             return (Standing::Ready, None);
         }
@@ -92,11 +89,13 @@ impl Namespace {
                 None => (Standing::OnItsWay, Some(Claim::Climbing)),
             };
         }
+        match facts.forbidden(&self.settings) {
+            Some(Reason::NotAllowed { .. }) => return (Standing::Off(Cause::NotAllowed), None),
+            Some(_) => return (Standing::Off(Cause::TemplateNotAllowed), None),
+            None => {}
+        }
         if facts.violations().is_some() {
             return (Standing::Off(Cause::ConfigInvalid), None);
-        }
-        if !facts.is_allowed(&self.settings) {
-            return (Standing::Off(Cause::NotAllowed), None);
         }
         if self.places.surplus(self.name(index)).is_some() {
             return (Standing::Off(Cause::Surplus), None);

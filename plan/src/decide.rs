@@ -76,7 +76,7 @@ impl Namespace {
         if let Err(message) = &facts.version {
             return (Action::Hold, Reason::Invalid { message: message.clone() });
         }
-        if let Some(reason) = self.forbidden(facts) {
+        if let Some(reason) = facts.forbidden(&self.settings) {
             return (Action::Hold, reason);
         }
         if facts.is_applied(&self.settings) {
@@ -102,17 +102,6 @@ impl Namespace {
             None => Reason::Queued { limit: self.slots.limit() },
         };
         (Action::Hold, reason)
-    }
-
-    /// What the namespace's settings have against a plugin.
-    pub(crate) fn forbidden(&self, facts: &Facts) -> Option<Reason> {
-        let spec = &facts.plugin.spec;
-        if !facts.is_allowed(&self.settings) {
-            let (image, allowed) = (spec.image.clone(), self.settings.image_prefixes.clone());
-            return Some(Reason::NotAllowed { image, allowed });
-        }
-        let breaches = self.settings.permissions.breaches(spec);
-        (!breaches.is_empty()).then_some(Reason::TemplateNotAllowed { breaches })
     }
 
     /// Why there is no place for a plugin of which nothing is there yet; nothing where there is one.
@@ -284,7 +273,7 @@ impl Namespace {
 
     /// What goes on serving while a plugin is not at its current spec.
     fn serves_on(&self, facts: &Facts) -> Option<String> {
-        let is_held = !facts.is_allowed(&self.settings);
+        let is_held = facts.forbidden(&self.settings).is_some();
         let is_short = is_held || (facts.wish == Wish::Run && !facts.is_rolled_out(&self.settings));
         let serving = facts.serving.as_ref().filter(|_| is_short)?;
         let is_old = |phase: PodPhase, current: bool| phase == PodPhase::Ready && !current;

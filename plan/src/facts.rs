@@ -14,7 +14,7 @@ use crate::{
     model::{Observed, PodPhase, Problem, Settings, Workload},
     places::Claim,
     range::Range,
-    reason::Failure,
+    reason::{Failure, Reason},
 };
 
 /// What is wanted of a plugin.
@@ -157,9 +157,19 @@ impl Facts {
         pods || workload
     }
 
-    /// Whether its namespace allows its image, where that is to run.
-    pub fn is_allowed(&self, settings: &Settings) -> bool {
-        self.wish != Wish::Run || is_allowed(&self.plugin.spec.image, &settings.image_prefixes)
+    /// What the namespace's settings have against a plugin that is to run. What runs of it already
+    /// serves on and counts as running.
+    pub fn forbidden(&self, settings: &Settings) -> Option<Reason> {
+        let spec = &self.plugin.spec;
+        if self.wish != Wish::Run {
+            return None;
+        }
+        if !is_allowed(&spec.image, &settings.image_prefixes) {
+            let (image, allowed) = (spec.image.clone(), settings.image_prefixes.clone());
+            return Some(Reason::NotAllowed { image, allowed });
+        }
+        let breaches = settings.permissions.breaches(spec);
+        (!breaches.is_empty()).then_some(Reason::TemplateNotAllowed { breaches })
     }
 
     /// What the plugin has to do with the places of its namespace. One that is on its way down
@@ -168,9 +178,7 @@ impl Facts {
         let is_wanted = match self.wish {
             Wish::Run => {
                 let is_sound = self.version.is_ok() && self.violations().is_none();
-                is_sound
-                    && self.is_allowed(settings)
-                    && settings.permissions.breaches(&self.plugin.spec).is_empty()
+                is_sound && self.forbidden(settings).is_none()
             }
             Wish::Stop => true,
             Wish::Unload | Wish::Delete => false,

@@ -135,7 +135,8 @@ impl Outlook<'_> {
         }
         let stays = self.namespace.stays(&self.facts);
         let mut warnings = Vec::new();
-        let kept_out = self.namespace.forbidden(&self.facts).or_else(|| self.surplus().filter(|_| !stays));
+        let kept_out =
+            self.facts.forbidden(&self.namespace.settings).or_else(|| self.surplus().filter(|_| !stays));
         if let Some(reason) = kept_out {
             warnings.push(Warning::Decision(reason));
         } else if let Some(index) = self.index.filter(|_| !stays) {
@@ -257,6 +258,7 @@ impl Outlook<'_> {
         let mut view = graph[dependency].view.clone();
         let Some(facts) = &graph[dependency].facts else { return view };
         let is_sound = facts.version.is_ok() && facts.violations().is_none();
+        let is_sound = is_sound && facts.forbidden(settings).is_none();
         let can_be_held = facts.wish == Wish::Run && is_sound && !facts.is_applied(settings);
         if !can_be_held || graph[dependency].cycle.is_some() || self.is_in_cycle(dependency) {
             return view;

@@ -144,13 +144,8 @@ impl Namespace {
     /// Whether other settings make a difference to what a plugin is built from or may be.
     fn is_changed(&self, index: NodeIndex, before: &Settings) -> bool {
         let Some(facts) = self.facts(index) else { return false };
-        let allowed = facts.is_allowed(&self.settings);
         // Who is not allowed is told what would be.
-        let is_told = !allowed && before.image_prefixes != self.settings.image_prefixes;
-        let breaches = |settings: &Settings| settings.permissions.breaches(&facts.plugin.spec);
-        is_told
-            || breaches(&self.settings) != breaches(before)
-            || allowed != facts.is_allowed(before)
+        facts.forbidden(&self.settings) != facts.forbidden(before)
             || revision(&facts.plugin, &self.settings) != revision(&facts.plugin, before)
     }
 
