@@ -1,6 +1,7 @@
 //! Golden cases of what is answered at once: the last document is applied to those before it, and
-//! the denial, or else the warnings, are what a user sees. A document `{serves: VERSION, plugin: NAME}` says what runs of a
-//! plugin, `delete: NAME` deletes one. `UPDATE_GOLDEN=1` writes what comes of them now.
+//! the denial, or else the warnings, are what a user sees. A document `{serves: VERSION, plugin: NAME}`
+//! says what runs of a plugin, `delete: NAME` deletes one. `UPDATE_GOLDEN=1` writes what comes of
+//! them now.
 #![expect(clippy::disallowed_methods, reason = "the runner reads files; what it tests does not")]
 #![expect(clippy::unwrap_used, reason = "a case that cannot be read fails")]
 
@@ -13,11 +14,15 @@ use std::{
 
 use forward_crds::Plugin;
 use forward_plan::{
-    Flaw, Judged, Namespace, Observed, Settings, Workload, flaws, revision,
+    Flaw, Judged, Namespace, Settings, flaws,
     routes::{Contest, Offer},
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::{Value, json};
+
+use crate::serving::serving;
+
+mod serving;
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foresee")
@@ -74,7 +79,8 @@ fn said(text: &str) -> String {
     for object in objects.into_iter().filter(|object| object["spec"].is_object()) {
         let plugin = read(object);
         let name = plugin.metadata.name.clone().unwrap();
-        let observed = serves.get(&name).map(|version| serving(&plugin, version)).unwrap_or_default();
+        let served = serves.get(&name).map(|version| serving(&plugin, version, &Settings::default()));
+        let observed = served.unwrap_or_default();
         contest.apply(Offer::of(&plugin, &[]));
         namespace.apply(plugin.clone(), observed);
         plugins.insert(name, plugin);
@@ -108,19 +114,4 @@ fn read(mut object: Value) -> Arc<Plugin> {
     object["metadata"]["generation"] = json!(1);
     object["spec"].as_object_mut().unwrap().entry("image").or_insert(json!("example/plugin:1"));
     Arc::new(serde_json::from_value(object).unwrap())
-}
-
-fn serving(plugin: &Plugin, version: &str) -> Observed {
-    let current = version == plugin.spec.version;
-    let workload = Workload {
-        revision: if current { revision(plugin, &Settings::default()) } else { "0-0".to_owned() },
-        version: version.to_owned(),
-        replicas: 1,
-        total_replicas: 1,
-        updated_replicas: 1,
-        ready_replicas: 1,
-        rolled_out: true,
-        ..Workload::default()
-    };
-    Observed { workload: Some(workload), pods: Vec::new() }
 }

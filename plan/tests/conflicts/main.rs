@@ -6,4 +6,6 @@ mod cycles;
 mod graphs;
 mod plugins;
 mod search;
+#[path = "../serving/mod.rs"]
+mod serving;
 mod stars;

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use forward_crds::Plugin;
-use forward_plan::{Namespace, Observed, Settings, Workload, revision};
+use forward_plan::{Namespace, Observed, Settings};
 use serde_json::json;
+
+use crate::serving;
 
 /// What a plugin needs: a name and a range.
 pub type Need = (&'static str, Option<&'static str>);
@@ -41,16 +43,5 @@ pub fn at_rest(plugins: impl IntoIterator<Item = Arc<Plugin>>) -> Namespace {
 
 /// One replica that serves `version`: the current spec, or an older one.
 pub fn serving(plugin: &Plugin, version: &str) -> Observed {
-    let current = version == plugin.spec.version;
-    let workload = Workload {
-        revision: if current { revision(plugin, &Settings::default()) } else { "1-0".to_owned() },
-        version: version.to_owned(),
-        replicas: 1,
-        total_replicas: 1,
-        updated_replicas: 1,
-        ready_replicas: 1,
-        rolled_out: true,
-        ..Workload::default()
-    };
-    Observed { workload: Some(workload), pods: Vec::new() }
+    serving::serving(plugin, version, &Settings::default())
 }

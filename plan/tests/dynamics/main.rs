@@ -4,6 +4,8 @@
 
 mod cost;
 mod properties;
+#[path = "../serving/mod.rs"]
+mod serving;
 mod settings;
 mod simulator;
 mod sketch;

@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use forward_crds::Plugin;
-use forward_plan::{Decision, Namespace, Observed, Settings, Workload, revision};
+use forward_plan::{Decision, Namespace, Observed, Settings, revision};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::sketch::{Rules, rules};
+use crate::{
+    serving::serving,
+    sketch::{Rules, rules},
+};
 
 /// Plugins that need nobody, so that what happens to one is of no concern to another: those that set
 /// what others inherit, and all ways to run and not to run.
@@ -33,20 +36,6 @@ fn plugins() -> Vec<Arc<Plugin>> {
     specs.into_iter().enumerate().map(plugin).collect()
 }
 
-fn running(plugin: &Plugin, settings: &Settings) -> Observed {
-    let workload = Workload {
-        revision: revision(plugin, settings),
-        version: "1.0.0".to_owned(),
-        replicas: 1,
-        total_replicas: 1,
-        updated_replicas: 1,
-        ready_replicas: 1,
-        rolled_out: true,
-        ..Workload::default()
-    };
-    Observed { workload: Some(workload), pods: Vec::new() }
-}
-
 /// Every plugin with what it is built from and what is decided on it.
 fn outcomes(namespace: &Namespace, settings: &Settings) -> Vec<(String, String, Decision)> {
     let outcome = |plugin: Arc<Plugin>| {
@@ -70,7 +59,7 @@ proptest! {
         namespace.configure(before.clone());
         for (index, plugin) in plugins().into_iter().enumerate() {
             let is_running = runs & (1 << index) != 0;
-            let observed = if is_running { running(&plugin, &before) } else { Observed::default() };
+            let observed = if is_running { serving(&plugin, "1.0.0", &before) } else { Observed::default() };
             namespace.apply(plugin, observed);
         }
         let old = outcomes(&namespace, &before);
