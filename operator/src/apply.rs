@@ -120,15 +120,12 @@ impl Writer<'_> {
             preconditions: Some(kube::api::Preconditions { uid: live.uid(), resource_version: None }),
             ..DeleteParams::default()
         };
-        match call_api("delete", K::NAME, &name, self.api::<K>().delete(&name, &params)).await {
-            Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
-                self.metrics.deleted(K::NAME);
-                tracing::debug!(kind = K::NAME, name, "deleted");
-                Ok(())
-            }
+        let api = self.api::<K>();
+        if call_if_there("delete", K::NAME, &name, api.delete(&name, &params)).await?.is_some() {
+            self.metrics.deleted(K::NAME);
+            tracing::debug!(kind = K::NAME, name, "deleted");
         }
+        Ok(())
     }
 
     /// The first write of an object must not take over one that somebody else made: ask before.
@@ -188,6 +185,19 @@ pub async fn call_api<T>(
         }
         Ok(Err(source)) => Err(Error::Call { action, kind, name: name.to_owned(), source }),
         Err(_) => Err(Error::Timeout { action, kind, name: name.to_owned() }),
+    }
+}
+
+/// One call about an object that may be gone by now, which is no failure: nothing where it is.
+pub async fn call_if_there<T>(
+    action: &'static str,
+    kind: &'static str,
+    name: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<Option<T>, Error> {
+    match call_api(action, kind, name, call).await {
+        Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -10,9 +10,9 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    apply::{MANAGER, Writer, call_api},
+    apply::{MANAGER, Writer, call_if_there},
     build::CONFIG_HASH,
-    error::Error,
+    error::{Category, Error},
     index::Live,
 };
 
@@ -42,14 +42,12 @@ async fn note(writer: &Writer<'_>, pod: &Pod, hash: &str) -> Result<(), Error> {
     // With the uid, a pod that was made anew under the name is left alone.
     let body = json!({"metadata": {"uid": pod.uid(), "annotations": {CONFIG_HASH: hash}}});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    match call_api("annotate", KIND, &name, api.patch(&name, &params, &Patch::Merge(body))).await {
-        Err(Error::Call { source: kube::Error::Api(status), .. })
-            if status.is_not_found() || status.is_conflict() =>
-        {
-            Ok(())
-        }
+    let patch = Patch::Merge(body);
+    match call_if_there("annotate", KIND, &name, api.patch(&name, &params, &patch)).await {
+        Err(error) if error.category() == Category::Conflict => Ok(()),
         Err(error) => Err(error),
-        Ok(_) => {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => {
             writer.metrics.wrote(KIND);
             Ok(())
         }

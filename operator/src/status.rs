@@ -16,7 +16,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    apply::{Kind, MANAGER, call_api},
+    apply::{Kind, MANAGER, call_if_there},
     error::Error,
     index::Snapshot,
     observe::observe,
@@ -145,11 +145,8 @@ pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> 
     let params = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(body);
     let call = api.patch_status(&name, &params, &patch);
-    match call_api("write the status of", Plugin::NAME, &name, call).await {
-        Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-        Ok(_) => Ok(true),
-    }
+    let written = call_if_there("write the status of", Plugin::NAME, &name, call).await?;
+    Ok(written.is_some())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    apply::{Kind, MANAGER, Writer, call_api},
+    apply::{Kind, MANAGER, Writer, call_if_there},
     error::Error,
     index::Live,
 };
@@ -77,19 +77,10 @@ async fn set_finalizers(writer: &Writer<'_>, finalizers: &[&str]) -> Result<(), 
     let api =
         Api::<Plugin>::namespaced(writer.client.clone(), &writer.plugin.namespace().unwrap_or_default());
     let params = PatchParams::apply(MANAGER).force();
-    match call_api(
-        "set the finalizer of",
-        Plugin::NAME,
-        &name,
-        api.patch(&name, &params, &Patch::Apply(body)),
-    )
-    .await
-    {
-        Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => {
-            writer.metrics.wrote(Plugin::NAME);
-            Ok(())
-        }
+    let patch = Patch::Apply(body);
+    let call = api.patch(&name, &params, &patch);
+    if call_if_there("set the finalizer of", Plugin::NAME, &name, call).await?.is_some() {
+        writer.metrics.wrote(Plugin::NAME);
     }
+    Ok(())
 }

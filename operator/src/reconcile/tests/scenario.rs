@@ -1,0 +1,190 @@
+//! An API server that plays a scenario, and the objects that take part in one.
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{client::Body, runtime::events::Reporter};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::super::*;
+use crate::index::Object;
+
+/// A call to the API server. Events are answered and not recorded.
+#[derive(Debug)]
+pub struct Call {
+    pub method: Method,
+    /// What it is about, from the namespace on.
+    pub path: String,
+    pub body: Value,
+}
+
+/// What the API server answers instead of what it should.
+pub type Trouble = fn(&Call) -> Option<StatusCode>;
+
+pub const NO_TROUBLE: Trouble = |_| None;
+
+pub struct Run {
+    pub result: Result<controller::Action, Error>,
+    pub calls: Vec<Call>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Run {
+    /// Method and path of every call.
+    pub fn lines(&self) -> Vec<String> {
+        self.calls.iter().map(|call| format!("{} {}", call.method, call.path)).collect()
+    }
+
+    pub fn body(&self, method: Method, path: &str) -> &Value {
+        let found = self.calls.iter().find(|call| call.method == method && call.path == path);
+        &found.unwrap_or_else(|| panic!("no {method} {path} in {:?}", self.lines())).body
+    }
+
+    /// Status and reason of a condition in the status that was written.
+    pub fn condition(&self, type_: &str) -> (&str, &str) {
+        let conditions = self.body(Method::PATCH, "plugins/hello/status")["status"]["conditions"].as_array();
+        let found = conditions.and_then(|all| all.iter().find(|one| one["type"] == type_)).unwrap();
+        (found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+    }
+}
+
+/// Reconcile the plugin `hello` when `objects` are there.
+pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
+    let (service, mut server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    let client = Client::new(service, "shop");
+    let mut index = Index::default();
+    for object in objects {
+        index.apply(object);
+    }
+    let plugin = index.snapshot("shop", "hello").unwrap().plugin;
+    let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
+    let metrics = Arc::new(Metrics::new());
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        index: Arc::new(Mutex::new(index)),
+        peers: build::peers(),
+        metrics: metrics.clone(),
+        retries: Mutex::default(),
+    });
+    let serve = tokio::spawn(async move {
+        let mut calls = Vec::new();
+        while let Some((request, send)) = server.next_request().await {
+            let (parts, body) = request.into_parts();
+            let body = body.collect_bytes().await.unwrap();
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let call = Call { method: parts.method, path, body };
+            let (status, body) = answer(&call, trouble(&call));
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            send.send_response(Response::builder().status(status).body(body).unwrap());
+            if !call.path.starts_with("events") {
+                calls.push(call);
+            }
+        }
+        calls
+    });
+    let result = reconcile(plugin, context).await;
+    Run { result, calls: serve.await.unwrap(), metrics }
+}
+
+/// What is not there is not found; what is written is as it was sent.
+fn answer(call: &Call, trouble: Option<StatusCode>) -> (StatusCode, Value) {
+    let refusal = |code: StatusCode| {
+        let reason = match code {
+            StatusCode::NOT_FOUND => "NotFound",
+            StatusCode::CONFLICT => "Conflict",
+            StatusCode::UNPROCESSABLE_ENTITY => "Invalid",
+            _ => "Other",
+        };
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
+               "reason": reason, "message": "no"})
+    };
+    match trouble {
+        Some(code) => (code, refusal(code)),
+        None if call.method == Method::GET => (StatusCode::NOT_FOUND, refusal(StatusCode::NOT_FOUND)),
+        None if call.path.starts_with("plugins/") => (StatusCode::OK, manifest(json!({}), json!({}))),
+        None if call.method == Method::DELETE => {
+            (StatusCode::OK, json!({"kind": "Status", "status": "Success"}))
+        }
+        None => (StatusCode::OK, call.body.clone()),
+    }
+}
+
+pub fn manifest(metadata: Value, spec: Value) -> Value {
+    let mut plugin = json!({
+        "metadata": {"name": "hello", "namespace": "shop", "uid": "u-1", "generation": 1,
+                     "finalizers": [forward_crds::FINALIZER]},
+        "spec": {"version": "1.0.0", "image": "hello:1.0.0"},
+    });
+    for (part, changes) in [("metadata", metadata), ("spec", spec)] {
+        plugin[part].as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    }
+    plugin
+}
+
+pub fn read<K: DeserializeOwned>(wrap: fn(Arc<K>) -> Object, value: Value) -> Object {
+    wrap(Arc::new(serde_json::from_value(value).unwrap()))
+}
+
+pub fn plugin(metadata: Value, spec: Value) -> Object {
+    read(Object::Plugin, manifest(metadata, spec))
+}
+
+pub fn deleted() -> Value {
+    json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})
+}
+
+/// The objects that a run wrote, as they are there afterwards.
+pub fn written(run: &Run) -> Vec<Object> {
+    let kinds = |call: &Call| -> Option<Object> {
+        let (kind, _) = call.path.split_once('/')?;
+        let mut body = call.body.clone();
+        body["metadata"]["uid"] = "u-2".into();
+        Some(match kind {
+            "serviceaccounts" => read::<ServiceAccount>(Object::ServiceAccount, body),
+            "configmaps" => read::<ConfigMap>(Object::ConfigMap, body),
+            "services" => read::<Service>(Object::Service, body),
+            "networkpolicies" => read::<NetworkPolicy>(Object::NetworkPolicy, body),
+            "poddisruptionbudgets" => read::<PodDisruptionBudget>(Object::DisruptionBudget, body),
+            "deployments" => read::<Deployment>(Object::Deployment, body),
+            _ => return None,
+        })
+    };
+    run.calls.iter().filter(|call| call.method == Method::PATCH).filter_map(kinds).collect()
+}
+
+/// The Deployment among `objects` becomes one whose pods are all ready.
+pub fn roll_out(objects: &mut [Object]) {
+    for object in objects {
+        if let Object::Deployment(deployment) = object {
+            let status =
+                json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+            Arc::make_mut(deployment).status = serde_json::from_value(status).unwrap();
+        }
+    }
+}
+
+pub fn old_config() -> Object {
+    let owner = json!({"apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin", "name": "hello", "uid": "u-1",
+                       "controller": true});
+    let labels = json!({"goforward.dev/plugin": "hello"});
+    let metadata = json!({"name": "hello-config-old", "namespace": "shop", "uid": "u-3", "labels": labels,
+                          "ownerReferences": [owner]});
+    read::<ConfigMap>(Object::ConfigMap, json!({"metadata": metadata}))
+}
+
+/// A pod of the plugin.
+pub fn pod() -> Object {
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "hello-1", "uid": "u-4",
+                       "controller": true});
+    let labels = json!({"goforward.dev/plugin": "hello"});
+    let metadata =
+        json!({"name": "hello-1-x", "namespace": "shop", "labels": labels, "ownerReferences": [owner]});
+    read::<Pod>(Object::Pod, json!({"metadata": metadata}))
+}
