@@ -87,6 +87,45 @@ fn values_that_cannot_be_leave_the_manifest_and_say_why() {
 }
 
 #[test]
+fn a_value_has_the_kind_of_the_one_that_it_replaces() {
+    let overridden = |before: Value, text: &str| {
+        let config = json!({"größe": before});
+        let (plugin, origins) = effective(&[("PAY_PAL_CONFIG_GR__E", text)], config, &[]);
+        let value = plugin.spec.config.unwrap().remove("größe").unwrap();
+        (value, origins.ends_with(": "))
+    };
+    for (before, text, after) in [
+        (json!("0000"), "1234", json!("1234")),
+        (json!(""), "true", json!("true")),
+        (json!([1]), "[2, 3]", json!([2, 3])),
+        (json!({"a": 1}), "{\"b\": 2}", json!({"b": 2})),
+        (json!(1), "2.5", json!(2.5)),
+        (json!(true), "false", json!(false)),
+        (json!(null), "42", json!(42)),
+        (json!(null), "[1]", json!("[1]")),
+        (json!(null), "null", json!("null")),
+    ] {
+        assert_eq!(overridden(before.clone(), text), (after, true), "{before} by {text}");
+    }
+    for (before, text) in [(json!([1]), "{}"), (json!({}), "null"), (json!(1), "true"), (json!(true), "1")] {
+        assert_eq!(overridden(before.clone(), text), (before.clone(), false), "{before} by {text}");
+    }
+}
+
+#[test]
+fn switches_and_priorities_are_read_as_people_write_them() {
+    for (text, expected) in [("true", true), (" TRUE ", true), ("1", true), ("False", false), ("0", false)] {
+        let (plugin, origins) = effective(&[("PAY_PAL_ENABLED", text)], json!({}), &[]);
+        assert_eq!(
+            (plugin.spec.enabled, origins),
+            (expected, format!("enabled < PAY_PAL_ENABLED: {expected}"))
+        );
+    }
+    let (plugin, _) = effective(&[("PAY_PAL_PRIORITY", " -1000000\n")], json!({}), &[]);
+    assert_eq!(plugin.spec.priority, -1_000_000);
+}
+
+#[test]
 fn what_can_mean_two_plugins_counts_for_neither_where_both_are() {
     let variables = [("PAY_PAL_CONFIG_X_ENABLED", "true")];
     let (plugin, origins) = effective(&variables, json!({}), &[]);
@@ -106,13 +145,16 @@ fn what_can_mean_two_plugins_counts_for_neither_where_both_are() {
 
 #[test]
 fn everything_can_be_switched_off_at_once() {
-    let switched = |all: &str| effective(&[("ENABLED", all), ("PAY_PAL_ENABLED", "true")], json!({}), &[]);
+    let switched = |all: &str| {
+        let variables = [("ENABLED", all), ("PAY_PAL_ENABLED", "true"), ("PAY_PAL_PRIORITY", "1")];
+        effective(&variables, json!({}), &[])
+    };
     let (plugin, origins) = switched("false");
     assert!(!plugin.spec.enabled);
-    assert_eq!(origins, "enabled < ENABLED: false");
+    assert_eq!(origins, "enabled < ENABLED: false\npriority < PAY_PAL_PRIORITY: 1");
     let (plugin, origins) = switched("true");
     assert!(plugin.spec.enabled);
-    assert_eq!(origins, "enabled < PAY_PAL_ENABLED: true");
+    assert_eq!(origins, "enabled < PAY_PAL_ENABLED: true\npriority < PAY_PAL_PRIORITY: 1");
 }
 
 #[test]
@@ -142,8 +184,41 @@ fn another_value_of_a_variable_is_another_revision() {
 }
 
 #[test]
+fn a_way_to_reload_that_is_overridden_is_another_revision() {
+    let mut manifest = plugin("pay-pal", json!({"key": "x"}));
+    manifest.spec.reload = Reload::InPlace;
+    let revision = |variables: &[(&str, &str)]| {
+        let effective = read(variables).effective(&manifest, |_| false).unwrap();
+        crate::revision(&effective.plugin, &crate::Settings::default())
+    };
+    let rolling = ("AUTO_RELOAD", "false");
+    let key = ("PAY_PAL_CONFIG_KEY", "1");
+    let revisions = [revision(&[rolling]), revision(&[key]), revision(&[rolling, key])];
+    let different: BTreeSet<&String> = revisions.iter().collect();
+    assert!(different.len() == 3 && !different.contains(&"0-0".to_owned()), "{revisions:?}");
+}
+
+#[test]
+fn what_only_an_effective_plugin_has_comes_from_no_manifest() {
+    let mut manifest = plugin("pay-pal", json!({"key": "x"}));
+    let forged = [(OVERRIDDEN, "1"), (OVERRIDDEN_KEYS, "{\"key\": \"PATH\"}")];
+    manifest.metadata.annotations =
+        Some(forged.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    let effective = read(&[("PAY_PAL_PRIORITY", "1")]).effective(&manifest, |_| false).unwrap();
+    assert_eq!(effective.plugin.metadata.annotations, Some(BTreeMap::new()));
+}
+
+#[test]
 fn variables_that_override_nothing_are_told() {
-    let names = ["DIRECTORY", "PAY_PAL_CONFIG_", "_ENABLED", "pay_ENABLED", "1A_ENABLED", "A__PRIORITY"];
+    let names = [
+        "DIRECTORY",
+        "PAY_PAL_CONFIG_",
+        "_ENABLED",
+        "pay_ENABLED",
+        "1A_ENABLED",
+        "A__PRIORITY",
+        "PaY_ENABLED",
+    ];
     for name in names {
         let variable = format!("{PREFIX}{name}");
         let (overrides, errors) = Overrides::read([(variable.clone(), "1".to_owned())]);
