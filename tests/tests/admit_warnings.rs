@@ -119,7 +119,16 @@ async fn deny_what_nobody_could(ns: &TestNamespace) -> Result<()> {
     let expected =
         "never: spec.dependencies[0].version: no version is in the range \">=2, <1\" for inventory";
     ensure!(!said.done && said.text.contains(expected), "{}", said.text);
-    Ok(())
+    let mut misfit = manifest("misfit", "1.0.0", &[]);
+    misfit["spec"]["config"] = json!({"port": "http", "prot": 80});
+    misfit["spec"]["configSchema"] = json!({"properties": {"port": {"type": "integer"}}});
+    let said = apply(ns, std::slice::from_ref(&misfit)).await?;
+    let expected = "misfit: spec.config: it does not fit spec.configSchema: \
+        /port: must be a whole number, found \"http\"; the schema does not know /prot; correct it, or the schema";
+    ensure!(!said.done && said.text.contains(expected), "{}", said.text);
+    misfit["spec"]["config"] = json!({"prot": 80});
+    let unknown = "misfit: the configuration has fields that its schema does not know: /prot";
+    warned(ns, &[misfit], unknown).await
 }
 
 async fn go_on_alone(ns: &TestNamespace) -> Result<()> {

@@ -9,9 +9,16 @@ use forward_tests::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 const DENIAL: &str = "tuned: spec.config: it does not fit spec.configSchema: \
     /exitCode: must be at most 99, found 300; /note: must be a string, found 7; correct it, or the schema";
+
+const MESSAGE: &str = "the configuration does not fit its schema: /note: must be a string, found 7; \
+    what ran before serves on";
+
+/// The operator, which is not asked about what it writes itself.
+const OPERATOR: &str = "system:serviceaccount:forward-system:forward-operator";
 
 /// A plugin whose schema has a default for what its endpoint shows.
 fn tuned() -> PluginBuilder {
@@ -75,6 +82,48 @@ async fn a_configuration_that_does_not_fit_is_denied_and_changes_nothing() {
         ensure!(pods(ns, "tuned").await? == before, "the pods changed");
 
         ns.apply(&tuned().config("note", "mended")).await?;
+        await_note(ns, "mended").await
+    })
+    .await;
+}
+
+/// Set a plugin's note while nobody is there to deny it.
+async fn slip_in(ns: &TestNamespace, name: &str, note: Value) -> Result<()> {
+    let patch = json!({"spec": {"config": {"note": note}}}).to_string();
+    let output = Command::new("kubectl")
+        .args(["--namespace", &ns.name, "--as", OPERATOR, "patch", "plugin", name, "--type=merge"])
+        .args(["--patch", &patch])
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("run kubectl")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_configuration_that_slipped_in_is_held_and_can_be_labelled_stopped_and_mended() {
+    run("a_configuration_that_slipped_in_is_held", async |ns| {
+        ns.apply(&tuned()).await?;
+        ns.await_plugin("tuned", "to be ready", seconds(60), started).await?;
+        let before = pods(ns, "tuned").await?;
+
+        slip_in(ns, "tuned", json!(7)).await?;
+        let refused = has_reason("Ready", "ConfigInvalid");
+        let held = ns.await_plugin("tuned", "to be held", seconds(30), refused).await?;
+        let message = &condition(&held, "Ready").context("Ready")?.message;
+        ensure!(message == MESSAGE, "{message}");
+        ensure!(has_condition("ConfigValid", "False")(&held) && has_condition("Stalled", "True")(&held));
+        ensure!(in_state(PluginState::Started)(&held), "{:?}", held.status);
+        ensure!(pods(ns, "tuned").await? == before, "the pods changed");
+        await_note(ns, "from the schema").await?;
+
+        ns.patch_plugin("tuned", json!({"metadata": {"labels": {"team": "shop"}}})).await?;
+        ns.patch_plugin("tuned", json!({"spec": {"suspend": true}})).await?;
+        ns.await_plugin("tuned", "to be stopped", seconds(60), in_state(PluginState::Stopped)).await?;
+        let mended = json!({"spec": {"suspend": false, "config": {"note": "mended"}}});
+        ns.patch_plugin("tuned", mended).await?;
+        ns.await_plugin("tuned", "to be ready again", seconds(60), started).await?;
         await_note(ns, "mended").await
     })
     .await;
