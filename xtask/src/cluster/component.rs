@@ -163,6 +163,8 @@ fn kwok(layout: &Layout) -> Vec<String> {
         kubeconfig(layout, "kwok"),
         format!("--config={}", layout.etc("stages.yaml").display()),
         "--manage-all-nodes".into(),
+        // Otherwise there are none, and after as many seconds the nodes would be taken for lost.
+        "--node-lease-duration-seconds=40".into(),
         // Otherwise it writes a line for each pod.
         "--v=WARN".into(),
         format!("--cidr={POD_CIDR}"),
