@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forward-gateway", &["forward-crds", "forward-plan", "forward-proto"]),
     ("forward-sdk", &["forward-config", "forward-proto"]),
     ("forward-tests", &["example-testing", "forward-crds", "forward-plan", "forward-proto"]),
+    ("forward-bench", &["forward-crds"]),
     ("hello", &["example-testing", "forward-sdk"]),
     ("relay", &["example-testing", "forward-sdk"]),
     // Takes the gateway's side of the contract.

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod alerts;
+mod bench;
 mod check_deps;
 mod cluster;
 mod codegen;
@@ -29,6 +30,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     CheckDeps(check_deps::Args),
     Cluster(cluster::Args),
     Codegen(codegen::Args),
@@ -39,6 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::CheckDeps(args) => check_deps::run(&args),
         Command::Cluster(args) => cluster::run(args),
         Command::Codegen(args) => codegen::run(&args),

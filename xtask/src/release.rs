@@ -26,7 +26,7 @@ impl Target {
         self.program("kubectl", "--context")
     }
 
-    fn helm(&self) -> Command {
+    pub fn helm(&self) -> Command {
         self.program("helm", "--kube-context")
     }
 

@@ -14,10 +14,28 @@ pub struct Component {
     pub inside: bool,
 }
 
+/// What a cluster is like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shape {
+    pub node: Node,
+    pub audit: Audit,
+}
+
+/// Which calls the API server writes down.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Audit {
+    /// All writes, whoever made them.
+    #[default]
+    Writes,
+    /// All calls of the operator and none of others: writing them down has a price, too.
+    Operator,
+}
+
 /// What runs a cluster's pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Node {
     /// One node that runs containers.
+    #[default]
     Real,
     /// Several nodes without containers: KWOK says of each pod that it runs.
     Simulated,
@@ -36,6 +54,16 @@ pub const NAMES: &[&str] = &[
     "coredns",
     "kwok",
 ];
+
+impl Audit {
+    /// The file of the policy that says so.
+    pub fn policy(self) -> &'static str {
+        match self {
+            Self::Writes => "audit-policy.yaml",
+            Self::Operator => "audit-operator.yaml",
+        }
+    }
+}
 
 impl Component {
     /// The component of this name; `NAMES` holds them all.
@@ -110,7 +138,7 @@ fn api_server(layout: &Layout) -> Vec<String> {
         "--allow-privileged=true".into(),
         "--max-requests-inflight=800".into(),
         "--max-mutating-requests-inflight=400".into(),
-        format!("--audit-policy-file={}", layout.etc("audit-policy.yaml").display()),
+        format!("--audit-policy-file={}", layout.audit_policy().display()),
         format!("--audit-log-path={}", layout.audit_log().display()),
         "--profiling=false".into(),
     ]

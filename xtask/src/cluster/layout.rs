@@ -111,6 +111,11 @@ impl Layout {
         self.dir.join("audit.log")
     }
 
+    /// A link to the policy that decides what is in the audit log.
+    pub fn audit_policy(&self) -> PathBuf {
+        self.etc("audit.yaml")
+    }
+
     pub fn pids(&self) -> PathBuf {
         self.dir.join("pids")
     }

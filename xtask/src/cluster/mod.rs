@@ -9,7 +9,7 @@ mod forward;
 pub mod layout;
 pub mod load;
 mod network;
-mod pki;
+pub mod pki;
 mod process;
 pub mod start;
 
@@ -25,7 +25,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use self::{
-    component::{Component, NAMES, Node},
+    component::{Component, NAMES, Node, Shape},
     layout::{Layout, Name},
     process::Identity,
     start::{is_running, read_ports},
@@ -81,7 +81,8 @@ pub fn run(args: Args) -> Result<()> {
     let layout = Layout::new(args.name)?;
     match args.action {
         Action::Start { simulated } => {
-            start(&layout, if simulated { Node::Simulated } else { Node::Real })?;
+            let node = if simulated { Node::Simulated } else { Node::Real };
+            start(&layout, Shape { node, ..Shape::default() })?;
             print_status(&layout)
         }
         Action::Status => print_status(&layout),
@@ -100,9 +101,15 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 /// Starts the cluster unless it is running.
-pub fn start(layout: &Layout, node: Node) -> Result<()> {
+pub fn start(layout: &Layout, shape: Shape) -> Result<()> {
     let _lock = lock(layout)?;
-    start::start(layout, node)
+    start::start(layout, shape)
+}
+
+/// The process of a component that runs.
+pub fn process(layout: &Layout, component: &str) -> Result<i32> {
+    let identity = Identity::read(&layout.pid(component)).filter(Identity::is_alive);
+    Ok(identity.with_context(|| format!("{component} is not running"))?.pid)
 }
 
 /// Stops the cluster, or takes away what is left of it.

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::Read,
+    path::Path,
 };
 
 use anyhow::{Context, Result};
@@ -78,8 +79,13 @@ pub fn write_users(layout: &Layout, server: &str) -> Result<()> {
 pub fn write_kubeconfig(layout: &Layout, port: u16) -> Result<()> {
     let inner = fs::read_to_string(layout.inner_kubeconfig())?;
     let token = inner.lines().find_map(|line| line.trim().strip_prefix("token: ")).context("the token")?;
+    write_kubeconfig_of(layout, &layout.kubeconfig(), port, token)
+}
+
+/// The same file for whoever has a token.
+pub fn write_kubeconfig_of(layout: &Layout, path: &Path, port: u16, token: &str) -> Result<()> {
     let text = kubeconfig(layout, &format!("https://127.0.0.1:{port}"), token);
-    fs::write(layout.kubeconfig(), text).context("write the kubeconfig")
+    fs::write(path, text).context("write the kubeconfig")
 }
 
 fn kubeconfig(layout: &Layout, server: &str, token: &str) -> String {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     build, cgroup,
     clean::clean,
-    component::{Component, NAMES, Node},
+    component::{Component, NAMES, Node, Shape},
     layout::{API_PORT, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR, Ports},
     load, network, pki, process,
 };
@@ -18,6 +18,7 @@ const BOUND: Duration = Duration::from_secs(90);
 /// Files that are made from the templates in `tests/cluster/config`.
 const TEMPLATES: &[(&str, &str)] = &[
     ("Corefile", "Corefile"),
+    ("audit-operator.yaml", "audit-operator.yaml"),
     ("audit-policy.yaml", "audit-policy.yaml"),
     ("cni.conflist", "cni/forward.conflist"),
     ("containerd.toml", "containerd.toml"),
@@ -28,22 +29,22 @@ const TEMPLATES: &[(&str, &str)] = &[
 ];
 
 /// Does nothing to a cluster that is running as it should. The caller holds its lock.
-pub fn start(layout: &Layout, node: Node) -> Result<()> {
+pub fn start(layout: &Layout, shape: Shape) -> Result<()> {
     if is_running(layout) {
-        if node != kind(layout) {
+        if shape.node != kind(layout) {
             bail!("cluster \"{}\" runs with another kind of node: stop it first", layout.name);
         }
         return Ok(());
     }
     machine::prepare()?;
     let programs = build::ensure(&build::KUBERNETES)?;
-    let kwok = (node == Node::Simulated).then(|| build::ensure(&build::KWOK)).transpose()?;
+    let kwok = (shape.node == Node::Simulated).then(|| build::ensure(&build::KWOK)).transpose()?;
     let step = Step::begin(format!("starting the cluster \"{}\"", layout.name));
     step.detail("removing what an earlier one left");
     // Its old ports first, so that a kubeconfig that was copied stays good.
     let ports = read_ports(layout).unwrap_or_else(|_none| layout.name.preferred_ports());
     clean(layout, false)?;
-    if let Err(error) = bring_up(layout, &programs, kwok.as_deref(), ports, &step) {
+    if let Err(error) = bring_up(layout, &programs, kwok.as_deref(), shape, ports, &step) {
         let logs = logs_of_dead(layout);
         clean(layout, true)?;
         return Err(error.context(format!(
@@ -72,7 +73,14 @@ pub fn read_ports(layout: &Layout) -> Result<Ports> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn bring_up(layout: &Layout, programs: &Path, kwok: Option<&Path>, ports: Ports, step: &Step) -> Result<()> {
+fn bring_up(
+    layout: &Layout,
+    programs: &Path,
+    kwok: Option<&Path>,
+    shape: Shape,
+    ports: Ports,
+    step: &Step,
+) -> Result<()> {
     step.detail("network and files");
     network::create(layout)?;
     cgroup::create(&layout.cgroup())?;
@@ -80,6 +88,7 @@ fn bring_up(layout: &Layout, programs: &Path, kwok: Option<&Path>, ports: Ports,
     if let Some(kwok) = kwok {
         symlink(kwok.join("kwok"), layout.kwok())?;
     }
+    symlink(shape.audit.policy(), layout.audit_policy())?;
 
     step.detail("API server");
     process::start(layout, &Component::forwarder(layout, ports))?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cluster::{
         self,
-        component::Node,
+        component::Shape,
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
@@ -57,7 +57,7 @@ impl Place {
     pub fn prepare(&self, images: &[Built]) -> Result<()> {
         match self {
             Self::Own(layout) => {
-                cluster::start(layout, Node::Real)?;
+                cluster::start(layout, Shape::default())?;
                 cluster::load(layout, images.iter().map(|image| image.archive.clone()).collect())
             }
             Self::Given { registry: Some(registry), .. } => push(images, registry),

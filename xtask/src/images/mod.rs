@@ -62,7 +62,14 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds the archives of some images.
 pub fn build(images: &[&Source], profile: &str) -> Result<Vec<Built>> {
-    let programs = compile(images, profile)?;
+    let packages: BTreeSet<_> = images
+        .iter()
+        .filter_map(|image| match image.content {
+            Content::Package(package) => Some(package),
+            Content::Debian(_) => None,
+        })
+        .collect();
+    let programs = compile(&packages, profile)?;
     let contents: Vec<_> = images.iter().map(|source| content(source, &programs)).collect::<Result<_>>()?;
     let step = Step::begin(format!("writing {} images", images.len()));
     let mut written = Vec::new();
@@ -99,16 +106,9 @@ fn content(source: &Source, programs: &Path) -> Result<(Entries, Vec<String>)> {
     }
 }
 
-/// Compiles what the images hold as static programs; gives the folder they are in.
-fn compile(images: &[&Source], profile: &str) -> Result<PathBuf> {
+/// Compiles packages as static programs, as images hold them; gives the folder they are in.
+pub fn compile(packages: &BTreeSet<&str>, profile: &str) -> Result<PathBuf> {
     let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-    let packages: BTreeSet<_> = images
-        .iter()
-        .filter_map(|image| match image.content {
-            Content::Package(package) => Some(package),
-            Content::Debian(_) => None,
-        })
-        .collect();
     if !packages.is_empty() {
         let names: Vec<_> = packages.iter().copied().collect();
         let step = Step::begin(format!("compiling {}", names.join(", ")));

@@ -8,7 +8,7 @@ use super::{Failed, ON_CLUSTER, Suite};
 use crate::{
     cluster::{
         self,
-        component::Node,
+        component::Shape,
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
@@ -57,7 +57,7 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
     let archives = images::build(&all, "image")?.into_iter().map(|image| image.archive).collect();
     // A new one even if one is running: what an earlier run left on it could hide a fault.
     cluster::stop(layout)?;
-    cluster::start(layout, Node::Real)?;
+    cluster::start(layout, Shape::default())?;
     cluster::load(layout, archives)?;
     let target = Target { environment: cluster::environment(layout), context: None };
     let settings = ["type=NodePort".to_owned(), format!("nodePort={GATEWAY_NODE_PORT}")];
