@@ -128,7 +128,7 @@ async fn cut(ns: &TestNamespace, pod: &str) -> Result<()> {
     let address = pod.status.and_then(|status| status.pod_ip).context("the pod has an address")?;
     let rules = format!(
         "table ip forward_cut {{ chain cut {{ type filter hook prerouting priority raw; \
-         ip saddr {address} ip daddr 10.96.0.1 drop; }} }}"
+         ip saddr {address} ip daddr 10.96.0.1 drop; }}; }}"
     );
     nft(&rules).await
 }
