@@ -39,13 +39,13 @@ mod xtask;
 use std::time::Duration;
 
 pub use audit::{Audit, Entry, Mark};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, artifacts};
 pub use gateway::{Answer, Body, Gateway};
 pub use load::{Load, Report};
 pub use manifest::{PluginBuilder, plugin};
 pub use namespace::TestNamespace;
 pub use predicate::{condition, has_condition, has_reason, in_state, ready, started};
-pub use run::run;
+pub use run::{run, run_within};
 pub use system::{at_once, restarts_of, signal};
 pub use wait::{await_object, await_until};
 pub use xtask::xtask;

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("forward-sdk", &["forward-config", "forward-proto"]),
     ("forward-tests", &["example-testing", "forward-crds", "forward-plan", "forward-proto"]),
     ("forward-bench", &["forward-crds"]),
+    ("forward-faults", &["forward-crds", "forward-tests"]),
     ("hello", &["example-testing", "forward-sdk"]),
     ("relay", &["example-testing", "forward-sdk"]),
     // Takes the gateway's side of the contract.

@@ -11,7 +11,10 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use self::count::Count;
+use self::{
+    count::Count,
+    onto_cluster::{STAGES, Stage, clear_artifacts},
+};
 use crate::{check_deps, codegen, exec, machine, paths, progress::elapsed};
 
 /// Run all checks and all tests, those on a real cluster included.
@@ -26,9 +29,6 @@ pub struct Args {
     /// Only tests with this in their name, and no other checks.
     filter: Option<String>,
 }
-
-/// The package of the tests that need a cluster.
-const ON_CLUSTER: &str = "forward-tests";
 
 /// A run under way.
 struct Suite {
@@ -61,12 +61,19 @@ impl Suite {
             self.checks()?;
         }
         let filter = args.filter.as_deref();
-        let packages = ["--workspace", "--exclude", ON_CLUSTER];
+        let mut packages = vec!["--workspace"];
+        packages.extend(STAGES.iter().flat_map(|stage| ["--exclude", stage.package]));
         self.tests("tests without a cluster", &packages, filter, |cargo| cargo)?;
-        if args.fast || !self.any_on_cluster(filter)? {
+        if args.fast {
             return Ok(());
         }
-        self.on_cluster(filter, args.keep)
+        self.must(clear_artifacts())?;
+        for stage in &STAGES {
+            if self.is_wanted(stage, filter)? {
+                self.on_cluster(stage, filter, args.keep)?;
+            }
+        }
+        Ok(())
     }
 
     fn checks(&mut self) -> Result<(), Failed> {
@@ -78,13 +85,20 @@ impl Suite {
         })
     }
 
-    /// Whether a test that needs a cluster is wanted: starting one for nothing takes a while.
-    fn any_on_cluster(&mut self, filter: Option<&str>) -> Result<bool, Failed> {
+    /// Whether a test of a stage is wanted: starting a cluster for nothing takes a while.
+    fn is_wanted(&mut self, stage: &Stage, filter: Option<&str>) -> Result<bool, Failed> {
         let Some(filter) = filter else {
             return Ok(true);
         };
-        let listed =
-            exec::output(cargo().args(["test", "--quiet", "--package", ON_CLUSTER, filter, "--", "--list"]));
+        let listed = exec::output(cargo().args([
+            "test",
+            "--quiet",
+            "--package",
+            stage.package,
+            filter,
+            "--",
+            "--list",
+        ]));
         Ok(self.must(listed)?.lines().any(|line| line.ends_with(": test")))
     }
 

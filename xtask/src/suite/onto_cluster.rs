@@ -1,10 +1,10 @@
-//! The part of the tests that a real cluster is started for.
+//! The parts of the tests that a cluster is started for.
 
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Failed, ON_CLUSTER, Suite};
+use super::{Failed, Suite, cargo_quietly};
 use crate::{
     cluster::{
         self,
@@ -16,23 +16,45 @@ use crate::{
     release::{self, Target},
 };
 
-const CLUSTER: &str = "tests";
+/// A cluster, and the package of the tests that want it.
+pub(super) struct Stage {
+    cluster: &'static str,
+    pub package: &'static str,
+    heading: &'static str,
+    set_up: fn(&Layout) -> Result<Variables>,
+}
+
+/// By which the tests find what they need.
+type Variables = Vec<(&'static str, String)>;
+
+/// One after the other: two clusters at a time would be slow.
+pub(super) const STAGES: [Stage; 2] = [
+    Stage {
+        cluster: "simulated",
+        package: "forward-faults",
+        heading: "tests of the operator on a simulated cluster",
+        set_up: set_up_simulated,
+    },
+    Stage { cluster: "tests", package: "forward-tests", heading: "tests on the cluster", set_up },
+];
 
 impl Suite {
-    /// Runs the tests on a new cluster, which ends with them.
-    pub(super) fn on_cluster(&mut self, filter: Option<&str>, keep: bool) -> Result<(), Failed> {
-        let layout = CLUSTER.parse().and_then(Layout::new);
+    /// Runs the tests of a stage on a new cluster, which ends with them.
+    pub(super) fn on_cluster(
+        &mut self,
+        stage: &Stage,
+        filter: Option<&str>,
+        keep: bool,
+    ) -> Result<(), Failed> {
+        let layout = stage.cluster.parse().and_then(Layout::new);
         let layout = self.must(layout)?;
-        self.heading("a cluster with Forward on it");
+        self.heading(&format!("a cluster \"{}\"", stage.cluster));
         let reserved = cluster::reserve(&layout);
         let _reserved = self.must(reserved)?;
-        let ready = set_up(&layout);
+        let ready = (stage.set_up)(&layout);
         let outcome = match self.must(ready) {
-            Ok(variables) => {
-                self.tests("tests on the cluster", &["--package", ON_CLUSTER], filter, |cargo| {
-                    cargo.envs(variables)
-                })
-            }
+            Ok(variables) => self
+                .tests(stage.heading, &["--package", stage.package], filter, |cargo| cargo.envs(variables)),
             Err(failed) => Err(failed),
         };
         if outcome.is_err() {
@@ -47,12 +69,16 @@ impl Suite {
     }
 }
 
-/// Gives the variables by which the tests find the cluster.
-fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
+/// Takes away what the tests of an earlier run left.
+pub(super) fn clear_artifacts() -> Result<()> {
     if artifacts().exists() {
         fs::remove_dir_all(artifacts()).context("remove what an earlier run left")?;
     }
-    fs::create_dir_all(artifacts())?;
+    fs::create_dir_all(artifacts()).context("make a folder for what failing tests leave")
+}
+
+/// A node that runs containers, and Forward on it.
+fn set_up(layout: &Layout) -> Result<Variables> {
     let all: Vec<_> = images::IMAGES.iter().collect();
     let archives = images::build(&all, "image")?.into_iter().map(|image| image.archive).collect();
     // A new one even if one is running: what an earlier run left on it could hide a fault.
@@ -62,16 +88,39 @@ fn set_up(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
     let target = Target { environment: cluster::environment(layout), context: None };
     let settings = ["type=NodePort".to_owned(), format!("nodePort={GATEWAY_NODE_PORT}")];
     release::install(&target, &settings.map(|setting| format!("gateway.service.{setting}")))?;
-    let mut variables = target.environment;
+    let mut variables = variables(layout, target);
     variables.extend([
-        ("FORWARD_CLUSTER", layout.name.to_string()),
         ("FORWARD_GATEWAY_URL", format!("http://127.0.0.1:{}", read_ports(layout)?.gateway)),
-        ("FORWARD_AUDIT_LOG", layout.audit_log().display().to_string()),
-        ("FORWARD_ARTIFACTS", artifacts().display().to_string()),
         ("FORWARD_GITOPS", gitops::ensure()?.display().to_string()),
         ("FORWARD_XTASK", own_copy()?.display().to_string()),
     ]);
     Ok(variables)
+}
+
+/// Nodes that only say that pods run. The chart is there for its definitions and for the rights that
+/// it gives; its pods are simulated like all others, and the tests start the operator themselves.
+fn set_up_simulated(layout: &Layout) -> Result<Variables> {
+    cargo_quietly(&["build", "--package", "forward-operator"])?;
+    cluster::stop(layout)?;
+    cluster::start(layout, Node::Simulated)?;
+    let target = Target { environment: cluster::environment(layout), context: None };
+    // Nobody answers at the webhook's address: the tests put it up where that is what they test.
+    release::install(&target, &["webhook.enabled=false".to_owned()])?;
+    let mut variables = variables(layout, target);
+    variables
+        .push(("FORWARD_OPERATOR", paths::target().join("debug/forward-operator").display().to_string()));
+    Ok(variables)
+}
+
+/// What tests on every cluster need.
+fn variables(layout: &Layout, target: Target) -> Variables {
+    let mut variables = target.environment;
+    variables.extend([
+        ("FORWARD_CLUSTER", layout.name.to_string()),
+        ("FORWARD_AUDIT_LOG", layout.audit_log().display().to_string()),
+        ("FORWARD_ARTIFACTS", artifacts().display().to_string()),
+    ]);
+    variables
 }
 
 /// This program in a place where no later build replaces it while tests call it.
@@ -88,7 +137,7 @@ fn artifacts() -> PathBuf {
 
 /// The cluster's own logs go with it otherwise.
 fn keep_logs(layout: &Layout) -> Result<()> {
-    let folder = artifacts().join("cluster");
+    let folder = artifacts().join(format!("cluster-{}", layout.name));
     fs::create_dir_all(&folder)?;
     let logs = layout.dir.join("logs");
     if logs.exists() {
