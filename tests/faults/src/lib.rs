@@ -10,6 +10,7 @@
 //! says for it what it would say of pods that are well.
 
 mod call;
+pub mod fields;
 mod operator;
 mod order;
 mod plan;
