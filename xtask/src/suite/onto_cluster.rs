@@ -8,7 +8,7 @@ use super::{Failed, Suite, cargo_quietly};
 use crate::{
     cluster::{
         self,
-        component::Shape,
+        component::{Node, Shape},
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
@@ -102,7 +102,7 @@ fn set_up(layout: &Layout) -> Result<Variables> {
 fn set_up_simulated(layout: &Layout) -> Result<Variables> {
     cargo_quietly(&["build", "--package", "forward-operator"])?;
     cluster::stop(layout)?;
-    cluster::start(layout, Node::Simulated)?;
+    cluster::start(layout, Shape { node: Node::Simulated, ..Shape::default() })?;
     let target = Target { environment: cluster::environment(layout), context: None };
     // Nobody answers at the webhook's address: the tests put it up where that is what they test.
     release::install(&target, &["webhook.enabled=false".to_owned()])?;
