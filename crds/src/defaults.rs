@@ -10,8 +10,23 @@ pub const CPU: &str = "500m";
 /// How long each of Initialize, Start and Stop may take.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a hook may take.
+pub const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
 pub fn enabled() -> bool {
     true
+}
+
+pub fn auto_start() -> bool {
+    true
+}
+
+pub fn hook_port() -> i32 {
+    80
+}
+
+pub fn hook_path() -> String {
+    "/".to_owned()
 }
 
 pub fn replicas() -> i32 {

@@ -9,6 +9,7 @@
 mod defaults;
 mod definition;
 mod duration;
+mod hooks;
 mod network;
 mod plugin;
 mod rules;
@@ -20,6 +21,7 @@ mod templates;
 pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
+pub use hooks::{FailurePolicy, Hook, HookHttp, HookJob, HookName, HookOutcome, HookStatus, Hooks};
 pub use network::{Egress, Network, NetworkMode};
 pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
@@ -42,5 +44,7 @@ pub const FINALIZER: &str = "goforward.dev/dependents";
 pub const FORCE_DELETE: &str = "goforward.dev/force-delete";
 /// Annotation that starts a plugin's pods anew whenever its value, which can be anything, changes.
 pub const RESTART: &str = "goforward.dev/restart";
+/// Annotation that starts a plugin with `autoStart: false`; its value is `"true"`.
+pub const START: &str = "goforward.dev/start";
 /// The one name under which a [`PluginSystem`] is read.
 pub const SYSTEM_NAME: &str = "default";

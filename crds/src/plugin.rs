@@ -10,7 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Network, PluginStatus, defaults, rules, schema};
+use crate::{Duration, Hooks, Network, PluginStatus, defaults, rules, schema};
 
 /// What is wanted of a plugin.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ use crate::{Duration, Network, PluginStatus, defaults, rules, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::health_path_needs_http_protocol(), validation = rules::http_protocol_needs_routes(),
-    validation = rules::reload_in_place_needs_grpc_protocol())]
+    validation = rules::reload_in_place_needs_grpc_protocol(), validation = rules::hooks_in_pods_need_grpc_protocol())]
 pub struct PluginSpec {
     /// The plugin's version (Semantic Versioning 2.0.0). Other plugins' ranges are
     /// compared with it; it should be the version of what `image` holds.
@@ -92,6 +92,13 @@ pub struct PluginSpec {
     /// its state is Stopped.
     #[serde(default)]
     pub suspend: bool,
+
+    /// Whether the plugin is started once it is initialized. With false it waits there, until the
+    /// annotation goforward.dev/start of the plugin is "true"; what ran before serves on. With
+    /// protocol Http, where nobody can be asked to wait, no pods are made until then.
+    #[serde(default = "defaults::auto_start")]
+    #[schemars(default = "defaults::auto_start")]
+    pub auto_start: bool,
 
     /// Who goes first where several could: among plugins that are free to start (when
     /// rollouts are limited) and among plugins that claim the same route. Higher is first.
@@ -150,6 +157,10 @@ pub struct PluginSpec {
     /// What the plugin may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+
+    /// What is to be done around the steps of the plugin's life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
 
     /// Overrides for the plugin's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -111,6 +111,32 @@ pub fn reload_in_place_needs_grpc_protocol() -> Rule {
     .field_path(".reload")
 }
 
+pub fn hooks_in_pods_need_grpc_protocol() -> Rule {
+    rule(
+        "self.protocol == 'Grpc' || !has(self.hooks) || !(has(self.hooks.afterLoad) || has(self.hooks.beforeInitialize) || has(self.hooks.afterInitialize) || has(self.hooks.beforeStart))",
+        "hooks.afterLoad, beforeInitialize, afterInitialize and beforeStart need protocol: Grpc; an image that does not know the contract cannot be asked to wait",
+    )
+    .field_path(".hooks")
+}
+
+pub fn exactly_one_call() -> Rule {
+    rule("has(self.job) != has(self.http)", "exactly one of job and http must be set")
+}
+
+pub fn job_says_what_to_run() -> Rule {
+    rule(
+        "has(self.image) || has(self.command) || has(self.args)",
+        "job needs an image, a command or args: the plugin's own image runs until it is told to stop",
+    )
+}
+
+pub fn service_is_name() -> Rule {
+    rule(
+        matches("self", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
+        "service must be the name of a Service in the plugin's namespace, without a domain, for example notifier",
+    )
+}
+
 pub fn version_is_semver() -> Rule {
     rule(
         matches("self", &version_pattern()),

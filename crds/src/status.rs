@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Plugin, Reload};
+use crate::{HookStatus, Plugin, Reload};
 
 /// What is observed of a plugin.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -59,6 +59,11 @@ pub struct PluginStatus {
     /// were started before are replaced, unless they take new configurations while they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_from_changed: Option<Time>,
+    /// What became of the plugin's hooks: of those on the way up while it is to run, of those on the
+    /// way down while it is not, and of onError the last time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["hook".into()]))]
+    pub hooks: Vec<HookStatus>,
     /// The fields of the spec that variables of the operator's environment override, and those
     /// variables that could not be heeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -42,6 +42,9 @@ impl Kind for Plugin {
 impl Kind for k8s_openapi::api::apps::v1::Deployment {
     const NAME: &'static str = "Deployment";
 }
+impl Kind for k8s_openapi::api::batch::v1::Job {
+    const NAME: &'static str = "Job";
+}
 impl Kind for k8s_openapi::api::core::v1::Service {
     const NAME: &'static str = "Service";
 }
@@ -84,7 +87,9 @@ impl Writer<'_> {
                 }
                 self.check_owner(&**live)?;
             }
-            None => self.check_free::<K>(&name).await?,
+            None => {
+                self.check_free::<K>(&name).await?;
+            }
         }
         let params = PatchParams::apply(MANAGER).force();
         call_api("apply", K::NAME, &name, self.api::<K>().patch(&name, &params, &Patch::Apply(&body)))
@@ -92,6 +97,15 @@ impl Writer<'_> {
         self.metrics.wrote(K::NAME);
         tracing::debug!(kind = K::NAME, name, "applied");
         Ok(true)
+    }
+
+    /// Make an object that is not to be changed once it is there. Answers whether it was made.
+    ///
+    /// # Errors
+    /// Those of [`Self::apply`].
+    pub async fn create<K: Kind>(&self, desired: &K) -> Result<bool, Error> {
+        let name = desired.name_any();
+        if self.check_free::<K>(&name).await? { self.apply(desired, None).await } else { Ok(false) }
     }
 
     /// Bring about an object that there is to be, or that there is to be none. Answers whether
@@ -129,10 +143,11 @@ impl Writer<'_> {
     }
 
     /// The first write of an object must not take over one that somebody else made: ask before.
-    async fn check_free<K: Kind>(&self, name: &str) -> Result<(), Error> {
+    /// Answers whether there is none of that name.
+    async fn check_free<K: Kind>(&self, name: &str) -> Result<bool, Error> {
         match call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await? {
-            Some(found) => self.check_owner_of(K::NAME, name, found.owner_references()),
-            None => Ok(()),
+            Some(found) => self.check_owner_of(K::NAME, name, found.owner_references()).map(|()| false),
+            None => Ok(true),
         }
     }
 

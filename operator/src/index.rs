@@ -8,18 +8,19 @@ use std::{
 
 use forward_crds::{OverrideStatus, PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
 use forward_plan::{
-    Decision, Effective, Judged, Namespace, Overrides, Settings, Warning,
+    Decision, Effective, HookRun, Judged, Namespace, Overrides, Settings, Warning, hook_runs,
     routes::{Contest, Offer, PluginId},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    batch::v1::Job,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
 
-use crate::observe::observe;
+use crate::{build::HOOK_POLICY, observe::observe};
 
 /// An object of a kind that is watched.
 #[derive(Clone)]
@@ -33,6 +34,7 @@ pub enum Object {
     NetworkPolicy(Arc<NetworkPolicy>),
     DisruptionBudget(Arc<PodDisruptionBudget>),
     Pod(Arc<Pod>),
+    Job(Arc<Job>),
 }
 
 /// The objects that are there for one plugin.
@@ -45,6 +47,11 @@ pub struct Live {
     pub disruption_budget: Option<Arc<PodDisruptionBudget>>,
     pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
     pub pods: BTreeMap<String, Arc<Pod>>,
+    /// The policy of the pods of its hooks, and their Jobs.
+    pub hook_policy: Option<Arc<NetworkPolicy>>,
+    pub jobs: BTreeMap<String, Arc<Job>>,
+    /// What came of hooks that no object tells of, by the id of the run: until the status says it.
+    pub answers: BTreeMap<String, HookRun>,
 }
 
 /// Everything that a reconciliation of one plugin starts from, at one moment.
@@ -124,6 +131,17 @@ impl Index {
     /// Take in that an object is gone; the answer is what to look at again.
     pub fn delete(&mut self, object: Object) -> Vec<ObjectRef<Plugin>> {
         self.change(object, false)
+    }
+
+    /// Take in what came of a hook; the answer is what to look at again.
+    pub fn answer(&mut self, namespace: &str, name: &str, id: &str, run: HookRun) -> Vec<ObjectRef<Plugin>> {
+        let Some(tenant) = self.tenants.get_mut(namespace) else { return Vec::new() };
+        if !tenant.plugins.contains_key(name) {
+            return Vec::new();
+        }
+        tenant.live.entry(name.to_owned()).or_default().answers.insert(id.to_owned(), run);
+        let touched = tenant.decide_again(name.to_owned()).into_iter();
+        touched.map(|name| ObjectRef::new(&name).within(namespace)).collect()
     }
 
     fn change(&mut self, object: Object, there: bool) -> Vec<ObjectRef<Plugin>> {
@@ -282,6 +300,7 @@ impl Tenant {
     fn change_plugin(&mut self, plugin: Arc<Plugin>, there: bool, overrides: &Overrides) -> BTreeSet<String> {
         let name = plugin.name_any();
         let known = self.plugins.contains_key(&name);
+        self.forget_answers(&plugin, there);
         let mut touched = if there {
             self.take(plugin, overrides);
             self.decide_again(name.clone())
@@ -298,6 +317,17 @@ impl Tenant {
             }
         }
         touched
+    }
+
+    /// What came of a hook is kept until the status says it.
+    fn forget_answers(&mut self, plugin: &Plugin, there: bool) {
+        let name = plugin.name_any();
+        let Some(live) = self.live.get_mut(&name).filter(|live| !live.answers.is_empty()) else { return };
+        let awaited = if there { hook_runs(plugin) } else { BTreeSet::new() };
+        live.answers.retain(|id, _| awaited.contains(id));
+        if live.is_empty() {
+            self.live.remove(&name);
+        }
     }
 
     /// Keep a plugin, with its overrides.
@@ -331,7 +361,11 @@ impl Live {
             Object::Deployment(object) => self.deployment = there.then_some(object),
             Object::Service(object) => self.service = there.then_some(object),
             Object::ServiceAccount(object) => self.service_account = there.then_some(object),
+            Object::NetworkPolicy(object) if object.name_any().ends_with(HOOK_POLICY) => {
+                self.hook_policy = there.then_some(object);
+            }
             Object::NetworkPolicy(object) => self.network_policy = there.then_some(object),
+            Object::Job(object) => change(&mut self.jobs, object, there),
             Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
             Object::ConfigMap(object) => change(&mut self.config_maps, object, there),
             Object::Pod(object) => change(&mut self.pods, object, there),
@@ -347,6 +381,9 @@ impl Live {
             disruption_budget,
             config_maps,
             pods,
+            hook_policy,
+            jobs,
+            answers,
         } = self;
         deployment.is_none()
             && service.is_none()
@@ -355,6 +392,9 @@ impl Live {
             && disruption_budget.is_none()
             && config_maps.is_empty()
             && pods.is_empty()
+            && hook_policy.is_none()
+            && jobs.is_empty()
+            && answers.is_empty()
     }
 }
 
@@ -378,6 +418,7 @@ impl Object {
             Self::NetworkPolicy(object) => object.meta(),
             Self::DisruptionBudget(object) => object.meta(),
             Self::Pod(object) => object.meta(),
+            Self::Job(object) => object.meta(),
         }
     }
 
@@ -391,12 +432,14 @@ impl Object {
         let plugin = self.meta().labels.as_ref()?.get(PLUGIN_LABEL)?;
         let is_its = match self {
             Self::Plugin(_) | Self::System(_) => false,
-            Self::Deployment(_)
-            | Self::Service(_)
-            | Self::ServiceAccount(_)
-            | Self::NetworkPolicy(_)
-            | Self::DisruptionBudget(_) => self.meta().name.as_ref() == Some(plugin),
-            Self::ConfigMap(_) => self.controller(Plugin::kind(&()).as_ref()) == Some(plugin),
+            Self::NetworkPolicy(policy) => {
+                let name = policy.name_any();
+                name.strip_suffix(HOOK_POLICY).unwrap_or(&name) == plugin
+            }
+            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
+                self.meta().name.as_ref() == Some(plugin)
+            }
+            Self::ConfigMap(_) | Self::Job(_) => self.controller(Plugin::kind(&()).as_ref()) == Some(plugin),
             // A ReplicaSet has the name of its Deployment and a hash without hyphens.
             Self::Pod(_) => self
                 .controller("ReplicaSet")

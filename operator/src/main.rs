@@ -13,6 +13,7 @@ mod connect;
 mod error;
 #[cfg(test)]
 mod golden;
+mod hooks;
 mod index;
 mod lease;
 mod metrics;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use forward_plan::{Observed, Pod as PodFacts, PodPhase, Problem, Workload};
+use forward_plan::{HookRun, Observed, Pod as PodFacts, PodPhase, Problem, Stage, Workload};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentStatus},
+        batch::v1::Job,
         core::v1::{
-            Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
+            ConfigMap, Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting,
+            ContainerStatus, Pod,
         },
     },
     apimachinery::pkg::apis::meta::v1::Time,
@@ -16,7 +18,10 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt};
 
 use crate::{
-    build::{CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, REVISION, TEMPLATE_HASH, VERSION},
+    build::{
+        CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, HOOK_ID, HOOK_REVISION, REVISION, STAGE, TEMPLATE_HASH,
+        VERSION,
+    },
     index::Live,
 };
 
@@ -47,7 +52,48 @@ pub fn observe(live: &Live) -> Observed {
     let template =
         live.deployment.as_deref().and_then(|deployment| template_annotation(deployment, TEMPLATE_HASH));
     let pods = live.pods.values().map(|pod| pod_facts(pod, template, deadline)).collect();
-    Observed { workload: live.deployment.as_deref().map(workload), pods }
+    Observed {
+        workload: live.deployment.as_deref().map(workload),
+        pods,
+        hooks: hooks(live),
+        stages: live.config_maps.values().filter_map(|map| stage(map)).collect(),
+    }
+}
+
+/// What is seen of hooks, by the id of each run.
+fn hooks(live: &Live) -> BTreeMap<String, HookRun> {
+    let jobs = live.jobs.values().filter_map(|job| Some((job.annotations().get(HOOK_ID)?.clone(), run(job))));
+    let mut runs: BTreeMap<_, _> = jobs.collect();
+    runs.extend(live.answers.clone());
+    runs
+}
+
+fn run(job: &Job) -> HookRun {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let is_true = |type_: &str| {
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    if is_true("Complete").is_some() {
+        return HookRun::Succeeded;
+    }
+    let Some(failed) = is_true("Failed") else { return HookRun::Going };
+    let said = failed.message.clone().unwrap_or_default();
+    // The Job's policy has its status name the code.
+    let code = said.split_once("exit code ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let why = match (failed.reason.as_deref(), code) {
+        (Some("DeadlineExceeded"), _) => "did not end in time".to_owned(),
+        (_, Some(code)) => format!("exited with code {code}"),
+        (_, None) => said,
+    };
+    HookRun::Failed { message: format!("{why} (\"kubectl logs job/{}\" has what it wrote)", job.name_any()) }
+}
+
+/// How far pods may go, by the spec that they are of.
+fn stage(map: &ConfigMap) -> Option<(String, Stage)> {
+    let said = map.data.as_ref()?.get(STAGE)?;
+    let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == said)?;
+    Some((map.annotations().get(HOOK_REVISION)?.clone(), stage))
 }
 
 fn workload(deployment: &Deployment) -> Workload {
@@ -65,6 +111,7 @@ fn workload(deployment: &Deployment) -> Workload {
     let annotation = |key| template_annotation(deployment, key).unwrap_or_default().to_owned();
     Workload {
         revision: deployment.annotations().get(REVISION).cloned().unwrap_or_default(),
+        hook_revision: deployment.annotations().get(HOOK_REVISION).cloned().unwrap_or_default(),
         version: annotation(VERSION),
         config_hash: match deployment.annotations().get(CONFIG_HASH) {
             Some(hash) => hash.clone(),
@@ -231,13 +278,20 @@ mod tests {
     struct Case {
         deployment: Deployment,
         pods: Vec<Pod>,
+        #[serde(default)]
+        jobs: Vec<Job>,
+        #[serde(default)]
+        config_maps: Vec<ConfigMap>,
     }
 
     #[test]
     fn observes_each_case() {
         golden::check("observe", "observed", 10, |case: Case| {
             let pods = case.pods.into_iter().map(|pod| (pod.name_any(), Arc::new(pod))).collect();
-            let live = Live { deployment: Some(Arc::new(case.deployment)), pods, ..Live::default() };
+            let jobs = case.jobs.into_iter().map(|job| (job.name_any(), Arc::new(job))).collect();
+            let config_maps = case.config_maps.into_iter().map(|map| (map.name_any(), Arc::new(map)));
+            let (deployment, config_maps) = (Some(Arc::new(case.deployment)), config_maps.collect());
+            let live = Live { deployment, pods, jobs, config_maps, ..Live::default() };
             serde_saphyr::to_string(&observe(&live)).unwrap()
         });
     }

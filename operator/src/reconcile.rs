@@ -2,14 +2,14 @@
 //! objects, apply what differs, write the status.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use forward_crds::{Plugin, PluginStatus};
-use forward_plan::{Action, Decision, revision};
+use forward_plan::{Action, Decision, hook_revision, revision};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Client, Resource, ResourceExt,
@@ -24,6 +24,7 @@ use crate::{
     apply::Writer,
     build::{self, Objects, Peers},
     error::{Category, Error},
+    hooks::{self, Calls},
     index::{Index, Live, Snapshot, lock},
     metrics::{Metrics, Outcome, OutcomeLabel},
     refresh::refresh,
@@ -42,6 +43,7 @@ pub struct Context {
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
     pub peers: Peers,
+    pub calls: Arc<Calls>,
     /// How long to wait before the next try, for plugins whose last one failed.
     pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
 }
@@ -101,6 +103,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     if !deleting {
         teardown::guard(&writer).await?;
     }
+    let awaited = hooks::begin(&writer, &snapshot, &context.peers, &context.calls, Timestamp::now()).await?;
     let acted = act(&writer, &snapshot, &context.peers).await;
     let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
@@ -111,7 +114,15 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
         Ok(_) => {}
     }
     let told = write_status(context, plugin, &desired).await?;
-    acted.map(|done| (done.wrote || told, done.next))
+    acted.map(|done| (done.wrote || told, sooner(done.next, awaited)))
+}
+
+/// When to look again, at the latest when the time of a hook is over.
+fn sooner(next: controller::Action, awaited: Option<Duration>) -> controller::Action {
+    match awaited {
+        Some(awaited) if next == controller::Action::await_change() => controller::Action::requeue(awaited),
+        _ => next,
+    }
 }
 
 /// What came of a decision.
@@ -154,17 +165,21 @@ async fn apply(
     replicas: i32,
 ) -> Result<bool, Error> {
     let Snapshot { plugin, overrides: _, system, settings, live, decision } = snapshot;
+    let hooks = has_hooks(plugin).then(|| hook_revision(plugin, settings));
     let input = build::Input {
         plugin,
         system: system.as_deref().map(|system| &system.spec),
         peers,
         revision: &revision(plugin, settings),
+        hooks: hooks.as_deref(),
+        stage: decision.stage,
         replicas,
     };
     let Objects {
         service_account,
         config_map,
         config_hash,
+        stage_map,
         service,
         network_policy,
         disruption_budget,
@@ -180,9 +195,16 @@ async fn apply(
             None => Ok(false),
         }
     };
+    let stage = async {
+        match &stage_map {
+            Some(map) => writer.apply(map, live.config_maps.get(&map.name_any())).await,
+            None => Ok(false),
+        }
+    };
     // The pods need all of them, and never run without the policy; they do not need each other.
-    let wrote: [bool; 5] = tokio::try_join!(
+    let wrote: [bool; 6] = tokio::try_join!(
         account,
+        stage,
         writer.apply(&config_map, live.config_maps.get(&config_map.name_any())),
         writer.apply(&service, live.service.as_ref()),
         writer.apply(&network_policy, live.network_policy.as_ref()),
@@ -190,11 +212,18 @@ async fn apply(
     )?
     .into();
     let wrote = writer.apply(&deployment, live.deployment.as_ref()).await? || wrote.contains(&true);
-    let wrote = refresh(writer, live, &config_hash).await? || wrote;
-    if !wrote && is_rolled_out(decision) {
-        remove_old_configs(writer, live, &config_map.name_any()).await?;
+    let wrote = refresh(writer, live, &config_hash, hooks.as_deref().zip(decision.stage)).await? || wrote;
+    // The configuration that a hook's Job has is not always the one that pods have.
+    if !wrote && is_rolled_out(decision) && decision.calls.is_empty() {
+        let current = std::iter::once(&config_map).chain(&stage_map).map(ResourceExt::name_any);
+        remove_old_configs(writer, live, &current.collect()).await?;
     }
     Ok(wrote)
+}
+
+/// Whether it makes a difference for which spec hooks were run.
+fn has_hooks(plugin: &Plugin) -> bool {
+    plugin.spec.hooks.is_some() || !plugin.spec.auto_start
 }
 
 fn is_rolled_out(decision: &Decision) -> bool {
@@ -202,9 +231,13 @@ fn is_rolled_out(decision: &Decision) -> bool {
 }
 
 /// Configurations that no pod can start with any more.
-async fn remove_old_configs(writer: &Writer<'_>, live: &Live, current: &str) -> Result<(), Error> {
+async fn remove_old_configs(
+    writer: &Writer<'_>,
+    live: &Live,
+    current: &BTreeSet<String>,
+) -> Result<(), Error> {
     for (name, config_map) in &live.config_maps {
-        if name != current {
+        if !current.contains(name) {
             writer.delete(&**config_map).await?;
         }
     }

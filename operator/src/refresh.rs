@@ -1,7 +1,10 @@
-//! Has the kubelet bring a changed configuration into running pods at once: it looks at a pod's
+//! Has the kubelet bring a changed configuration, or the leave to go on, into running pods at once: it looks at a pod's
 //! volumes when the pod changes, and otherwise about once a minute.
 
+use std::collections::BTreeMap;
+
 use forward_crds::Reload;
+use forward_plan::Stage;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Resource, ResourceExt,
@@ -11,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     apply::{MANAGER, Writer, call_if_there},
-    build::CONFIG_HASH,
+    build::{CONFIG_HASH, HOOK_REVISION, STAGE_NOTE},
     error::{Category, Error},
     index::Live,
 };
@@ -19,28 +22,37 @@ use crate::{
 const KIND: &str = "Pod";
 
 /// Note the hash of the configuration on every pod that has another, where pods take new
-/// configurations while they run. Answers whether anything was written.
-pub async fn refresh(writer: &Writer<'_>, live: &Live, hash: &str) -> Result<bool, Error> {
-    if writer.plugin.spec.reload != Reload::InPlace {
-        return Ok(false);
-    }
-    let stale = |pod: &&Pod| {
-        let noted = pod.annotations().get(CONFIG_HASH).is_some_and(|noted| noted == hash);
-        !noted && pod.meta().deletion_timestamp.is_none()
-    };
+/// configurations while they run; and how far they may go, on those of the spec that waits for
+/// that. Answers whether anything was written.
+pub async fn refresh(
+    writer: &Writer<'_>,
+    live: &Live,
+    hash: &str,
+    stage: Option<(&str, Stage)>,
+) -> Result<bool, Error> {
+    let in_place = writer.plugin.spec.reload == Reload::InPlace;
     let mut wrote = false;
-    for pod in live.pods.values().map(AsRef::as_ref).filter(stale) {
-        note(writer, pod, hash).await?;
-        wrote = true;
+    for pod in live.pods.values().filter(|pod| pod.meta().deletion_timestamp.is_none()) {
+        let waits = |revision: &str| pod.annotations().get(HOOK_REVISION).is_some_and(|it| it == revision);
+        // What they may do from the beginning they need not be told.
+        let stage = stage.filter(|(revision, stage)| *stage > Stage::Wait && waits(revision));
+        let notes =
+            [in_place.then_some((CONFIG_HASH, hash)), stage.map(|(_, stage)| (STAGE_NOTE, stage.as_str()))];
+        let is_stale = |(key, value): &(&str, &str)| pod.annotations().get(*key).is_none_or(|it| it != value);
+        let notes: BTreeMap<_, _> = notes.into_iter().flatten().filter(is_stale).collect();
+        if !notes.is_empty() {
+            note(writer, pod, &notes).await?;
+            wrote = true;
+        }
     }
     Ok(wrote)
 }
 
-async fn note(writer: &Writer<'_>, pod: &Pod, hash: &str) -> Result<(), Error> {
+async fn note(writer: &Writer<'_>, pod: &Pod, notes: &BTreeMap<&str, &str>) -> Result<(), Error> {
     let name = pod.name_any();
     let api = Api::<Pod>::namespaced(writer.client.clone(), &pod.namespace().unwrap_or_default());
     // With the uid, a pod that was made anew under the name is left alone.
-    let body = json!({"metadata": {"uid": pod.uid(), "annotations": {CONFIG_HASH: hash}}});
+    let body = json!({"metadata": {"uid": pod.uid(), "annotations": notes}});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(body);
     match call_if_there("annotate", KIND, &name, api.patch(&name, &params, &patch)).await {

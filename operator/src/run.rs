@@ -27,6 +27,7 @@ use crate::{
     check,
     config::{Args, Command, OperatorArgs, overrides},
     connect::{connect_leader, connect_once},
+    hooks::Calls,
     index::Index,
     lease::{Leadership, Mandate, may_act},
     metrics::Metrics,
@@ -157,6 +158,7 @@ impl Operator {
             index: self.sink.index.clone(),
             metrics: self.metrics.clone(),
             peers: self.args.network.peers(),
+            calls: Arc::new(Calls::new(self.client.clone(), self.sink.clone())),
             retries: Mutex::new(BTreeMap::new()),
         });
         self.listed.clone().wait().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forward_crds::{PLUGIN_LABEL, Plugin, PluginStatus};
+use forward_crds::{HookStatus, PLUGIN_LABEL, Plugin, PluginStatus};
 use forward_plan::{ConditionReason, ConditionView, state_time, timings};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -40,6 +40,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
         ready_replicas: Some(deployment.and_then(|status| status.ready_replicas).unwrap_or(0)),
         selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any())),
         dependencies: decision.dependencies.clone(),
+        hooks: decision.hooks.iter().map(|hook| timed(hook, now)).collect(),
         overrides: overrides.clone(),
         conditions: decision
             .conditions
@@ -52,6 +53,11 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
         config_from_changed: None,
         config_schema: None,
     }
+}
+
+/// What is new of a hook is so since now.
+fn timed(hook: &HookStatus, now: Timestamp) -> HookStatus {
+    HookStatus { time: Some(hook.time.clone().unwrap_or(Time(now))), ..hook.clone() }
 }
 
 fn condition(
@@ -122,6 +128,9 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     // The server orders lists by their first writer.
     seen.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
     desired.dependencies.sort_by(|a, b| a.name.cmp(&b.name));
+    for hooks in [&mut seen.hooks, &mut desired.hooks] {
+        hooks.sort_by_key(|hook| hook.hook);
+    }
     for overrides in [&mut seen.overrides, &mut desired.overrides] {
         overrides.sort_by(|a, b| (&a.field, &a.variable).cmp(&(&b.field, &b.variable)));
     }

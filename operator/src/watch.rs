@@ -8,12 +8,14 @@ use std::{
 };
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
+use forward_plan::HookRun;
 use futures::{
     StreamExt,
     channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    batch::v1::Job,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -73,6 +75,13 @@ impl Sink {
         self.queue.push(lock(&self.index).all());
         receiver
     }
+
+    /// Take in what came of a hook, as an event.
+    pub fn answer(&self, namespace: &str, name: &str, id: &str, run: HookRun) {
+        let touched = lock(&self.index).answer(namespace, name, id, run);
+        self.changed.notify_waiters();
+        self.queue.push(touched);
+    }
 }
 
 impl Queue {
@@ -123,6 +132,7 @@ impl Watches {
         let budgets = Follower::<PodDisruptionBudget>::new(client, sink, Object::DisruptionBudget, None);
         watches.add(budgets, true, &sender);
         watches.add(Follower::<Pod>::new(client, sink, Object::Pod, None), true, &sender);
+        watches.add(Follower::<Job>::new(client, sink, Object::Job, None), true, &sender);
         watches
     }
 

@@ -8,6 +8,7 @@ use semver::Version;
 use crate::{
     conflict::Refusal,
     facts::{Facts, Need, Wish},
+    hooks::Ledger,
     namespace::Namespace,
     reason::{Cause, Hindrance, Obstacle, Reason},
     slots::Claim,
@@ -84,9 +85,11 @@ impl Namespace {
             return (Standing::Ready, None);
         }
         if facts.is_applied(&self.settings) {
-            return match facts.failure() {
-                Some(failure) => (Standing::Off(Cause::Failed(failure)), None),
-                None => (Standing::OnItsWay, Some(Claim::Climbing)),
+            let held = Ledger::read(facts, &self.settings).and_then(|mut ledger| ledger.permit());
+            return match (facts.failure(), held.as_ref().and_then(Cause::of_hold)) {
+                (Some(failure), _) => (Standing::Off(Cause::Failed(failure)), None),
+                (None, Some(cause)) => (Standing::Off(cause), None),
+                (None, None) => (Standing::OnItsWay, Some(Claim::Climbing)),
             };
         }
         match facts.forbidden(&self.settings) {
@@ -100,7 +103,9 @@ impl Namespace {
         if self.places.surplus(self.name(index)).is_some() {
             return (Standing::Off(Cause::Surplus), None);
         }
+        let kept = Ledger::read(facts, &self.settings).and_then(|ledger| ledger.keeps_from_loading());
         match self.obstruction(index, facts) {
+            None if let Some(cause) = kept.as_ref().and_then(Cause::of_hold) => (Standing::Off(cause), None),
             None => (Standing::OnItsWay, Some(Claim::Free { priority: facts.plugin.spec.priority })),
             Some(Obstruction::Cycle) => (Standing::Off(Cause::Cycle), None),
             Some(Obstruction::Refused(_)) => (Standing::Off(Cause::Held), None),

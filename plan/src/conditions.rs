@@ -98,6 +98,12 @@ reasons! {
     DependentsRefuse,
     /// The pods are on their way.
     RollingOut,
+    /// A hook runs.
+    HookRunning,
+    /// A hook has failed.
+    HookFailed,
+    /// The plugin waits until it is told to start.
+    WaitsForStart,
     /// The pods are taking a new configuration.
     Reloading,
     /// The image cannot be had.
@@ -338,6 +344,8 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         Reason::Degraded { obstacles } if obstacles.iter().all(|obstacle| obstacle.optional) => Phase::Ready,
         Reason::Invalid { .. } | Reason::ConfigInvalid { .. } | Reason::Overdue { .. } => Phase::Stalled,
         Reason::Failed { problem, .. } if overdue || is_final(problem) => Phase::Stalled,
+        Reason::HookFailed { .. } => Phase::Stalled,
+        Reason::WaitsForStart { .. } => Phase::Ready,
         Reason::Unhealthy { .. } => Phase::Unwell,
         Reason::Stopped { done: true, .. } | Reason::Disabled { done: true, .. } => Phase::Ready,
         Reason::Failed { .. }
@@ -351,6 +359,7 @@ fn phase(reason: &Reason, overdue: bool) -> Phase {
         | Reason::Queued { .. }
         | Reason::Refused { .. }
         | Reason::RollingOut { .. }
+        | Reason::HookRunning { .. }
         | Reason::Reloading { .. }
         | Reason::Unregistered
         | Reason::NotRegistered { .. }
@@ -389,6 +398,9 @@ fn code(reason: &Reason) -> String {
         Reason::Queued { .. } => ConditionReason::WaitingForSlot,
         Reason::Refused { .. } => ConditionReason::DependentsRefuse,
         Reason::RollingOut { .. } => ConditionReason::RollingOut,
+        Reason::HookRunning { .. } => ConditionReason::HookRunning,
+        Reason::HookFailed { .. } => ConditionReason::HookFailed,
+        Reason::WaitsForStart { .. } => ConditionReason::WaitsForStart,
         Reason::Reloading { .. } => ConditionReason::Reloading,
         Reason::Failed { problem, .. } => problem_code(problem),
         Reason::Overdue { .. } => ConditionReason::ProgressDeadlineExceeded,
@@ -418,9 +430,9 @@ fn hindrance_code(hindrance: &Hindrance) -> ConditionReason {
                 ConditionReason::DependencyInvalid
             }
             Cause::NotAllowed | Cause::Surplus => ConditionReason::DependencyNotAdmitted,
-            Cause::Failed(_) => ConditionReason::DependencyFailed,
+            Cause::Failed(_) | Cause::HookFailed => ConditionReason::DependencyFailed,
             Cause::Disabled => ConditionReason::DependencyDisabled,
-            Cause::Stopped => ConditionReason::DependencyStopped,
+            Cause::Stopped | Cause::NotStarted => ConditionReason::DependencyStopped,
             Cause::Deleting => ConditionReason::DependencyDeleting,
             Cause::Held => ConditionReason::DependencyHeld,
         },

@@ -13,6 +13,7 @@ use crate::{
     cycles::{openings, shortest_way_round},
     decision::{Action, Decision},
     facts::{Facts, Wish},
+    hooks::{Ledger, Turn},
     model::PodPhase,
     namespace::Namespace,
     places::Surplus,
@@ -25,12 +26,14 @@ impl Namespace {
         let index = *self.names.get(name)?;
         let facts = self.facts(index)?;
         let obstacles = self.obstacles(index, facts);
+        let mut ledger = Ledger::read(facts, &self.settings);
         let (action, reason) = match facts.wish {
-            Wish::Run => self.decide_run(index, facts, &obstacles),
-            Wish::Stop => self.decide_stop(index, facts),
-            Wish::Unload => self.decide_unload(index, facts),
-            Wish::Delete => self.decide_delete(index, facts),
+            Wish::Run => self.decide_run(index, facts, &obstacles, ledger.as_mut()),
+            Wish::Stop => self.decide_stop(index, facts, ledger.as_mut()),
+            Wish::Unload => self.decide_unload(index, facts, ledger.as_mut()),
+            Wish::Delete => self.decide_delete(index, facts, ledger.as_mut()),
         };
+        let (hooks, calls, stage) = ledger.map(Ledger::close).unwrap_or_default();
         let dependencies = self.dependency_table(index, facts, &obstacles);
         let situation = Situation {
             cycle: self.graph[index].cycle.is_some() && !self.stays(facts),
@@ -50,6 +53,9 @@ impl Namespace {
             reason,
             version: facts.serving.as_ref().map(|serving| serving.text.clone()),
             config_hash: facts.config_that_serves(),
+            hooks,
+            calls,
+            stage,
         })
     }
 
@@ -71,7 +77,13 @@ impl Namespace {
         self.needs(index).filter_map(obstacle).collect()
     }
 
-    fn decide_run(&self, index: NodeIndex, facts: &Facts, obstacles: &[Obstacle]) -> (Action, Reason) {
+    fn decide_run(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        obstacles: &[Obstacle],
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> (Action, Reason) {
         let Facts { plugin, .. } = facts;
         if let Err(message) = &facts.version {
             return (Action::Hold, Reason::Invalid { message: message.clone() });
@@ -80,7 +92,7 @@ impl Namespace {
             return (Action::Hold, reason);
         }
         if facts.is_applied(&self.settings) {
-            return (Action::Apply, self.explain_running(facts, obstacles));
+            return (Action::Apply, self.explain_running(facts, obstacles, ledger));
         }
         if let Some(violations) = facts.violations() {
             return (Action::Hold, Reason::ConfigInvalid { violations: violations.to_vec() });
@@ -98,10 +110,32 @@ impl Namespace {
             }
             Some(Obstruction::Blocked(obstacles)) => Reason::Blocked { obstacles, since: since() },
             Some(Obstruction::Waiting(obstacles)) => Reason::Waiting { obstacles, since: since() },
-            None if self.slots.is_granted(self.name(index)) => return (Action::Apply, rolling_out(facts, 0)),
-            None => Reason::Queued { limit: self.slots.limit() },
+            None => return self.decide_load(index, facts, ledger),
         };
         (Action::Hold, reason)
+    }
+
+    /// For a plugin that nothing but its turn and its own hooks keeps from going.
+    fn decide_load(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> (Action, Reason) {
+        if let Some(reason) = ledger.as_ref().and_then(|ledger| ledger.keeps_from_loading()) {
+            return (Action::Hold, reason);
+        }
+        if !self.slots.is_granted(self.name(index)) {
+            return (Action::Hold, Reason::Queued { limit: self.slots.limit() });
+        }
+        if let Some(ledger) = ledger {
+            if let Some(reason) = ledger.before_load() {
+                return (Action::Hold, reason);
+            }
+            // Nothing can hold pods that there are not.
+            let _held = ledger.permit();
+        }
+        (Action::Apply, rolling_out(facts, 0))
     }
 
     /// Why there is no place for a plugin of which nothing is there yet; nothing where there is one.
@@ -157,9 +191,18 @@ impl Namespace {
     }
 
     /// Why a plugin whose current spec was applied is not Ready, or that it is.
-    fn explain_running(&self, facts: &Facts, obstacles: &[Obstacle]) -> Reason {
+    fn explain_running(
+        &self,
+        facts: &Facts,
+        obstacles: &[Obstacle],
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> Reason {
         let version = facts.plugin.spec.version.clone();
         let rolled_out = facts.is_rolled_out(&self.settings);
+        let held = ledger.and_then(|ledger| {
+            let held = ledger.permit();
+            if rolled_out { ledger.after_start() } else { held }
+        });
         if !rolled_out && facts.failure().is_some() {
             return match facts.problem() {
                 Some(problem) => Reason::Failed { version, problem },
@@ -172,6 +215,9 @@ impl Namespace {
         }
         if facts.reloading().is_some() {
             return Reason::Reloading { version };
+        }
+        if let Some(reason) = held {
+            return reason;
         }
         if !rolled_out {
             return rolling_out(facts, facts.workload().map_or(0, |workload| workload.updated_replicas));
@@ -186,7 +232,12 @@ impl Namespace {
         Reason::Serving { version, without: optional }
     }
 
-    fn decide_stop(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+    fn decide_stop(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> (Action, Reason) {
         if let Some(surplus) = self.explain_surplus(index) {
             return (Action::Hold, surplus);
         }
@@ -194,25 +245,35 @@ impl Namespace {
         let done = !facts.is_left() && facts.is_applied(&self.settings);
         match held {
             Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Stop }),
-            None => (Action::Stop, Reason::Stopped { suspended: facts.plugin.spec.suspend, done }),
+            None => end(Action::Stop, Reason::Stopped { suspended: facts.plugin.spec.suspend, done }, ledger),
         }
     }
 
-    fn decide_unload(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+    fn decide_unload(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> (Action, Reason) {
         match self.held(index).filter(|_| facts.is_left()) {
             Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Unload }),
             None => {
                 let by = if facts.plugin.spec.enabled { Switch::System } else { Switch::Plugin };
-                (Action::Unload, Reason::Disabled { by, done: !facts.is_left() })
+                end(Action::Unload, Reason::Disabled { by, done: !facts.is_left() }, ledger)
             }
         }
     }
 
-    fn decide_delete(&self, index: NodeIndex, facts: &Facts) -> (Action, Reason) {
+    fn decide_delete(
+        &self,
+        index: NodeIndex,
+        facts: &Facts,
+        ledger: Option<&mut Ledger<'_>>,
+    ) -> (Action, Reason) {
         let forced = facts.is_forced();
         match self.held(index).filter(|_| !forced) {
             Some(by) => (Action::Hold, Reason::Needed { by, purpose: Purpose::Delete }),
-            None => (Action::Delete, Reason::Deleting { forced }),
+            None => end(Action::Delete, Reason::Deleting { forced }, ledger.filter(|_| !forced)),
         }
     }
 
@@ -287,6 +348,22 @@ impl Namespace {
         } else {
             None
         }
+    }
+}
+
+/// What a plugin that is free to go down does, with its hooks before and after that.
+fn end(action: Action, reason: Reason, ledger: Option<&mut Ledger<'_>>) -> (Action, Reason) {
+    let Some(ledger) = ledger else { return (action, reason) };
+    match ledger.before_end() {
+        Turn::Halt(halt) => return (Action::Hold, halt),
+        Turn::Wait => return (Action::Hold, reason),
+        Turn::Go => {}
+    }
+    match ledger.after_end() {
+        // The objects of a plugin that is gone could not be the hook's; those of others stay right.
+        Turn::Halt(halt) if action == Action::Delete => (Action::Hold, halt),
+        Turn::Halt(halt) => (action, halt),
+        Turn::Wait | Turn::Go => (action, reason),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use forward_crds::{DependencyStatus, PluginState};
+use forward_crds::{DependencyStatus, HookStatus, PluginState};
 
-use crate::reason::Reason;
+use crate::{hooks::HookCall, model::Stage, reason::Reason};
 
 /// What should happen to a plugin, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,12 @@ pub struct Decision {
     pub version: Option<String>,
     /// The hash of the configuration that serves.
     pub config_hash: Option<String>,
+    /// What is to be said of its hooks; what is new has no time yet.
+    pub hooks: Vec<HookStatus>,
+    /// The hooks that are to run now, or run.
+    pub calls: Vec<HookCall>,
+    /// How far its pods may go; nothing where they do not wait to be permitted.
+    pub stage: Option<Stage>,
 }
 
 /// What to do about a plugin. Each can be done again without harm.

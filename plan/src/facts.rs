@@ -4,11 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use forward_config::Violation;
-use forward_crds::{FORCE_DELETE, Plugin, PluginState, PluginStatus, Reload, ReloadStatus};
+use forward_crds::{FORCE_DELETE, Hooks, Plugin, PluginState, PluginStatus, Reload, ReloadStatus};
 use semver::Version;
 
 use crate::{
     config::{ConfigVerdict, Judged},
+    hooks::is_told_to_start,
     images::is_allowed,
     inherited::{restart, revision},
     model::{Observed, PodPhase, Problem, Settings, Workload},
@@ -136,6 +137,10 @@ impl Facts {
             || said.config_schema != before.config_schema
             || said.reload != before.reload
             || said.config_from_changed != before.config_from_changed
+            || said.hooks != before.hooks
+            // Whether the plugin enters Error is told by what it was.
+            || (a.spec.hooks.is_some() && said.state != before.state)
+            || is_told_to_start(a) != is_told_to_start(b)
     }
 
     pub fn workload(&self) -> Option<&Workload> {
@@ -160,16 +165,24 @@ impl Facts {
     /// What the namespace's settings have against a plugin that is to run. What runs of it already
     /// serves on and counts as running.
     pub fn forbidden(&self, settings: &Settings) -> Option<Reason> {
-        let spec = &self.plugin.spec;
         if self.wish != Wish::Run {
             return None;
         }
-        if !is_allowed(&spec.image, &settings.image_prefixes) {
-            let (image, allowed) = (spec.image.clone(), settings.image_prefixes.clone());
+        if let Some(image) = self.refused_image(settings) {
+            let (image, allowed) = (image.to_owned(), settings.image_prefixes.clone());
             return Some(Reason::NotAllowed { image, allowed });
         }
-        let breaches = settings.permissions.breaches(spec);
+        let breaches = settings.permissions.breaches(&self.plugin.spec);
         (!breaches.is_empty()).then_some(Reason::TemplateNotAllowed { breaches })
+    }
+
+    /// The first of its image and those of its hooks that its namespace does not allow.
+    fn refused_image(&self, settings: &Settings) -> Option<&str> {
+        let spec = &self.plugin.spec;
+        let hooks = spec.hooks.iter().flat_map(Hooks::iter);
+        let jobs = hooks.filter_map(|(_, hook)| hook.job.as_ref()?.image.as_deref());
+        let mut images = std::iter::once(spec.image.as_str()).chain(jobs);
+        images.find(|image| !is_allowed(image, &settings.image_prefixes))
     }
 
     /// What the plugin has to do with the places of its namespace. One that is on its way down

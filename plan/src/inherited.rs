@@ -33,7 +33,7 @@ impl Inherited {
     }
 
     /// That part of it which a plugin does not set itself, in a word; `0` where that is nothing.
-    fn used_by(&self, plugin: &Plugin) -> String {
+    pub(crate) fn used_by(&self, plugin: &Plugin) -> String {
         let Self { timeout, memory, cpu, network } = self;
         let own = plugin.spec.sandbox.clone().unwrap_or_default();
         let timeout = timeout.filter(|_| own.timeout.is_none()).map(|timeout| timeout.to_string());

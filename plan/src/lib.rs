@@ -17,6 +17,7 @@ mod decision;
 mod facts;
 mod flaws;
 mod foresee;
+mod hooks;
 mod images;
 mod inherited;
 mod model;
@@ -37,8 +38,11 @@ pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use flaws::{Flaw, flaws};
 pub use foresee::Warning;
+pub use hooks::{HookCall, hook_revision, hook_runs};
 pub use inherited::{Inherited, config_from_changed, restart, revision};
-pub use model::{DEFAULT_CONCURRENT_ROLLOUTS, Observed, Pod, PodPhase, Problem, Settings, Workload};
+pub use model::{
+    DEFAULT_CONCURRENT_ROLLOUTS, HookRun, Observed, Pod, PodPhase, Problem, Settings, Stage, Workload,
+};
 pub use namespace::Namespace;
 pub use overrides::{Effective, OverrideError, Overrides};
 pub use permissions::{Breach, Field, Permissions};

@@ -1,7 +1,7 @@
 //! What is observed of a plugin, as plain data. Owns the vocabulary between those who look at a
 //! cluster and those who decide; refuses to know where the facts come from.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use forward_crds::{PluginSystem, PluginSystemSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,6 +20,58 @@ pub struct Observed {
     pub workload: Option<Workload>,
     /// Its pods, those of older templates too.
     pub pods: Vec<Pod>,
+    /// What is seen of its hooks, by the id of each run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, HookRun>,
+    /// How far its pods were permitted to go, by the spec that they are of (see
+    /// [`hook_revision`](crate::hook_revision)).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<String, Stage>,
+}
+
+/// What is seen of a hook that is to run.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum HookRun {
+    /// It runs.
+    Going,
+    /// It has done what it should.
+    Succeeded,
+    /// It has not.
+    Failed {
+        /// What it said.
+        message: String,
+    },
+    /// It cannot be run, and is not to hold up anything.
+    Skipped {
+        /// Why.
+        message: String,
+    },
+}
+
+/// How far pods may go that wait to be permitted.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not beyond their configuration.
+    Wait,
+    /// To Initialize, and not beyond.
+    Initialize,
+    /// As far as they can.
+    Start,
+}
+
+impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Wait, Self::Initialize, Self::Start];
+
+    /// The word that pods are told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Initialize => "initialize",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// What a plugin's Deployment says.
@@ -28,6 +80,10 @@ pub struct Observed {
 pub struct Workload {
     /// What was last applied (see [`revision`](crate::revision)), from the annotation `goforward.dev/revision`.
     pub revision: String,
+    /// The spec that hooks were run for, from the annotation `goforward.dev/hook-revision`; empty for
+    /// a plugin without hooks that starts by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hook_revision: String,
     /// The plugin's version in the newest template.
     pub version: String,
     /// The hash of the configuration in the newest template or, of a plugin that takes it while it

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use forward_config::{Violation, list as list_violations};
-use forward_crds::PluginState;
+use forward_crds::{HookName, PluginState, RESTART, START};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
@@ -108,6 +108,27 @@ pub enum Reason {
         ready: i32,
         /// Pods wanted.
         wanted: i32,
+    },
+    /// A hook runs, and what comes after it waits.
+    HookRunning {
+        /// The hook.
+        hook: HookName,
+    },
+    /// A hook has failed, and is not to be gone past.
+    HookFailed {
+        /// The hook.
+        hook: HookName,
+        /// What it said.
+        message: String,
+        /// The plugin.
+        name: String,
+    },
+    /// It is as far as it goes until somebody says that it is to start.
+    WaitsForStart {
+        /// The version that waits.
+        version: String,
+        /// The plugin.
+        name: String,
     },
     /// Its pods are told to take its new configuration, and have not said that they have.
     Reloading {
@@ -246,8 +267,12 @@ pub enum Cause {
     Failed(Failure),
     /// It is disabled.
     Disabled,
+    /// One of its hooks has failed.
+    HookFailed,
     /// It is stopped.
     Stopped,
+    /// It waits until somebody says that it is to start.
+    NotStarted,
     /// It is being deleted.
     Deleting,
     /// Its new version is refused by others.
@@ -288,6 +313,17 @@ impl From<&Problem> for Failure {
             Problem::CreateFailed { .. } => Self::CreateFailed,
             Problem::PodsRefused { .. } => Self::PodsRefused,
             Problem::ConfigRefused { .. } => Self::ConfigRefused,
+        }
+    }
+}
+
+impl Cause {
+    /// What others see of a plugin that a hook, or the wait for its start, holds for good.
+    pub(crate) fn of_hold(reason: &Reason) -> Option<Self> {
+        match reason {
+            Reason::HookFailed { .. } => Some(Self::HookFailed),
+            Reason::WaitsForStart { .. } => Some(Self::NotStarted),
+            _ => None,
         }
     }
 }
@@ -356,7 +392,9 @@ impl fmt::Display for Cause {
             }
             Self::Failed(failure) => write!(f, "it does not come up ({failure})"),
             Self::Disabled => f.write_str("it is disabled"),
+            Self::HookFailed => f.write_str("one of its hooks has failed"),
             Self::Stopped => f.write_str("it is stopped"),
+            Self::NotStarted => f.write_str("it waits to be started"),
             Self::Deleting => f.write_str("it is being deleted"),
             Self::Held => f.write_str("its update is held, because plugins that run refuse its new version"),
         }
@@ -434,6 +472,15 @@ impl fmt::Display for Reason {
             Self::RollingOut { version, updated, ready, wanted } => {
                 write!(f, "{version} rolls out: {updated} of {wanted} pods updated, {ready} ready")
             }
+            Self::HookRunning { hook } => write!(f, "waits for its hook {hook}"),
+            Self::HookFailed { hook, message, name } => write!(
+                f,
+                "its hook {hook} failed: {message}; mend what it needs, or the hook, and \"kubectl annotate plugin {name} {RESTART}=$(date +%s) --overwrite\" tries again"
+            ),
+            Self::WaitsForStart { version, name } => write!(
+                f,
+                "{version} waits, because spec.autoStart is false; \"kubectl annotate plugin {name} {START}=true\" starts it"
+            ),
             Self::Reloading { version } => {
                 write!(f, "waits to hear that the pods of {version} run with the newest configuration")
             }

@@ -65,7 +65,7 @@ mod tests {
     }
 
     fn seen(pods: Vec<Pod>) -> Observed {
-        Observed { workload: None, pods }
+        Observed { pods, ..Observed::default() }
     }
 
     fn measured(load: i64, initialize: Option<i64>, start: Option<i64>) -> Option<Timings> {

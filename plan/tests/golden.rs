@@ -96,7 +96,18 @@ fn report(plan: &Plan) -> String {
 }
 
 fn section(name: &str, decision: &Decision) -> String {
-    let Decision { action, state, reason, dependencies, conditions, version, config_hash } = decision;
+    let Decision {
+        action,
+        state,
+        reason,
+        dependencies,
+        conditions,
+        version,
+        config_hash,
+        hooks,
+        calls,
+        stage,
+    } = decision;
     let mut text = format!("{name}: {action:?}, {state:?}");
     if let Some(version) = version {
         write!(text, ", {version} serves").unwrap();
@@ -112,6 +123,19 @@ fn section(name: &str, decision: &Decision) -> String {
     for condition in conditions {
         let (type_, status, reason) = (&condition.type_, &condition.status, &condition.reason);
         writeln!(text, "  {type_:17} {status:5} {reason}: {}", condition.message).unwrap();
+    }
+    if let Some(stage) = stage {
+        writeln!(text, "  pods may go to {stage:?}").unwrap();
+    }
+    for hook in hooks {
+        let call = calls.iter().find(|call| call.hook == hook.hook);
+        let run =
+            call.map(|call| format!(" as {}{}", call.id, if call.going { "" } else { ", to be started" }));
+        let new = if hook.time.is_none() { " (new)" } else { "" };
+        let said = hook.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let (name, revision, outcome) = (hook.hook, &hook.revision, hook.outcome);
+        writeln!(text, "  hook {name} for {revision}: {outcome:?}{}{new}{said}", run.unwrap_or_default())
+            .unwrap();
     }
     for dependency in dependencies {
         let version = dependency.version.as_deref().unwrap_or("absent");

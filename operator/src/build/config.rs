@@ -25,6 +25,15 @@ pub struct Config {
 
 impl Config {
     pub fn of(plugin: &Plugin) -> serde_json::Result<Self> {
+        Self::read(plugin, plugin.spec.reload == Reload::InPlace)
+    }
+
+    /// One that does not change, whatever the plugin takes while it runs.
+    pub fn fixed(plugin: &Plugin) -> serde_json::Result<Self> {
+        Self::read(plugin, false)
+    }
+
+    fn read(plugin: &Plugin, in_place: bool) -> serde_json::Result<Self> {
         let config = serde_json::to_string_pretty(&effective_config(&plugin.spec))?;
         let schema = plugin.spec.config_schema.as_ref().map(serde_json::to_string_pretty).transpose()?;
         let sources = &plugin.spec.config_from;
@@ -41,7 +50,6 @@ impl Config {
         let mut data =
             BTreeMap::from([("config.json".to_owned(), config), ("config-from.json".to_owned(), index)]);
         data.extend(schema.map(|schema| ("config-schema.json".to_owned(), schema)));
-        let in_place = plugin.spec.reload == Reload::InPlace;
         if in_place {
             data.insert("config-hash".to_owned(), hash.clone());
         }

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{CONTAINER, Input, PORT};
+use super::{CONTAINER, Input, PORT, stage};
 
 /// Where the configuration is mounted.
 const CONFIG_DIR: &str = "/etc/goforward";
@@ -56,7 +56,7 @@ impl Limits {
 
 pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
     let spec = &input.plugin.spec;
-    let probes = Probes::of(input.plugin, limits);
+    let probes = Probes::of(input, limits);
     Container {
         name: CONTAINER.to_owned(),
         image: Some(spec.image.clone()),
@@ -66,9 +66,9 @@ pub fn container(input: &Input<'_>, limits: &Limits) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        env: Some(environment(input.plugin, limits)),
+        env: Some(environment(input, limits)),
         resources: Some(resources(limits)),
-        volume_mounts: Some(mounts(limits.filesystem)),
+        volume_mounts: Some(mounts(limits.filesystem).into_iter().chain(stage::mount(input)).collect()),
         startup_probe: probes.startup,
         readiness_probe: Some(probes.readiness),
         liveness_probe: probes.liveness,
@@ -122,7 +122,8 @@ fn port(plugin: &Plugin) -> i32 {
 
 /// The contract's variables, then the template's: the API server keeps the last of a name, so the
 /// template's own `GOFORWARD_` variables are left out instead of winning.
-fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
+fn environment(input: &Input<'_>, limits: &Limits) -> Vec<EnvVar> {
+    let plugin = input.plugin;
     let namespace = plugin.namespace().unwrap_or_default();
     let own = [
         ("PLUGIN_NAME", plugin.name_any()),
@@ -150,6 +151,7 @@ fn environment(plugin: &Plugin, limits: &Limits) -> Vec<EnvVar> {
         .chain(reload)
         .chain(config_from)
         .map(|(name, value)| variable(format!("GOFORWARD_{name}"), value))
+        .chain(stage::variable(input))
         .chain(
             dependencies.into_iter().map(|(name, url)| variable(format!("GOFORWARD_DEPENDENCY_{name}"), url)),
         )
@@ -197,16 +199,17 @@ struct Probes {
 }
 
 impl Probes {
-    fn of(plugin: &Plugin, limits: &Limits) -> Self {
-        match plugin.spec.protocol {
-            Protocol::Grpc => Self::grpc(plugin, limits),
-            Protocol::Http => Self::http(plugin),
+    fn of(input: &Input<'_>, limits: &Limits) -> Self {
+        match input.plugin.spec.protocol {
+            Protocol::Grpc => Self::grpc(input, limits),
+            Protocol::Http => Self::http(input.plugin),
         }
     }
 
     /// Startup tells Initialized, readiness tells Started. The kubelet asks for readiness at once
     /// when startup has succeeded.
-    fn grpc(plugin: &Plugin, limits: &Limits) -> Self {
+    fn grpc(input: &Input<'_>, limits: &Limits) -> Self {
+        let plugin = input.plugin;
         let ask = |service: &str, period: i32, failures: i32| Probe {
             grpc: Some(GRPCAction { port: port(plugin), service: Some(service.to_owned()) }),
             period_seconds: Some(period),
@@ -216,7 +219,11 @@ impl Probes {
         };
         // The SDK ends a plugin that passes its timeout; the probe is for one that does not. The
         // kubelet counts on over restarts, until a probe succeeds or the number is reached.
-        let patience = limits.timeout.whole_seconds().saturating_mul(2).saturating_add(5);
+        // For one that waits to be permitted there is no number.
+        let patience = match input.stage {
+            Some(_) => i32::MAX,
+            None => limits.timeout.whole_seconds().saturating_mul(2).saturating_add(5),
+        };
         Self {
             startup: Some(ask(probe::INITIALIZED, 1, patience)),
             readiness: ask(probe::READY, 2, READINESS_FAILURES),

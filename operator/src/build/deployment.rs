@@ -19,10 +19,10 @@ use k8s_openapi::{
 use kube::ResourceExt;
 
 use super::{
-    CONFIG_HASH, Config, Input, REVISION, TEMPLATE_HASH, VERSION,
+    CONFIG_HASH, Config, HOOK_REVISION, Input, REVISION, TEMPLATE_HASH, VERSION,
     config::hash,
     container::{DRAIN, Limits, container, memory_volume},
-    metadata, network,
+    metadata, network, stage,
 };
 
 /// The user and group of a plugin's process.
@@ -38,11 +38,16 @@ pub fn deployment(input: &Input<'_>, config: &Config) -> serde_json::Result<Depl
     let mut metadata = metadata(plugin, plugin.name_any());
     let annotations = metadata.annotations.get_or_insert_default();
     annotations.insert(REVISION.to_owned(), input.revision.to_owned());
+    annotations.extend(input.hooks.map(|revision| (HOOK_REVISION.to_owned(), revision.to_owned())));
     if plugin.spec.reload == Reload::InPlace {
         // Not in the template: that would replace the pods.
         annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
     }
-    let deadline = limits.timeout.whole_seconds().saturating_mul(2).saturating_add(ROLLOUT_SECONDS);
+    // How long pods wait to be permitted is nobody's fault.
+    let deadline = match input.stage {
+        Some(_) => i32::MAX,
+        None => limits.timeout.whole_seconds().saturating_mul(2).saturating_add(ROLLOUT_SECONDS),
+    };
     Ok(Deployment {
         metadata,
         spec: Some(DeploymentSpec {
@@ -72,7 +77,7 @@ fn template(input: &Input<'_>, limits: &Limits, config: &Config) -> serde_json::
     let plugin = input.plugin;
     let overrides = plugin.spec.template.clone().unwrap_or_default();
     let mut template = PodTemplateSpec {
-        metadata: Some(pod_metadata(plugin, &overrides, config)),
+        metadata: Some(pod_metadata(input, &overrides, config)),
         spec: Some(pod(input, limits, overrides, config)),
     };
     let hash = hash(&[&serde_json::to_vec(&template)?]);
@@ -81,7 +86,12 @@ fn template(input: &Input<'_>, limits: &Limits, config: &Config) -> serde_json::
     Ok(template)
 }
 
-fn pod_metadata(plugin: &Plugin, overrides: &PodTemplate, config: &Config) -> ObjectMeta {
+/// Labels and annotations that pods of the plugin and of its hooks have: those of the template that
+/// are not ours, and the labels by which other plugins let them in.
+pub fn pod_labels(
+    plugin: &Plugin,
+    overrides: &PodTemplate,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let foreign = |entries: &BTreeMap<String, String>| -> BTreeMap<String, String> {
         entries
             .iter()
@@ -91,13 +101,20 @@ fn pod_metadata(plugin: &Plugin, overrides: &PodTemplate, config: &Config) -> Ob
     };
     let mut labels = foreign(&overrides.labels);
     labels.extend(network::reach_labels(plugin));
+    (labels, foreign(&overrides.annotations))
+}
+
+fn pod_metadata(input: &Input<'_>, overrides: &PodTemplate, config: &Config) -> ObjectMeta {
+    let plugin = input.plugin;
+    let (mut labels, mut annotations) = pod_labels(plugin, overrides);
     labels.extend(metadata(plugin, plugin.name_any()).labels.unwrap_or_default());
     labels.insert(VERSION.to_owned(), label_value(&plugin.spec.version));
-    let mut annotations = foreign(&overrides.annotations);
     if plugin.spec.reload == Reload::Rolling {
         annotations.insert(CONFIG_HASH.to_owned(), config.hash.clone());
     }
     annotations.insert(VERSION.to_owned(), plugin.spec.version.clone());
+    let waits = input.hooks.filter(|_| input.stage.is_some());
+    annotations.extend(waits.map(|revision| (HOOK_REVISION.to_owned(), revision.to_owned())));
     annotations.extend(restart(plugin).map(|value| (RESTART.to_owned(), value.to_owned())));
     ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }
 }
@@ -109,7 +126,7 @@ pub fn label_value(version: &str) -> String {
     value.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
-fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Config) -> PodSpec {
+pub fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Config) -> PodSpec {
     let PodTemplate {
         labels: _,
         annotations: _,
@@ -123,19 +140,20 @@ fn pod(input: &Input<'_>, limits: &Limits, overrides: PodTemplate, config: &Conf
         priority_class_name,
     } = overrides;
     let own_account = service_account_name.is_none();
+    let volumes = [
+        Volume { name: "config".to_owned(), projected: Some(config.volume.clone()), ..Volume::default() },
+        Volume {
+            name: memory_volume(limits.filesystem).to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource {
+                medium: Some("Memory".to_owned()),
+                size_limit: limits.tmp_size.clone(),
+            }),
+            ..Volume::default()
+        },
+    ];
     PodSpec {
         containers: vec![container(input, limits)],
-        volumes: Some(vec![
-            Volume { name: "config".to_owned(), projected: Some(config.volume.clone()), ..Volume::default() },
-            Volume {
-                name: memory_volume(limits.filesystem).to_owned(),
-                empty_dir: Some(EmptyDirVolumeSource {
-                    medium: Some("Memory".to_owned()),
-                    size_limit: limits.tmp_size.clone(),
-                }),
-                ..Volume::default()
-            },
-        ]),
+        volumes: Some(volumes.into_iter().chain(stage::volume(input)).collect()),
         service_account_name: Some(service_account_name.unwrap_or_else(|| input.plugin.name_any())),
         automount_service_account_token: own_account.then_some(false),
         // Kubernetes' variables for every Service of the namespace are not part of the contract,

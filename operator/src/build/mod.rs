@@ -5,10 +5,13 @@ mod config;
 mod container;
 mod deployment;
 mod disruption;
+mod hook;
 mod network;
 mod service;
+mod stage;
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystemSpec};
+use forward_plan::Stage;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -22,7 +25,8 @@ use kube::{Resource, ResourceExt};
 
 pub use config::Config;
 pub use container::FALLBACK_TO_LOGS;
-pub use network::{Peers, Pods};
+pub use hook::{HookInput, hook};
+pub use network::{HOOK_POLICY, Peers, Pods};
 
 /// Annotation on a Deployment: the revision of the plugin that it was built from.
 pub const REVISION: &str = "goforward.dev/revision";
@@ -33,6 +37,19 @@ pub const TEMPLATE_HASH: &str = "goforward.dev/template-hash";
 pub const CONFIG_HASH: &str = "goforward.dev/config-hash";
 /// Annotation on a pod: the version of the plugin that it runs; also a label, shortened to fit.
 pub const VERSION: &str = "goforward.dev/version";
+/// Annotation on a Deployment, and on pods that wait to be permitted and what permits them: the spec
+/// that hooks were run for.
+pub const HOOK_REVISION: &str = "goforward.dev/hook-revision";
+/// Key of the ConfigMap, and name of the file, that says how far pods may go.
+pub const STAGE: &str = "stage";
+/// Annotation on a pod: how far it may go, as it was last told.
+pub const STAGE_NOTE: &str = "goforward.dev/stage";
+/// Label on the Job of a hook: the hook's name.
+pub const HOOK: &str = "goforward.dev/hook";
+/// Annotation on the Job of a hook: what tells the run from all others.
+pub const HOOK_ID: &str = "goforward.dev/hook-id";
+/// Label on the pods of a hook's Job: the plugin's name.
+pub const HOOK_OF: &str = "goforward.dev/hook-of";
 /// Name of the container, of its port and of the Service's port.
 pub const CONTAINER: &str = "plugin";
 pub const PORT: &str = "http";
@@ -45,6 +62,8 @@ pub struct Objects {
     pub config_map: ConfigMap,
     /// The hash of the configuration in it.
     pub config_hash: String,
+    /// Absent where pods do not wait to be permitted.
+    pub stage_map: Option<ConfigMap>,
     pub service: Service,
     pub network_policy: NetworkPolicy,
     /// Absent for a plugin with one pod, or none.
@@ -59,6 +78,10 @@ pub struct Input<'a> {
     pub peers: &'a Peers,
     /// What [`REVISION`] is to say.
     pub revision: &'a str,
+    /// What [`HOOK_REVISION`] is to say; absent for a plugin without hooks that starts by itself.
+    pub hooks: Option<&'a str>,
+    /// How far pods may go; absent where they do not wait to be permitted.
+    pub stage: Option<Stage>,
     /// Pods to run: those of the spec, or none for a stopped plugin.
     pub replicas: i32,
 }
@@ -73,6 +96,7 @@ pub fn build(input: &Input<'_>) -> serde_json::Result<Objects> {
         deployment: deployment::deployment(input, &config)?,
         config_map: config.config_map,
         config_hash: config.hash,
+        stage_map: stage::stage_map(input),
     })
 }
 
@@ -128,6 +152,11 @@ mod tests {
         system: Option<PluginSystemSpec>,
         #[serde(default)]
         stopped: bool,
+        /// The spec that hooks were run for.
+        #[serde(default)]
+        hooks: Option<String>,
+        #[serde(default)]
+        stage: Option<Stage>,
     }
 
     #[test]
@@ -139,6 +168,8 @@ mod tests {
                 system: case.system.as_ref(),
                 peers: &peers,
                 revision: "3-0",
+                hooks: case.hooks.as_deref(),
+                stage: case.stage,
                 replicas: if case.stopped { 0 } else { case.plugin.spec.replicas },
             };
             render(&build(&input).unwrap())
@@ -187,7 +218,9 @@ mod tests {
             .unwrap();
             let built = |system: &PluginSystem| {
                 let (system, replicas) = (Some(&system.spec), 1);
-                build(&Input { plugin: &plugin, system, peers: &peers, revision: "same", replicas }).unwrap()
+                let (revision, hooks, stage) = ("same", None, None);
+                let (plugin, peers) = (&plugin, &peers);
+                build(&Input { plugin, system, peers, revision, hooks, stage, replicas }).unwrap()
             };
             let systems = systems();
             let first = &systems[0];
@@ -216,10 +249,10 @@ mod tests {
         {
             let made = [None, Some("2026-01-01T00:00:00Z"), Some("2026-01-02T00:00:00Z")].map(|changed| {
                 let plugin = plugin(changed, reload, from);
-                let peers = peers();
-                let input =
-                    Input { plugin: &plugin, system: None, peers: &peers, revision: "same", replicas: 1 };
-                (build(&input).unwrap(), forward_plan::revision(&plugin, &Settings::default()))
+                let (peers, revision, hooks, stage, replicas) = (peers(), "same", None, None, 1);
+                let plugin = &plugin;
+                let input = Input { plugin, system: None, peers: &peers, revision, hooks, stage, replicas };
+                (build(&input).unwrap(), forward_plan::revision(plugin, &Settings::default()))
             });
             for (a, b) in [(&made[0], &made[1]), (&made[1], &made[2])] {
                 assert_eq!((a.0 != b.0, a.1 != b.1), (differs, differs), "{reload} {from}");
@@ -232,6 +265,7 @@ mod tests {
             service_account,
             config_map,
             config_hash: _,
+            stage_map,
             service,
             network_policy,
             disruption_budget,
@@ -240,6 +274,7 @@ mod tests {
         let documents = [
             service_account.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
             Some(serde_saphyr::to_string(config_map).unwrap()),
+            stage_map.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),
             Some(serde_saphyr::to_string(service).unwrap()),
             Some(serde_saphyr::to_string(network_policy).unwrap()),
             disruption_budget.as_ref().map(|object| serde_saphyr::to_string(object).unwrap()),

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{Input, PORT, metadata};
+use super::{HOOK_OF, Input, PORT, metadata};
 
 /// Label that Kubernetes puts on every namespace: its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -20,6 +20,8 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// follows, and its policy lets in who has the label. So nobody's policy depends on who needs them.
 const REACHES: &str = "goforward.dev/reaches.";
 const DNS_PORT: i32 = 53;
+/// What the name of the policy for a plugin's hooks ends with; names of plugins hold no dot.
+pub const HOOK_POLICY: &str = ".hooks";
 
 /// Pods of another namespace that every plugin has to do with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,19 +43,17 @@ pub fn reach_labels(plugin: &Plugin) -> BTreeMap<String, String> {
     let network = plugin.spec.sandbox.as_ref().and_then(|sandbox| sandbox.network.as_ref());
     let others =
         network.iter().flat_map(|network| &network.egress).filter_map(|egress| egress.plugin.as_ref());
-    dependencies.chain(others).map(|name| (format!("{REACHES}{name}"), "true".to_owned())).collect()
+    dependencies.chain(others).map(|name| reach_label(name)).collect()
+}
+
+/// The label by which a pod is let in by a plugin.
+pub fn reach_label(name: &str) -> (String, String) {
+    (format!("{REACHES}{name}"), "true".to_owned())
 }
 
 pub fn network_policy(input: &Input<'_>) -> NetworkPolicy {
     let plugin = input.plugin;
-    let network =
-        plugin.spec.sandbox.as_ref().and_then(|sandbox| sandbox.network.clone()).unwrap_or_default();
-    let mode = mode(&network, input.system);
-    let egress = match mode {
-        NetworkMode::None => Some(Vec::new()),
-        NetworkMode::Declared => Some(declared(plugin, &network, &input.peers.dns)),
-        NetworkMode::All => None,
-    };
+    let (mode, egress) = outwards(input);
     let types = [Some("Ingress"), egress.is_some().then_some("Egress")];
     NetworkPolicy {
         metadata: metadata(plugin, plugin.name_any()),
@@ -64,6 +64,40 @@ pub fn network_policy(input: &Input<'_>) -> NetworkPolicy {
             egress,
         }),
     }
+}
+
+/// The policy of the pods of the plugin's hooks: they reach what the plugin reaches, and the plugin,
+/// and nobody reaches them. No plugin can have its name.
+pub fn hook_policy(input: &Input<'_>) -> NetworkPolicy {
+    let name = input.plugin.name_any();
+    let (mode, mut egress) = outwards(input);
+    if mode == NetworkMode::Declared {
+        egress.iter_mut().for_each(|rules| rules.push(to_plugin(&name)));
+    }
+    let types = [Some("Ingress"), egress.is_some().then_some("Egress")];
+    NetworkPolicy {
+        metadata: metadata(input.plugin, format!("{name}{HOOK_POLICY}")),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(selector([(HOOK_OF.to_owned(), name)].into())),
+            policy_types: Some(types.into_iter().flatten().map(str::to_owned).collect()),
+            ingress: Some(Vec::new()),
+            egress,
+        }),
+    }
+}
+
+/// How far pods of the plugin reach, and the rules that say so.
+fn outwards(input: &Input<'_>) -> (NetworkMode, Option<Vec<NetworkPolicyEgressRule>>) {
+    let plugin = input.plugin;
+    let network =
+        plugin.spec.sandbox.as_ref().and_then(|sandbox| sandbox.network.clone()).unwrap_or_default();
+    let mode = mode(&network, input.system);
+    let egress = match mode {
+        NetworkMode::None => Some(Vec::new()),
+        NetworkMode::Declared => Some(declared(plugin, &network, &input.peers.dns)),
+        NetworkMode::All => None,
+    };
+    (mode, egress)
 }
 
 fn mode(network: &Network, system: Option<&PluginSystemSpec>) -> NetworkMode {

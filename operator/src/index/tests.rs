@@ -41,6 +41,8 @@ fn wakes_the_plugin_whose_object_changed() {
         of(Object::DisruptionBudget, "cart", None),
         of(Object::ConfigMap, "cart-config-1", Some(("Plugin", "cart"))),
         of(Object::Pod, "cart-1-x", Some(("ReplicaSet", "cart-1"))),
+        of(Object::NetworkPolicy, "cart.hooks", None),
+        of(Object::Job, "cart-hook-1", Some(("Plugin", "cart"))),
     ] {
         assert_eq!(index.apply(object.clone()), [ObjectRef::new("cart").within("shop")]);
         assert_eq!(index.delete(object), [ObjectRef::new("cart").within("shop")]);
@@ -59,6 +61,8 @@ fn leaves_objects_alone_that_only_carry_the_label() {
         of(Object::DisruptionBudget, "carts", None),
         of(Object::ConfigMap, "settings", None),
         of(Object::ConfigMap, "settings", Some(("Plugin", "another"))),
+        of(Object::NetworkPolicy, "another.hooks", None),
+        of(Object::Job, "cart-hook-1", Some(("CronJob", "cart"))),
         of(Object::Pod, "debug", None),
         of(Object::Pod, "cart-more-1-x", Some(("ReplicaSet", "cart-more-1"))),
     ] {
@@ -150,4 +154,33 @@ fn foresees_whose_routes_are_whose_in_all_namespaces_and_under_their_hosts() {
     assert_eq!(foreseen(&index, with_route("new", "other", 1)), ["takes * /api from shop/stock"]);
     index.delete(Object::Plugin(with_route("stock", "shop", 0)));
     assert_eq!(foreseen(&index, with_route("new", "other", 1)), [""; 0]);
+}
+
+#[test]
+fn keeps_what_came_of_a_hook_until_the_status_says_it() {
+    let with_outcome = |outcome: &str| {
+        let hook = json!({"hook": "beforeLoad", "revision": "a", "outcome": outcome, "time": "2026-01-01T00:00:00Z"});
+        let plugin = json!({"metadata": {"name": "cart", "namespace": "shop", "uid": "u", "generation": 1},
+                            "spec": {"version": "1.0.0", "image": "cart",
+                                     "hooks": {"beforeLoad": {"http": {"service": "a"}}}},
+                            "status": {"hooks": [hook]}});
+        Arc::new(serde_json::from_value::<Plugin>(plugin).unwrap())
+    };
+    let running = with_outcome("Running");
+    let id = hook_runs(&running).pop_first().unwrap();
+    let mut index = Index::default();
+    assert_eq!(index.answer("shop", "cart", &id, HookRun::Succeeded), [], "there is no such plugin");
+    index.apply(Object::Plugin(running.clone()));
+    assert_eq!(
+        index.answer("shop", "cart", &id, HookRun::Succeeded),
+        [ObjectRef::new("cart").within("shop")]
+    );
+    index.apply(Object::Plugin(running.clone()));
+    assert!(index.snapshot("shop", "cart").unwrap().live.answers.contains_key(&id));
+    index.apply(Object::Plugin(with_outcome("Succeeded")));
+    assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+    index.apply(Object::Plugin(running.clone()));
+    index.answer("shop", "cart", &id, HookRun::Succeeded);
+    index.delete(Object::Plugin(running));
+    assert!(index.tenants.is_empty());
 }

@@ -36,7 +36,7 @@ fn running(plugin: &Plugin, ready: i32) -> Observed {
         rolled_out: ready == 1,
         ..Workload::default()
     };
-    Observed { workload: Some(workload), pods: Vec::new() }
+    Observed { workload: Some(workload), ..Observed::default() }
 }
 
 fn large() -> Namespace {

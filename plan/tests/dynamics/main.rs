@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a simulation that cannot go on fails")]
 
 mod cost;
+mod hooks;
 mod properties;
 #[path = "../serving/mod.rs"]
 mod serving;

@@ -384,7 +384,7 @@ fn come_up(pod: &mut Pod, plugin: &Plugin) {
 }
 
 fn count(observed: &mut Observed) {
-    let Observed { workload: Some(workload), pods } = observed else { return };
+    let Observed { workload: Some(workload), pods, .. } = observed else { return };
     let number = |wanted: &dyn Fn(&Pod) -> bool| pods.iter().filter(|pod| wanted(pod)).count() as i32;
     workload.total_replicas = number(&|pod| pod.phase != PodPhase::Terminating);
     workload.updated_replicas = number(&|pod| pod.current);

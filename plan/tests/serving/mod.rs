@@ -16,5 +16,5 @@ pub fn serving(plugin: &Plugin, version: &str, settings: &Settings) -> Observed 
         rolled_out: true,
         ..Workload::default()
     };
-    Observed { workload: Some(workload), pods: Vec::new() }
+    Observed { workload: Some(workload), ..Observed::default() }
 }

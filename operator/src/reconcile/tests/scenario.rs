@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::index::Object;
+use crate::{index::Object, watch::Sink};
 
 /// A call to the API server. Events are answered and not recorded.
 #[derive(Debug)]
@@ -64,10 +64,12 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
     let plugin = index.snapshot("shop", "hello").unwrap().plugin;
     let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
     let metrics = Arc::new(Metrics::new());
+    let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
+        calls: Arc::new(Calls::new(client.clone(), sink.clone())),
         client,
-        index: Arc::new(Mutex::new(index)),
+        index: sink.index,
         peers: build::peers(),
         metrics: metrics.clone(),
         retries: Mutex::default(),
