@@ -1,5 +1,5 @@
-//! Has the kubelet bring a changed configuration, or the leave to go on, into running pods at once: it looks at a pod's
-//! volumes when the pod changes, and otherwise about once a minute.
+//! Has the kubelet bring a changed configuration, or the leave to go on, into running pods at once:
+//! it looks at a pod's volumes when the pod changes, and otherwise about once a minute.
 
 use std::collections::BTreeMap;
 

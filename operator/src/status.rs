@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forward_crds::{HookStatus, PLUGIN_LABEL, Plugin, PluginStatus};
+use forward_crds::{HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginStatus};
 use forward_plan::{ConditionReason, ConditionView, state_time, timings};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -137,19 +137,30 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     seen == desired
 }
 
+/// Whether a hook is to run that was not before.
+fn begins_hook(plugin: &Plugin, desired: &PluginStatus) -> bool {
+    let before = plugin.status.as_ref().map_or(&[][..], |status| &status.hooks);
+    let is_new = |hook: &HookStatus| hook.outcome == HookOutcome::Running && !before.contains(hook);
+    desired.hooks.iter().any(is_new)
+}
+
 /// Write `desired` unless it is there already. Answers whether it was written.
 pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
     if plugin.status.as_ref().is_some_and(|before| is_current(desired, before)) {
         return Ok(false);
     }
     let name = plugin.name_any();
-    let body = json!({
+    let mut body = json!({
         "apiVersion": Plugin::api_version(&()),
         "kind": Plugin::kind(&()),
         // With the uid, a plugin that was deleted and made anew does not get its predecessor's status.
         "metadata": {"name": name, "uid": plugin.uid()},
         "status": desired,
     });
+    if begins_hook(plugin, desired) {
+        // Who has not yet seen that a hook was begun must not begin it again.
+        body["metadata"]["resourceVersion"] = json!(plugin.resource_version());
+    }
     let api = Api::<Plugin>::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
     let params = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(body);

@@ -239,3 +239,34 @@ async fn what_may_pass_is_tried_again_and_not_told() {
         assert!(!run.lines().contains(&"PATCH plugins/hello/status".to_owned()), "{:?}", run.lines());
     }
 }
+
+#[tokio::test]
+async fn a_hook_is_written_down_then_run_and_pods_are_made_after_it() {
+    let spec = || json!({"hooks": {"beforeLoad": {"job": {"command": ["migrate"]}}}});
+    let version = || json!({"resourceVersion": "7"});
+    let first = reconcile_with(vec![plugin(version(), spec())], NO_TROUBLE).await;
+    assert_eq!(first.lines(), ["PATCH plugins/hello/status"]);
+    let told = first.body(Method::PATCH, "plugins/hello/status");
+    assert_eq!(told["metadata"]["resourceVersion"], "7", "nobody has begun it meanwhile");
+    assert_eq!(told["status"]["hooks"][0]["outcome"], "Running");
+    assert_eq!(first.condition("Ready"), ("False", "HookRunning"));
+
+    let mut there = manifest(version(), spec());
+    there["status"] = told["status"].clone();
+    let second = reconcile_with(vec![read(Object::Plugin, there.clone())], NO_TROUBLE).await;
+    let made = second.calls.iter().filter(|call| call.method == Method::PATCH);
+    let kinds: Vec<_> = made.map(|call| call.path.split('/').next().unwrap()).collect();
+    assert_eq!(kinds, ["serviceaccounts", "configmaps", "networkpolicies", "jobs"]);
+    assert_ne!(second.result.unwrap(), controller::Action::await_change(), "its time is bounded");
+
+    let is_job = |call: &&Call| call.method == Method::PATCH && call.path.starts_with("jobs/hello-hook-");
+    let mut job = second.calls.iter().find(is_job).unwrap().body.clone();
+    job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    let objects = vec![read(Object::Plugin, there), read(Object::Job, job)];
+    let third = reconcile_with(objects, NO_TROUBLE).await;
+    let deployment = third.body(Method::PATCH, "deployments/hello");
+    assert!(deployment["metadata"]["annotations"]["goforward.dev/hook-revision"].is_string(), "{deployment}");
+    let told = third.body(Method::PATCH, "plugins/hello/status");
+    assert_eq!(told["status"]["hooks"][0]["outcome"], "Succeeded");
+    assert!(told["metadata"]["resourceVersion"].is_null());
+}
