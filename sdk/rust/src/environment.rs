@@ -25,6 +25,8 @@ pub struct Environment {
     /// When values of the configuration that stand in Secrets and ConfigMaps were last seen to have
     /// changed before this process was started, as text; empty where they never were.
     pub config_from: String,
+    /// The file that says how far the process may go; absent where it need not ask.
+    pub stage_file: Option<PathBuf>,
     /// How long each of initialize, start, reload and stop may take.
     pub timeout: Duration,
     /// How long the plugin goes on serving after SIGTERM.
@@ -55,6 +57,7 @@ impl Environment {
     ) -> Result<Self, EnvironmentError> {
         let mut given = given(variables)?;
         let dependencies = dependencies(&mut given)?;
+        let stage_file = given.remove("STAGE_FILE").map(PathBuf::from);
         let mut text = |name: &str, default: &str| given.remove(name).unwrap_or_else(|| default.to_owned());
         let port = text("PORT", "8080");
         let environment = Self {
@@ -65,6 +68,7 @@ impl Environment {
             config_dir: text("CONFIG_DIR", "/etc/goforward").into(),
             reload_in_place: text("RELOAD", "Rolling") == "InPlace",
             config_from: text("CONFIG_FROM", ""),
+            stage_file,
             timeout: span("TIMEOUT", text("TIMEOUT", "30s"))?,
             drain: span("DRAIN", text("DRAIN", "5s"))?,
             dependencies,

@@ -9,10 +9,19 @@ use crate::{
 /// A verb that the plugin's author has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    BeforeLoad,
+    AfterLoad,
+    BeforeInitialize,
     Initialize,
+    AfterInitialize,
+    BeforeStart,
     Start,
+    AfterStart,
     Reload,
+    BeforeStop,
     Stop,
+    AfterStop,
+    OnError,
 }
 
 /// Why the process ends.
@@ -42,13 +51,36 @@ pub enum Failure {
     TimedOut { verb: Verb, limit: Duration },
 }
 
+impl Verb {
+    /// The step of a plugin's life that it is, or belongs to.
+    pub fn step(self) -> Self {
+        match self {
+            Self::BeforeLoad | Self::AfterLoad | Self::BeforeInitialize | Self::AfterInitialize => {
+                Self::Initialize
+            }
+            Self::BeforeStart | Self::AfterStart => Self::Start,
+            Self::BeforeStop | Self::AfterStop => Self::Stop,
+            Self::Initialize | Self::Start | Self::Reload | Self::Stop | Self::OnError => self,
+        }
+    }
+}
+
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::BeforeLoad => "before_load",
+            Self::AfterLoad => "after_load",
+            Self::BeforeInitialize => "before_initialize",
             Self::Initialize => "initialize",
+            Self::AfterInitialize => "after_initialize",
+            Self::BeforeStart => "before_start",
             Self::Start => "start",
+            Self::AfterStart => "after_start",
             Self::Reload => "reload",
+            Self::BeforeStop => "before_stop",
             Self::Stop => "stop",
+            Self::AfterStop => "after_stop",
+            Self::OnError => "on_error",
         })
     }
 }

@@ -49,6 +49,7 @@ pub mod duration;
 mod environment;
 mod failure;
 mod folder;
+mod gate;
 mod health;
 mod host;
 pub mod json;

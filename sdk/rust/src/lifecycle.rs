@@ -1,8 +1,8 @@
 //! A plugin's life from its configuration to its last request.
 //!
 //! Loaded (probes answer) → initialize → Initialized → start → Started → a signal → drain →
-//! the last requests → stop. Each verb runs in a task of its own, so that one that blocks its
-//! thread or panics is noticed like any other failure.
+//! the last requests → stop, with hooks around each. Each verb and hook runs in a task of its own, so
+//! that one that blocks its thread or panics is noticed like any other failure.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -18,7 +18,8 @@ use crate::{
     drain::drain,
     duration,
     environment::Environment,
-    failure::{Failure, Verb},
+    failure::{Failure, Verb, chain},
+    gate::{Stage, permitted},
     host::{Guest, Host},
     panics::Panic,
     phase::Phase,
@@ -52,19 +53,17 @@ pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(
         host.follow(reports);
         follower
     });
-    let watch = (!process.environment.reload_in_place).then(|| {
+    let _watching = (!process.environment.reload_in_place).then(|| {
         let Environment { config_dir, config_from, .. } = &process.environment;
         let (watch, outdated) = Watch::new(config_dir, config_from.clone());
         host.watch(outdated);
         AbortOnDrop(tokio::spawn(watch.run()))
     });
-    let Some(plugin) = process.initialize(&host).await? else { return Ok(()) };
-    if process.start(plugin.clone()).await?.is_some() {
-        let _following = follower.map(|follower| process.follow(follower, plugin.clone()));
-        process.serve(server).await?;
+    let result = process.live(&host, server, follower).await;
+    if let Err(failure) = &result {
+        process.tell::<P>(chain(failure)).await;
     }
-    drop(watch);
-    process.stop(plugin).await
+    result
 }
 
 fn announce(listener: &TcpListener, about: &About) {
@@ -73,14 +72,50 @@ fn announce(listener: &TcpListener, about: &About) {
 }
 
 impl Process {
-    /// `None` when the process is to end before the plugin is there.
-    async fn initialize<P: Plugin>(&mut self, host: &Host<P>) -> Result<Option<Arc<P>>, Failure> {
-        let begin = Instant::now();
+    async fn live<P: Plugin>(
+        &mut self,
+        host: &Host<P>,
+        server: JoinHandle<io::Result<()>>,
+        follower: Option<Follower>,
+    ) -> Result<(), Failure> {
+        let Some(config) = self.load::<P>().await? else { return Ok(()) };
+        let Some(plugin) = self.initialize(config, host).await? else { return Ok(()) };
+        if self.start(plugin.clone()).await?.is_some() {
+            let _following = follower.map(|follower| self.follow(follower, plugin.clone()));
+            self.serve(server).await?;
+        }
+        self.stop(plugin).await
+    }
+
+    /// `None` when the process is to end before the configuration is there.
+    async fn load<P: Plugin>(&mut self) -> Result<Option<P::Config>, Failure> {
+        let context = self.context.clone();
+        let before = async move { P::before_load(&context).await };
+        let Some(()) = self.run(Verb::BeforeLoad, before).await? else { return Ok(None) };
         let config = config::load::<P::Config>(&self.environment.config_dir, P::config_schema())?;
+        let context = self.context.clone();
+        let after = async move { P::after_load(&context).await };
+        Ok(self.run(Verb::AfterLoad, after).await?.map(|()| config))
+    }
+
+    /// `None` when the process is to end before the plugin is there.
+    async fn initialize<P: Plugin>(
+        &mut self,
+        config: P::Config,
+        host: &Host<P>,
+    ) -> Result<Option<Arc<P>>, Failure> {
+        let Some(()) = self.await_permission(Stage::Initialize).await else { return Ok(None) };
+        let begin = Instant::now();
+        let context = self.context.clone();
+        let before = async move { P::before_initialize(&context).await };
+        let Some(()) = self.run(Verb::BeforeInitialize, before).await? else { return Ok(None) };
         let context = self.context.clone();
         let initialize = async move { P::initialize(config, &context).await };
         let Some(plugin) = self.run(Verb::Initialize, initialize).await? else { return Ok(None) };
         let plugin = Arc::new(plugin);
+        let (guest, context) = (plugin.clone(), self.context.clone());
+        let after = async move { guest.after_initialize(&context).await };
+        let Some(()) = self.run(Verb::AfterInitialize, after).await? else { return Ok(None) };
         let routes = plugin.routes().serve(&plugin, self.context.metrics())?;
         host.receive(Guest { plugin: plugin.clone(), routes });
         self.phases.send_replace(Phase::Initialized);
@@ -90,9 +125,17 @@ impl Process {
 
     /// `None` when the process is to end before the plugin has started.
     async fn start<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<Option<()>, Failure> {
+        let Some(()) = self.await_permission(Stage::Start).await else { return Ok(None) };
         let begin = Instant::now();
+        let (guest, context) = (plugin.clone(), self.context.clone());
+        let before = async move { guest.before_start(&context).await };
+        let Some(()) = self.run(Verb::BeforeStart, before).await? else { return Ok(None) };
+        let (guest, context) = (plugin.clone(), self.context.clone());
+        let start = async move { guest.start(&context).await };
+        let Some(()) = self.run(Verb::Start, start).await? else { return Ok(None) };
         let context = self.context.clone();
-        let started = self.run(Verb::Start, async move { plugin.start(&context).await }).await?;
+        let after = async move { plugin.after_start(&context).await };
+        let started = self.run(Verb::AfterStart, after).await?;
         if started.is_some() {
             self.phases.send_replace(Phase::Started);
             tracing::info!(seconds = begin.elapsed().as_secs_f64(), "started");
@@ -135,9 +178,41 @@ impl Process {
 
     async fn stop<P: Plugin>(&mut self, plugin: Arc<P>) -> Result<(), Failure> {
         let begin = Instant::now();
-        bounded(Verb::Stop, self.environment.timeout, async move { plugin.stop().await }).await?;
+        let limit = self.environment.timeout;
+        let (guest, context) = (plugin.clone(), self.context.clone());
+        let before = bounded(Verb::BeforeStop, limit, async move { guest.before_stop(&context).await }).await;
+        let guest = plugin.clone();
+        let stop = bounded(Verb::Stop, limit, async move { guest.stop().await }).await;
+        let context = self.context.clone();
+        let after = bounded(Verb::AfterStop, limit, async move { plugin.after_stop(&context).await }).await;
+        before.and(stop).and(after)?;
         tracing::info!(seconds = begin.elapsed().as_secs_f64(), "stopped");
         Ok(())
+    }
+
+    /// Waits until the operator lets the process go on; `None` when a signal came first. That is no
+    /// failure of anybody's.
+    async fn await_permission(&mut self, stage: Stage) -> Option<()> {
+        let Some(file) = self.environment.stage_file.clone() else { return Some(()) };
+        tokio::select! {
+            () = permitted(&file, stage) => Some(()),
+            end = self.signals.end() => {
+                tracing::info!(?stage, ?end, "asked to end before it was permitted to go on");
+                None
+            }
+        }
+    }
+
+    /// Tells the plugin why its process ends. What comes of that is only logged.
+    async fn tell<P: Plugin>(&self, error: String) {
+        let context = self.context.clone();
+        let told = async move {
+            P::on_error(&error, &context).await;
+            Ok(())
+        };
+        if let Err(failure) = bounded(Verb::OnError, self.environment.timeout, told).await {
+            tracing::warn!(error = chain(&failure), "the plugin could not be told of its failure");
+        }
     }
 
     /// Runs a verb; `None` when a signal came first, which breaks it off. That is no failure of the
@@ -153,7 +228,7 @@ impl Process {
             end = self.signals.end() => {
                 tracing::info!(%verb, ?end, "asked to end before it was finished");
                 let after = duration::display(Duration::from_secs(begin.elapsed().as_secs()));
-                termination::leave(&format!("asked to end after {after}, before {verb} had finished"));
+                termination::leave(&format!("asked to end after {after}, before {} had finished", verb.step()));
                 Ok(None)
             }
         }
@@ -195,7 +270,6 @@ fn server_error(ended: Result<io::Result<()>, tokio::task::JoinError>) -> io::Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::chain;
 
     const LIMIT: Duration = Duration::from_secs(30);
 

@@ -15,6 +15,15 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// any time, in the end [`stop`](Self::stop). Each of initialize, start and stop may take as long as `sandbox.timeout` of
 /// the manifest says; one that fails, panics or takes longer ends the process, and what went wrong
 /// shows in the status of the `Plugin`.
+///
+/// Around them come hooks, which do nothing where they are not written:
+/// [`before_load`](Self::before_load), the configuration is read, [`after_load`](Self::after_load),
+/// [`before_initialize`](Self::before_initialize), initialize,
+/// [`after_initialize`](Self::after_initialize), [`before_start`](Self::before_start), start,
+/// [`after_start`](Self::after_start), and in the end [`before_stop`](Self::before_stop), stop,
+/// [`after_stop`](Self::after_stop). Each may take as long as a verb, and one that fails is a failure of
+/// the step that it belongs to. They run in every pod, each time that a process begins or ends; what is
+/// to be done once for the plugin as a whole belongs into `spec.hooks` of its manifest.
 pub trait Plugin: Send + Sync + Sized + 'static {
     /// The configuration, read from the manifest's `config` and `configFrom`. Whether fields that it
     /// does not know are refused is its own choice (`#[serde(deny_unknown_fields)]`).
@@ -68,6 +77,61 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// Called once the last request has been answered and before the process ends.
     fn stop(&self) -> impl Future<Output = Result<(), Error>> + Send {
         async { Ok(()) }
+    }
+
+    /// Before the configuration is read.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn before_load(context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Once the configuration has been read.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn after_load(context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Before initialize, and after the operator has let the process go on to it.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn before_initialize(context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Once initialize has succeeded.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn after_initialize(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Before start, and after the operator has let the process go on to it.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn before_start(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Once start has succeeded, and before the first request.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn after_start(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Once the last request has been answered. Whatever comes of it, stop follows.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn before_stop(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// The last thing before the process ends, whatever came of stop.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn after_stop(&self, context: &Context) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
+    }
+
+    /// The process ends because something failed: a verb, a hook, the configuration. What went wrong is
+    /// in `error`, as it will stand in the status of the `Plugin`; nothing can be done about that here.
+    #[expect(unused_variables, reason = "its name is part of the documentation")]
+    fn on_error(error: &str, context: &Context) -> impl Future<Output = ()> + Send {
+        async {}
     }
 }
 

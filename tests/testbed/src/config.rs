@@ -17,6 +17,8 @@ pub struct Config {
     pub stop_delay: Option<Duration>,
     /// Fails with this message.
     pub fail_initialize: Option<String>,
+    /// The hook of the SDK that fails, for example `before_start`.
+    pub fail_hook: Option<String>,
     /// Fails with this message.
     pub fail_start: Option<String>,
     /// Does not take a configuration with this in it while it runs, with this message.

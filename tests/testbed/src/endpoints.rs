@@ -6,7 +6,7 @@ use forward_sdk::{
     Problem, Routes,
     axum::{
         Json,
-        body::Body,
+        body::{Body, Bytes},
         extract::{Path, Query, State, WebSocketUpgrade, ws},
         http::{HeaderMap, Method, StatusCode, Uri, Version, header},
         response::{
@@ -88,6 +88,9 @@ pub fn routes(prefix: &str) -> Routes<Testbed> {
         .get(&at("/panic"), panic)
         .post(&at("/write"), write)
         .post(&at("/health"), health)
+        .get(&at("/hooks"), calls)
+        .post("/hooks", called)
+        .internal()
         .get(&at("/call/:dependency"), call)
 }
 
@@ -170,6 +173,19 @@ async fn write(Query(Attempt { path }): Query<Attempt>) -> Json<Outcome> {
 async fn health(State(testbed): Plugin, Json(ailment): Json<Ailment>) -> StatusCode {
     testbed.set_unhealthy(ailment.unhealthy);
     StatusCode::NO_CONTENT
+}
+
+/// Keeps which hook of which plugin has called.
+async fn called(State(testbed): Plugin, body: Bytes) -> Result<StatusCode, Problem> {
+    let event: Value = serde_json::from_slice(&body)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let word = |field: &str| event["data"][field].as_str().unwrap_or_default().to_owned();
+    testbed.called(format!("{} {}", word("plugin"), word("hook")));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn calls(State(testbed): Plugin) -> Json<Vec<String>> {
+    Json(testbed.calls())
 }
 
 async fn call(State(testbed): Plugin, Path(name): Path<String>) -> Result<Json<Value>, Problem> {

@@ -24,6 +24,7 @@ pub struct Testbed {
     unhealthy: Mutex<Option<String>>,
     note: Mutex<Option<String>>,
     reloads: AtomicU32,
+    hooks: Mutex<Vec<String>>,
     memory: Mutex<Vec<u8>>,
 }
 
@@ -53,6 +54,7 @@ impl Plugin for Testbed {
             unhealthy: Mutex::new(config.unhealthy.clone()),
             note: Mutex::new(config.note.clone()),
             reloads: AtomicU32::new(0),
+            hooks: Mutex::default(),
             memory: Mutex::default(),
             config,
         })
@@ -110,6 +112,51 @@ impl Plugin for Testbed {
         pause(self.config.stop_delay).await;
         Ok(())
     }
+
+    async fn before_load(_: &Context) -> Result<(), Error> {
+        passed("before_load", None)
+    }
+
+    async fn after_load(_: &Context) -> Result<(), Error> {
+        passed("after_load", None)
+    }
+
+    async fn before_initialize(_: &Context) -> Result<(), Error> {
+        passed("before_initialize", None)
+    }
+
+    async fn after_initialize(&self, _: &Context) -> Result<(), Error> {
+        passed("after_initialize", Some(&self.config))
+    }
+
+    async fn before_start(&self, _: &Context) -> Result<(), Error> {
+        passed("before_start", Some(&self.config))
+    }
+
+    async fn after_start(&self, _: &Context) -> Result<(), Error> {
+        passed("after_start", Some(&self.config))
+    }
+
+    async fn before_stop(&self, _: &Context) -> Result<(), Error> {
+        passed("before_stop", Some(&self.config))
+    }
+
+    async fn after_stop(&self, _: &Context) -> Result<(), Error> {
+        passed("after_stop", Some(&self.config))
+    }
+
+    async fn on_error(error: &str, _: &Context) {
+        tracing::info!(hook = "on_error", error, "hook");
+    }
+}
+
+/// Tells of a hook of the SDK, which fails where the configuration says so.
+fn passed(hook: &str, config: Option<&Config>) -> Result<(), Error> {
+    tracing::info!(hook, "hook");
+    match config.and_then(|config| config.fail_hook.as_deref()) {
+        Some(failing) if failing == hook => Err("as configured".into()),
+        _ => Ok(()),
+    }
 }
 
 impl Testbed {
@@ -121,6 +168,16 @@ impl Testbed {
     /// How many configurations it has taken while it runs.
     pub fn reloads(&self) -> u32 {
         self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// A hook of some plugin has called.
+    pub fn called(&self, hook: String) {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(hook);
+    }
+
+    /// The hooks that have called, in their order.
+    pub fn calls(&self) -> Vec<String> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on the plugin is unhealthy with this message, or healthy.

@@ -3,6 +3,7 @@
 
 mod contract;
 mod failures;
+mod hooks;
 mod plugin;
 mod reload;
 mod shutdown;
