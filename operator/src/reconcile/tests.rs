@@ -10,8 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::index::Object;
 use scenario::{
-    Call, NO_TROUBLE, Trouble, deleted, manifest, old_config, plugin, pod, read, reconcile_with, roll_out,
-    written,
+    Call, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read, reconcile_with,
+    roll_out, written,
 };
 
 #[tokio::test]
@@ -146,6 +146,34 @@ async fn a_disabled_plugin_loses_that_very_deployment() {
     let run = reconcile_with(objects, NO_TROUBLE).await;
     assert_eq!(run.lines(), ["DELETE deployments/hello", "PATCH plugins/hello/status"]);
     assert_eq!(run.body(Method::DELETE, "deployments/hello")["preconditions"]["uid"], "u-2");
+    assert_eq!(
+        writes(&run),
+        [r#"{kind="Deployment",verb="delete"} 1"#, r#"{kind="PluginStatus",verb="apply"} 1"#]
+    );
+}
+
+/// The writes that were counted.
+fn writes(run: &Run) -> Vec<String> {
+    let text = run.metrics.render().unwrap();
+    let counted = text.lines().filter_map(|line| line.strip_prefix("forward_operator_writes_total"));
+    let mut counted: Vec<String> = counted.map(str::to_owned).collect();
+    counted.sort();
+    counted
+}
+
+#[tokio::test]
+async fn what_is_gone_when_it_is_written_is_no_failure_and_no_write() {
+    let gone: Trouble = |call| (call.method != Method::GET).then_some(StatusCode::NOT_FOUND);
+    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    objects.push(plugin(json!({"generation": 2}), json!({"enabled": false})));
+    let unloaded = reconcile_with(objects, gone).await;
+    assert_eq!(unloaded.lines(), ["DELETE deployments/hello", "PATCH plugins/hello/status"]);
+    let let_go = reconcile_with(vec![plugin(deleted(), json!({}))], gone).await;
+    assert_eq!(let_go.lines(), ["PATCH plugins/hello"]);
+    for run in [unloaded, let_go] {
+        assert!(run.result.is_ok(), "{:?}", run.result);
+        assert_eq!(writes(&run), [""; 0]);
+    }
 }
 
 #[tokio::test]
