@@ -281,6 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn that_a_variable_says_what_the_manifest_says_is_another_message() {
+        let variable = ("GOFORWARD_PLUGINS_A_CONFIG_TOKEN".to_owned(), "long".to_owned());
+        let (overrides, _) = Overrides::read([variable]);
+        let schema = json!({"properties": {"token": {"maxLength": 3}}});
+        let mut manifest =
+            Plugin::clone(&plugin(json!({"config": {"token": "long"}, "configSchema": schema})));
+        manifest.metadata.annotations = Some(Default::default());
+        let effective = overrides.effective(&manifest, |_| false).unwrap().plugin;
+        assert_eq!(effective.spec, manifest.spec);
+        let read =
+            |plugin: Plugin| Facts::read(Arc::new(plugin), Observed::default(), &Settings::default(), None);
+        assert!(read(manifest).differs_from(&read(effective)));
+    }
+
+    #[test]
     fn what_no_schema_knows_is_told_once_and_not_of_defaults() {
         let unknown = |schema: Value, config: Value| {
             Judged::of(&plugin(json!({"config": config, "configSchema": schema}))).unknown.to_string()
