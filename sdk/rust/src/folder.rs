@@ -108,15 +108,31 @@ pub(crate) mod tests {
         assert_eq!(folder.content(), mount.0.join("..0"));
         let begin = Instant::now();
         let edits = async {
-            for number in 1..=5 {
+            for number in 1..=10 {
                 mount.write(number, &[]);
                 sleep(Duration::from_millis(100)).await;
             }
         };
         let (content, ()) = tokio::join!(folder.changed(), edits);
-        assert_eq!(content, mount.0.join("..5"));
-        let took = begin.elapsed();
-        assert!(took >= QUIET && took <= Duration::from_millis(500) + QUIET + 2 * LOOK, "{took:?}");
+        assert_eq!(content, mount.0.join("..10"));
+        let (took, last) = (begin.elapsed(), Duration::from_millis(900));
+        assert!(took >= last + QUIET && took <= last + QUIET + 2 * LOOK, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_was_taken_back_does_not_hurry_the_next() {
+        let mount = Mount::new("hurry", &[]);
+        let mut folder = Folder::new(&mount.0);
+        let edits = async {
+            for (number, pause) in [(1, LOOK), (0, 10 * PATIENCE), (2, LOOK), (3, 10 * PATIENCE)] {
+                mount.write(number, &[]);
+                sleep(pause + LOOK / 2).await;
+            }
+        };
+        tokio::select! {
+            content = folder.changed() => assert_eq!(content, mount.0.join("..3")),
+            () = edits => unreachable!("it was told before"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -125,14 +141,14 @@ pub(crate) mod tests {
         let mut folder = Folder::new(&mount.0);
         let begin = Instant::now();
         let edits = async {
-            for number in 1.. {
+            for number in 1..100 {
                 mount.write(number, &[]);
                 sleep(Duration::from_millis(150)).await;
             }
         };
         tokio::select! {
             _ = folder.changed() => {}
-            () = edits => unreachable!("they have no end"),
+            () = edits => unreachable!("they are over"),
         }
         assert!(begin.elapsed() <= PATIENCE + 2 * LOOK, "{:?}", begin.elapsed());
     }

@@ -108,8 +108,77 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::pending, iter::empty, sync::Mutex};
+
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+    use tokio::time::sleep;
+
     use super::*;
-    use crate::folder::tests::Mount;
+    use crate::{About, Error, environment::Environment, folder::tests::Mount, phase::Phase};
+
+    /// How long the plugin may take.
+    const LIMIT: Duration = Duration::from_secs(5);
+    /// Longer than it takes to notice a change.
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Takes configurations, and never comes to an end with number 10.
+    #[derive(Default)]
+    struct Taker(Mutex<Vec<u32>>);
+
+    #[derive(Deserialize)]
+    struct Numbered {
+        number: u32,
+    }
+
+    impl Plugin for Taker {
+        type Config = Numbered;
+
+        fn config_schema() -> Option<Value> {
+            Some(json!({"properties": {"number": {"maximum": 10}}}))
+        }
+
+        async fn initialize(_: Numbered, _: &Context) -> Result<Self, Error> {
+            Ok(Self::default())
+        }
+
+        async fn reload(&self, config: Numbered, _: &Context) -> Result<(), Error> {
+            self.0.lock().unwrap().push(config.number);
+            if config.number == 10 { pending().await } else { Ok(()) }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_brought_to_the_plugin_once_and_what_came_of_it_is_reported() {
+        let mount = Mount::new("once", &[(HASH, "0\n")]);
+        let (follower, mut reports) = Follower::new(&mount.0);
+        assert_eq!(reports.borrow().config_hash, "0");
+        let plugin = Arc::new(Taker::default());
+        let about = About { name: "taker", version: "1.0.0", description: "Takes." };
+        let environment = Environment::resolve(&about, empty()).unwrap();
+        let context = Arc::new(Context::new(environment, watch::channel(Phase::Started).1));
+        let following = tokio::spawn(follower.run(plugin.clone(), context, LIMIT));
+        for (number, expected) in [
+            (1, None),
+            (11, Some("/number: must be at most 10, found 11")),
+            (10, Some("reload did not finish within 5s")),
+            (2, None),
+        ] {
+            let (hash, config) = (number.to_string(), json!({"number": number}).to_string());
+            mount.write(number, &[(HASH, &hash), ("config.json", &config)]);
+            let begin = Instant::now();
+            reports.changed().await.unwrap();
+            assert!(begin.elapsed() <= Duration::from_secs(1) + LIMIT, "{:?}", begin.elapsed());
+            let Report { config_hash, error } = reports.borrow_and_update().clone();
+            assert_eq!(config_hash, hash);
+            let is_told = error.as_deref().zip(expected).is_some_and(|(error, told)| error.contains(told));
+            assert!(error.is_some() == expected.is_some() && (is_told || error.is_none()), "{error:?}");
+        }
+        sleep(LONG).await;
+        assert!(!reports.has_changed().unwrap(), "it was brought again");
+        assert_eq!(*plugin.0.lock().unwrap(), [1, 10, 2]);
+        following.abort();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_value_that_becomes_another_is_noticed_until_it_is_the_first_again() {
@@ -118,7 +187,7 @@ mod tests {
         let (watch, mut outdated) = Watch::new(&mount.0, "since".to_owned());
         let steps = async {
             mount.write(1, &[("config-from.json", index), ("key", "one"), ("other", "b")]);
-            tokio::time::sleep(Duration::from_secs(10)).await;
+            sleep(LONG).await;
             assert!(outdated.borrow().is_none(), "a file that is no value of the configuration");
             mount.write(2, &[("config-from.json", index), ("key", "two")]);
             outdated.wait_for(|word| word.as_deref() == Some("since")).await.unwrap();
