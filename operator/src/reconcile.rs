@@ -21,7 +21,7 @@ use kube::{
 use tracing::Instrument;
 
 use crate::{
-    apply::Writer,
+    apply::{Writer, call_api},
     build::{self, Objects, Peers},
     error::{Category, Error},
     hooks::{self, Calls},
@@ -276,8 +276,10 @@ async fn publish(context: &Context, plugin: &Plugin, status: &PluginStatus, read
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &plugin.object_ref(&())).await {
-        tracing::warn!(%error, reason = ready.reason, "event lost");
+    let about = plugin.object_ref(&());
+    let call = context.recorder.publish(&event, &about);
+    if let Err(error) = call_api("publish", "Event", &plugin.name_any(), call).await {
+        tracing::warn!(error = chain(&error), reason = ready.reason, "event lost");
     }
 }
 

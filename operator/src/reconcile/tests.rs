@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::index::Object;
 use scenario::{
-    Call, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read, reconcile_with,
+    Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read, reconcile_with,
     roll_out, written,
 };
 
