@@ -38,7 +38,7 @@ pub enum Target {
     Calls,
     /// All that change something.
     Writes,
-    /// Those on objects of a kind, or on a part of them; of watches, those of the kind.
+    /// Writes to objects of a kind, or to a part of them; of watches, those of the kind.
     Kind(&'static str, &'static str),
     /// The watches of all kinds.
     Watches,
@@ -90,7 +90,9 @@ impl Target {
         match self {
             Self::Calls => !watch,
             Self::Writes => call.is_write(),
-            Self::Kind(resource, subresource) => call.is_on(resource, subresource),
+            Self::Kind(resource, subresource) => {
+                (watch || call.is_write()) && call.is_on(resource, subresource)
+            }
             Self::Watches => watch,
         }
     }
@@ -106,6 +108,11 @@ impl Course {
     /// After how many writes the operator dies.
     pub fn kill_every(&self) -> Option<usize> {
         self.plan.kill_every
+    }
+
+    /// How often something has gone wrong.
+    pub fn hits(&self) -> usize {
+        self.calls.iter().chain(&self.events).map(|(_, hits)| hits).sum()
     }
 
     /// What happens to a call.

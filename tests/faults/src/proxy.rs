@@ -137,6 +137,11 @@ impl Proxy {
         entries.map(|entry| entry.call.clone()).filter(Call::is_step).collect()
     }
 
+    /// How often something has gone wrong by the plan that is followed now.
+    pub fn hits(&self) -> usize {
+        lock(&self.shared.course).hits()
+    }
+
     /// The writes right after which the one who asks was killed.
     pub fn fatal(&self) -> Vec<Call> {
         lock(&self.shared.fatal).clone()

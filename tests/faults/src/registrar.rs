@@ -63,13 +63,17 @@ impl Known {
         let mut plugins = pin!(watcher(plugins, all()).default_backoff().touched_objects());
         let mut deployments = pin!(watcher(deployments, all()).default_backoff().touched_objects());
         loop {
-            let name = tokio::select! {
-                Some(Ok(plugin)) = plugins.next() => keep(&mut self.plugin, plugin),
-                Some(Ok(deployment)) = deployments.next() => keep(&mut self.deployment, deployment),
+            let touched = tokio::select! {
+                Some(plugin) = plugins.next() => plugin.map(|plugin| keep(&mut self.plugin, plugin)),
+                Some(deployment) = deployments.next() => {
+                    deployment.map(|deployment| keep(&mut self.deployment, deployment))
+                }
                 else => return,
             };
-            // A plugin that is gone by now, or was written at the same time, comes again.
-            self.register(&name).await.ok();
+            // The watches go on after errors. A plugin that is gone by now needs no registration.
+            if let Ok(name) = touched {
+                self.register(&name).await.ok();
+            }
         }
     }
 

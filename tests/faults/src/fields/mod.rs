@@ -46,11 +46,11 @@ impl fmt::Display for Field {
 impl Field {
     /// Its own name, or that of the list that it is in.
     pub fn name(&self) -> &str {
-        let names = self.path.iter().rev().filter_map(|step| match step {
+        let name = self.path.iter().rev().find_map(|step| match step {
             Step::Into(name) => Some(name.as_str()),
             Step::Any => None,
         });
-        names.into_iter().next().unwrap_or_default()
+        name.unwrap_or_default()
     }
 
     /// Its value in a spec: in a list, that of the first entry that has it.
@@ -183,6 +183,18 @@ mod tests {
             assert!(found.iter().any(|it| it == field), "{field} is not among {found:#?}");
         }
         assert!(!found.iter().any(|it| it == "dependencies[]"));
+    }
+
+    #[test]
+    fn something_is_known_to_set_each_field_to_and_nothing_for_others() {
+        for (kind, table) in [("Plugin", Table::of_plugin()), ("PluginSystem", Table::of_system())] {
+            let fields = fields(kind, &table).unwrap();
+            assert_eq!(table.unknown(&fields), Vec::<&str>::new(), "{kind}");
+            for field in fields.iter().filter(|field| field.leaf) {
+                let values = table.valid(field, None).unwrap();
+                assert!(!values.is_empty(), "{kind}: {field}");
+            }
+        }
     }
 
     #[test]
