@@ -10,8 +10,8 @@ use serde_json::json;
 use super::*;
 use crate::index::Object;
 use scenario::{
-    Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read, reconcile_with,
-    roll_out, written,
+    Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read,
+    reconcile_with, roll_out, written,
 };
 
 #[tokio::test]
@@ -297,4 +297,12 @@ async fn a_hook_is_written_down_then_run_and_pods_are_made_after_it() {
     let told = third.body(Method::PATCH, "plugins/hello/status");
     assert_eq!(told["status"]["hooks"][0]["outcome"], "Succeeded");
     assert!(told["metadata"]["resourceVersion"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_never_answered_does_not_hold_up_its_plugin() {
+    let trouble: Trouble = |call| call.path.starts_with("events").then_some(NO_ANSWER);
+    let reconciled = reconcile_with(vec![plugin(json!({}), json!({}))], trouble);
+    let run = tokio::time::timeout(AFTER_INVALID, reconciled).await.expect("it ends");
+    assert!(run.result.is_ok());
 }
