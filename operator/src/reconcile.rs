@@ -28,13 +28,18 @@ use crate::{
     index::{Index, Live, Snapshot, lock},
     metrics::{Metrics, Outcome, OutcomeLabel},
     refresh::refresh,
-    status,
+    status::{self, Difference},
     teardown::{self, Progress},
 };
 
 /// When an object is looked at again whose spec the API server refused: what stood in the way
 /// may have gone without an event for us.
 const AFTER_INVALID: Duration = Duration::from_secs(60);
+
+/// How long a status may lag behind in its details. What follows within that time is written at once
+/// with them: a plugin that comes up among hundreds costs a write for each step and not for each
+/// word on the others that it waits for.
+const DETAILS_AFTER: Duration = Duration::from_secs(1);
 
 /// What every reconciliation shares.
 pub struct Context {
@@ -46,6 +51,8 @@ pub struct Context {
     pub calls: Arc<Calls>,
     /// How long to wait before the next try, for plugins whose last one failed.
     pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
+    /// Since when the status of a plugin lags behind.
+    pub lagging: Mutex<BTreeMap<(String, String), Instant>>,
 }
 
 /// Reconcile one plugin and count how it went.
@@ -108,13 +115,19 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
         // There is nothing left to write a status to.
-        Ok(Done { gone: true, .. }) => return Ok((true, controller::Action::await_change())),
+        Ok(Done { gone: true, .. }) => {
+            lock(&context.lagging).remove(&key(plugin));
+            return Ok((true, controller::Action::await_change()));
+        }
         Err(error) if error.category() != Category::Invalid => return Err(error),
         Err(ref error) => status::refuse(&mut desired, plugin, error, Timestamp::now()),
         Ok(_) => {}
     }
-    let told = write_status(context, plugin, &desired).await?;
-    acted.map(|done| (done.wrote || told, sooner(done.next, awaited)))
+    let Some(left) = lag(context, plugin, &desired) else {
+        let told = write_status(context, plugin, &desired).await?;
+        return acted.map(|done| (done.wrote || told, sooner(done.next, awaited)));
+    };
+    acted.map(|done| (done.wrote, controller::Action::requeue(left)))
 }
 
 /// When to look again, at the latest when the time of a hook is over.
@@ -123,6 +136,22 @@ fn sooner(next: controller::Action, awaited: Option<Duration>) -> controller::Ac
         Some(awaited) if next == controller::Action::await_change() => controller::Action::requeue(awaited),
         _ => next,
     }
+}
+
+/// How long the status may still be left as it is, where it may.
+fn lag(context: &Context, plugin: &Plugin, desired: &PluginStatus) -> Option<Duration> {
+    let mut lagging = lock(&context.lagging);
+    let left = match status::difference(plugin, desired) {
+        Difference::Details => {
+            let since = *lagging.entry(key(plugin)).or_insert_with(Instant::now);
+            DETAILS_AFTER.checked_sub(since.elapsed())
+        }
+        Difference::None | Difference::News => None,
+    };
+    if left.is_none() {
+        lagging.remove(&key(plugin));
+    }
+    left
 }
 
 /// What came of a decision.

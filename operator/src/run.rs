@@ -1,9 +1,6 @@
 //! Wires the parts together.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail};
 use forward_crds::Plugin;
@@ -159,7 +156,8 @@ impl Operator {
             metrics: self.metrics.clone(),
             peers: self.args.network.peers(),
             calls: Arc::new(Calls::new(self.client.clone(), self.sink.clone())),
-            retries: Mutex::new(BTreeMap::new()),
+            retries: Mutex::default(),
+            lagging: Mutex::default(),
         });
         self.listed.clone().wait().await;
         tracing::info!("acting on all that was listed");

@@ -111,6 +111,35 @@ pub fn refuse(status: &mut PluginStatus, plugin: &Plugin, error: &Error, now: Ti
 /// The condition of the operator that is not always there.
 const CONFIG_VALID: &str = "ConfigValid";
 
+/// How the status that there is differs from the one that there should be, in the operator's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    None,
+    /// In words and counts that tell how far something is that goes on anyway.
+    Details,
+    /// In what people and tools wait for: the state, what serves, whether a condition holds.
+    News,
+}
+
+/// How far `desired` is from what the plugin's status says.
+pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
+    let Some(before) = &plugin.status else { return Difference::News };
+    if is_current(desired, before) {
+        return Difference::None;
+    }
+    let holds = |condition: &Condition| {
+        before.conditions.iter().any(|it| it.type_ == condition.type_ && it.status == condition.status)
+    };
+    let goes_on = before.state == desired.state
+        && before.observed_generation == desired.observed_generation
+        && before.version == desired.version
+        && before.config_hash == desired.config_hash
+        && before.overrides.len() == desired.overrides.len()
+        && before.hooks == desired.hooks
+        && desired.conditions.iter().all(holds);
+    if goes_on { Difference::Details } else { Difference::News }
+}
+
 /// Whether the operator's part of what is there is already `desired`.
 fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     let mut seen = before.clone();
@@ -235,6 +264,44 @@ mod tests {
         assert!(!is_current(&desired, &seen));
         seen.conditions.pop();
         assert!(!is_current(&desired, &seen), "a condition is missing");
+    }
+
+    #[test]
+    fn words_and_counts_are_details_and_the_rest_is_news() {
+        let before = status(json!([ready("False")]));
+        let mut plugin: Plugin = serde_json::from_value(
+            json!({"metadata": {"name": "a"}, "spec": {"version": "1.0.0", "image": "a"}}),
+        )
+        .unwrap();
+        assert_eq!(difference(&plugin, &before), Difference::News, "there is no status yet");
+        plugin.status = Some(before.clone());
+        assert_eq!(difference(&plugin, &before), Difference::None);
+        let details: [fn(&mut PluginStatus); 3] = [
+            |status| status.conditions[0].message = "2 of 3".to_owned(),
+            |status| status.conditions[0].reason = "Other".to_owned(),
+            |status| status.replicas = Some(2),
+        ];
+        let news: [fn(&mut PluginStatus); 6] = [
+            |status| status.conditions[0].status = "True".to_owned(),
+            |status| status.conditions[0].type_ = "Stalled".to_owned(),
+            |status| status.state = None,
+            |status| status.observed_generation = Some(3),
+            |status| status.version = Some("2.0.0".to_owned()),
+            |status| {
+                status.hooks = serde_json::from_value(
+                    json!([{"hook": "beforeLoad", "revision": "1", "outcome": "Running"}]),
+                )
+                .unwrap()
+            },
+        ];
+        let kinds = [(Difference::Details, &details[..]), (Difference::News, &news[..])];
+        for (expected, changes) in kinds {
+            for (number, change) in changes.iter().enumerate() {
+                let mut desired = before.clone();
+                change(&mut desired);
+                assert_eq!(difference(&plugin, &desired), expected, "{number}");
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,28 @@ async fn a_plugin_that_stands_costs_no_call() {
 }
 
 #[tokio::test]
+async fn details_of_a_status_are_written_a_little_later() {
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let mut objects = written(&first);
+    let mut there = manifest(json!({}), json!({}));
+    there["status"] = first.body(Method::PATCH, "plugins/hello/status")["status"].clone();
+    objects.push(read(Object::Plugin, there));
+    // A pod more of those that are to come: words and counts change, and nothing else.
+    for object in &mut objects {
+        if let Object::Deployment(deployment) = object {
+            let status = json!({"replicas": 1, "updatedReplicas": 1});
+            Arc::make_mut(deployment).status = serde_json::from_value(status).unwrap();
+        }
+    }
+    let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    assert!(run.calls.is_empty(), "{:?}", run.lines());
+    assert_ne!(run.result.unwrap(), controller::Action::await_change(), "it is looked at again by itself");
+    roll_out(&mut objects);
+    let run = reconcile_with(objects, NO_TROUBLE).await;
+    assert_eq!(run.condition("Available").0, "True", "news are written at once");
+}
+
+#[tokio::test]
 async fn a_suspended_plugin_keeps_its_objects_and_gets_no_pods() {
     let run =
         reconcile_with(vec![plugin(json!({}), json!({"suspend": true, "replicas": 3}))], NO_TROUBLE).await;
