@@ -46,6 +46,16 @@ async fn a_plugin_that_stands_costs_no_call() {
 }
 
 #[tokio::test]
+async fn a_new_plugin_costs_a_read_and_a_write_for_each_object() {
+    let run = reconcile_with(vec![plugin(json!({"finalizers": []}), json!({}))], NO_TROUBLE).await;
+    let count = |method: Method| run.calls.iter().filter(|call| call.method == method).count();
+    // ServiceAccount, ConfigMap, Service, NetworkPolicy, Deployment; the writes are also the finalizer
+    // and the status.
+    assert_eq!((count(Method::GET), count(Method::PATCH)), (5, 7), "{:?}", run.lines());
+    assert_eq!(run.calls.len(), 12, "{:?}", run.lines());
+}
+
+#[tokio::test]
 async fn details_of_a_status_are_written_a_little_later() {
     let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
     let mut objects = written(&first);
