@@ -40,3 +40,19 @@ pub fn port() -> i32 {
 pub fn method() -> String {
     "*".to_owned()
 }
+
+pub fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+pub fn redirect_status() -> i32 {
+    302
+}
+
+pub fn respond_status() -> i32 {
+    200
+}
+
+pub fn respond_content_type() -> String {
+    "text/plain; charset=utf-8".to_owned()
+}

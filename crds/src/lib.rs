@@ -10,6 +10,7 @@ mod defaults;
 mod definition;
 mod duration;
 mod hooks;
+mod middleware;
 mod network;
 mod plugin;
 mod rules;
@@ -22,6 +23,10 @@ pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
 pub use hooks::{FailurePolicy, Hook, HookHttp, HookJob, HookName, HookOutcome, HookStatus, Hooks};
+pub use middleware::{
+    BodyLimit, Cors, Header, HeaderChanges, Headers, IpFilter, Middleware, MiddlewarePhase, MiddlewareSource,
+    MiddlewareState, MiddlewareStatus, RateKey, RateLimit, Redirect, Respond, RouteSelector, Scheme, Timeout,
+};
 pub use network::{Egress, Network, NetworkMode};
 pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,

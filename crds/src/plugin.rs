@@ -10,7 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Hooks, Network, PluginStatus, defaults, rules, schema};
+use crate::{Duration, Hooks, Middleware, Network, PluginStatus, defaults, rules, schema};
 
 /// What is wanted of a plugin.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -276,11 +276,17 @@ pub struct Http {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["host".into(), "method".into(), "path".into()]))]
     pub routes: Vec<Route>,
+    /// What the gateway does with requests for the plugin, besides what the namespace's PluginSystem
+    /// has it do with those for all plugins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub middleware: Vec<Middleware>,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { port: defaults::port(), routes: Vec::new() }
+        Self { port: defaults::port(), routes: Vec::new(), middleware: Vec::new() }
     }
 }
 

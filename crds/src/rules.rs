@@ -3,6 +3,8 @@
 
 use kube::core::Rule;
 
+pub mod middleware;
+
 /// The name of a plugin: it becomes the name of a Service.
 const NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// A number in a version. Nineteen digits always fit into 64 bits, where versions are compared.

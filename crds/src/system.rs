@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, NetworkMode, TemplateRules, rules};
+use crate::{Duration, Middleware, NetworkMode, TemplateRules, rules};
 
 /// The settings. What is absent has the default that the field names.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -65,6 +65,12 @@ pub struct PluginSystemSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = rules::hosts_are_names(), merge_strategy = ListMerge::Set)]
     pub hosts: Vec<String>,
+    /// What the gateway does with requests for all plugins of the namespace, besides what each of
+    /// them has it do with its own. Limits are counted for each plugin by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub middleware: Vec<Middleware>,
 }
 
 /// `sandbox` of plugins that do not set it.

@@ -4,8 +4,9 @@ use std::{net::SocketAddr, num::NonZeroUsize};
 
 use clap::Parser;
 use forward_crds::Duration;
+use forward_plan::Cidr;
 
-use crate::data::{cidr::Cidr, worker::Settings};
+use crate::data::worker::Settings;
 
 /// Registers what plugins offer and carries the traffic.
 #[derive(Debug, Parser)]

@@ -8,6 +8,7 @@
 
 pub mod call;
 pub mod index;
+pub mod middleware;
 pub mod probe;
 pub mod register;
 pub mod registrar;

@@ -9,12 +9,14 @@
 pub mod accept;
 pub mod balance;
 pub mod body;
-pub mod cidr;
+pub mod chain;
 pub mod clock;
+pub mod cors;
 pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod limit;
 pub mod pool;
 pub mod problem;
 pub mod record;

@@ -48,6 +48,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
             .map(|view| condition(view, &before.conditions, generation, now))
             .collect(),
         routes: Vec::new(),
+        middleware: Vec::new(),
         health: None,
         reload: None,
         config_from_changed: None,
@@ -144,6 +145,7 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
 fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
     let mut seen = before.clone();
     seen.routes.clear();
+    seen.middleware.clear();
     seen.health = None;
     seen.reload = None;
     seen.config_from_changed = None;
@@ -259,6 +261,9 @@ mod tests {
             serde_json::from_value(json!({"status": "Healthy", "timestamp": "2026-01-01T00:00:00Z"}))
                 .unwrap();
         seen.config_schema = serde_json::from_value(json!({"image": "a", "schema": "{}"})).unwrap();
+        let entry =
+            json!({"phase": "Limit", "name": "a", "source": "Plugin", "kind": "timeout", "state": "Active"});
+        seen.middleware.push(serde_json::from_value(entry).unwrap());
         assert!(is_current(&desired, &seen));
         seen.conditions[1].message = "another".to_owned();
         assert!(!is_current(&desired, &seen));

@@ -162,6 +162,8 @@ reasons! {
     RouteConflict,
     /// The plugin announced a route that cannot be served.
     InvalidRoute,
+    /// Middleware of the plugin, or of its namespace, cannot be carried out.
+    InvalidMiddleware,
     /// The plugin says that it is well.
     Healthy,
     /// The plugin says that it is not well, or does not answer.

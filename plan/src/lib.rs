@@ -7,6 +7,7 @@
 
 mod agreement;
 mod assess;
+mod cidr;
 mod claims;
 mod conditions;
 mod config;
@@ -20,6 +21,7 @@ mod foresee;
 mod hooks;
 mod images;
 mod inherited;
+pub mod middleware;
 mod model;
 mod namespace;
 mod order;
@@ -32,6 +34,7 @@ pub mod routes;
 mod slots;
 mod timings;
 
+pub use cidr::{Cidr, ParseCidrError};
 pub use conditions::ConditionReason;
 pub use config::{AnnouncedSchemaError, ConfigVerdict, Judged, Unknown, effective_config, read_announced};
 pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};

@@ -239,6 +239,7 @@ impl From<Option<&PluginSystem>> for Settings {
             sandbox,
             templates,
             hosts: _,
+            middleware: _,
         } = system.map(|system| system.spec.clone()).unwrap_or_default();
         let count = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
         Self {

@@ -11,14 +11,16 @@ use std::{
 };
 
 use forward_crds::{
-    HealthStatus, PLUGIN_LABEL, Plugin, PluginSystem, Route, RouteSource, RouteStatus, SYSTEM_NAME,
+    HealthStatus, Middleware, MiddlewareStatus, PLUGIN_LABEL, Plugin, PluginSystem, PluginSystemSpec, Route,
+    RouteSource, RouteStatus, SYSTEM_NAME,
 };
-use forward_plan::routes::{Change, Claimant, Contest, Offer, PluginId};
+use forward_plan::routes::{Change, Claimant, Contest, Offer, PluginId, Slot, Winner};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use tokio::sync::Notify;
 
 use super::{
+    middleware::Chains,
     share::is_mine,
     slice::{Ready, merge, ready},
 };
@@ -72,7 +74,8 @@ pub struct Index {
     shared: Arc<Shared>,
     me: String,
     plugins: BTreeMap<PluginId, Entry>,
-    hosts: BTreeMap<String, Vec<String>>,
+    /// What the PluginSystems say of routes, by namespace.
+    systems: BTreeMap<String, System>,
     slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
     own: BTreeMap<String, Vec<Ready>>,
     replicas: BTreeSet<String>,
@@ -82,9 +85,17 @@ pub struct Index {
     touched: BTreeSet<PluginId>,
 }
 
+/// What a PluginSystem says of its namespace's routes.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct System {
+    hosts: Vec<String>,
+    middleware: Vec<Middleware>,
+}
+
 struct Entry {
     plugin: Arc<Plugin>,
     serving: Arc<snapshot::Plugin>,
+    chains: Chains,
     /// By path pattern: a route that is taken away and given back goes on counting.
     stats: BTreeMap<String, Arc<[RouteStats]>>,
     contested: u64,
@@ -131,7 +142,7 @@ impl Index {
             shared,
             me: me.into(),
             plugins: BTreeMap::new(),
-            hosts: BTreeMap::new(),
+            systems: BTreeMap::new(),
             slices: BTreeMap::new(),
             own: BTreeMap::new(),
             replicas: BTreeSet::new(),
@@ -146,7 +157,7 @@ impl Index {
     pub fn apply(&mut self, object: Object) {
         match object {
             Object::Plugin(plugin) => self.apply_plugin(plugin),
-            Object::System(system) => self.set_hosts(&system, Some(system.spec.hosts.clone())),
+            Object::System(system) => self.set_system(&system, System::of(&system)),
             Object::Slice(slice) => self.set_slice(&slice, Some(ready(&slice))),
             Object::Own(slice) => self.set_own(&slice, Some(ready(&slice))),
         }
@@ -156,7 +167,7 @@ impl Index {
     pub fn delete(&mut self, object: Object) {
         match object {
             Object::Plugin(plugin) => self.delete_plugin(&id_of(&*plugin)),
-            Object::System(system) => self.set_hosts(&system, None),
+            Object::System(system) => self.set_system(&system, System::default()),
             Object::Slice(slice) => self.set_slice(&slice, None),
             Object::Own(slice) => self.set_own(&slice, None),
         }
@@ -182,6 +193,12 @@ impl Index {
         self.contest.judge(&self.offer(plugin, announced))
     }
 
+    /// What to tell of a plugin's middleware, if it announces these routes.
+    pub fn middleware(&self, plugin: &Plugin, announced: &[Route]) -> Vec<MiddlewareStatus> {
+        let offer = self.offer(plugin, announced);
+        self.plugins.get(&id_of(plugin)).map(|entry| entry.chains.status(&offer)).unwrap_or_default()
+    }
+
     /// All counters.
     pub fn counted(&self) -> Vec<Counted> {
         let counted = |entry: &Entry| Counted {
@@ -200,11 +217,13 @@ impl Index {
         let entry = self.plugins.entry(id.clone()).or_insert_with(|| {
             let serving = snapshot::Plugin::new(id.clone(), workers);
             serving.set_endpoints(&addresses(&ready));
-            Entry { plugin: plugin.clone(), serving, stats: BTreeMap::new(), contested: 0 }
+            let chains = Chains::default();
+            Entry { plugin: plugin.clone(), serving, chains, stats: BTreeMap::new(), contested: 0 }
         });
         entry.plugin = plugin.clone();
         let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
         entry.serving.set_unhealthy(health.is_some_and(|health| health.status == HealthStatus::Unhealthy));
+        self.declare(&id);
         self.touched.insert(id);
         self.offer_again(&plugin);
     }
@@ -218,17 +237,21 @@ impl Index {
         }
     }
 
-    fn set_hosts(&mut self, system: &PluginSystem, hosts: Option<Vec<String>>) {
-        let (namespace, name) = (system.namespace().unwrap_or_default(), system.name_any());
-        let hosts = hosts.unwrap_or_default();
-        if name != SYSTEM_NAME || self.hosts.get(&namespace).map_or(&[][..], Vec::as_slice) == hosts {
+    fn set_system(&mut self, object: &PluginSystem, system: System) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        if name != SYSTEM_NAME {
             return;
         }
-        self.hosts.insert(namespace.clone(), hosts);
+        let earlier = self.systems.insert(namespace.clone(), system.clone()).unwrap_or_default();
+        if earlier == system {
+            return;
+        }
         let first = PluginId::new(namespace.clone(), "");
         let plugins = self.plugins.range(first..).take_while(|(id, _)| id.namespace == namespace);
-        for plugin in plugins.map(|(_, entry)| entry.plugin.clone()).collect::<Vec<_>>() {
+        for (id, plugin) in plugins.map(|(id, it)| (id.clone(), it.plugin.clone())).collect::<Vec<_>>() {
+            self.declare(&id);
             self.offer_again(&plugin);
+            self.touched.insert(id);
         }
     }
 
@@ -270,6 +293,7 @@ impl Index {
         if self.replicas != replicas {
             let names = replicas.iter().cloned().collect::<Vec<_>>().join(", ");
             tracing::info!(replicas = names, "sharing the plugins");
+            self.shared.set_replicas(replicas.len());
             self.replicas = replicas;
             self.touched.extend(self.plugins.keys().cloned());
         }
@@ -282,7 +306,7 @@ impl Index {
     fn offer(&self, plugin: &Plugin, announced: &[Route]) -> Offer {
         let id = id_of(plugin);
         let created = plugin.creation_timestamp().map_or(0, |time| time.0.as_second());
-        let hosts = self.hosts.get(&id.namespace).map_or(&[][..], Vec::as_slice);
+        let hosts = self.systems.get(&id.namespace).map_or(&[][..], |system| &system.hosts);
         let manifest = plugin.spec.http.as_ref().map_or(&[][..], |http| &http.routes);
         // A plugin that is going keeps its routes from others while a pod of it answers, no longer.
         let gone = is_going(plugin) && self.ready(&id).is_empty();
@@ -300,24 +324,47 @@ impl Index {
         self.settle(change);
     }
 
+    /// Let a plugin's routes have the middleware that is declared now.
+    fn declare(&mut self, id: &PluginId) {
+        let Some(entry) = self.plugins.get_mut(id) else { return };
+        let system = self.systems.get(&id.namespace).map_or(&[][..], |system| &system.middleware);
+        let own = entry.plugin.spec.http.as_ref().map_or(&[][..], |http| &http.middleware);
+        if !entry.chains.declare(system, own) {
+            return;
+        }
+        for slot in entry.chains.served() {
+            let winner = self.contest.winner(&slot);
+            self.serve(&slot, winner);
+        }
+    }
+
+    /// Have requests for a slot go to its winner, or to nobody.
+    fn serve(&mut self, slot: &Slot, winner: Option<Winner>) {
+        let workers = self.shared.workers();
+        let route = winner.and_then(|winner| {
+            let entry = self.plugins.get_mut(&winner.plugin)?;
+            let pattern = winner.pattern.as_str().to_owned();
+            let stats = entry.stats.entry(pattern.clone());
+            let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
+            let (plugin, stats) = (entry.serving.clone(), stats.clone());
+            Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain: entry.chains.give(slot) }))
+        });
+        self.snapshot.set(&slot.host, &slot.path, slot.method, route);
+        self.changed = true;
+    }
+
     /// Let the routes go to their winners, and have those looked at again whom it concerns.
     fn settle(&mut self, change: Change) {
         let Change { slots, plugins } = change;
-        let workers = self.shared.workers();
         for (slot, winner) in slots {
-            let route = winner.and_then(|winner| {
-                let entry = self.plugins.get_mut(&winner.plugin)?;
-                let pattern = winner.pattern.as_str().to_owned();
-                let stats = entry.stats.entry(pattern.clone());
-                let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
-                Some(Arc::new(snapshot::Route {
-                    plugin: entry.serving.clone(),
-                    pattern,
-                    stats: stats.clone(),
-                }))
-            });
-            self.snapshot.set(&slot.host, &slot.path, slot.method, route);
-            self.changed = true;
+            // The plugins whose claims are against each other are the only ones that can have had it.
+            for id in &plugins {
+                let loses = winner.as_ref().is_none_or(|winner| winner.plugin != *id);
+                if let Some(entry) = self.plugins.get_mut(id).filter(|_| loses) {
+                    entry.chains.take(&slot);
+                }
+            }
+            self.serve(&slot, winner);
         }
         for id in plugins {
             if let Some(entry) = self.plugins.get_mut(&id) {
@@ -325,6 +372,13 @@ impl Index {
                 self.touched.insert(id);
             }
         }
+    }
+}
+
+impl System {
+    fn of(system: &PluginSystem) -> Self {
+        let PluginSystemSpec { hosts, middleware, .. } = &system.spec;
+        Self { hosts: hosts.clone(), middleware: middleware.clone() }
     }
 }
 

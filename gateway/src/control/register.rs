@@ -140,7 +140,10 @@ impl State {
         let now = Timestamp::now();
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let facts = Facts { plugin: &self.plugin, ready: &self.view.ready, pods: &self.pods, now };
-        decide(&facts, |announced| index.lock().judge(&self.plugin, announced))
+        decide(&facts, |announced| {
+            let index = index.lock();
+            (index.judge(&self.plugin, announced), index.middleware(&self.plugin, announced))
+        })
     }
 
     fn schedule(&mut self, registration: &Registration) {

@@ -44,12 +44,15 @@ pub async fn write(
 }
 
 fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
-    let Registration { routes, health, reload, config_from_changed, config_schema, conditions } =
+    let Registration { routes, middleware, health, reload, config_from_changed, config_schema, conditions } =
         registration;
     let mut status = json!({"conditions": conditions});
     // What is left out is given up.
     if !routes.is_empty() {
         status["routes"] = json!(routes);
+    }
+    if !middleware.is_empty() {
+        status["middleware"] = json!(middleware);
     }
     if let Some(health) = health {
         status["health"] = json!(health);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
-    AnnouncedSchema, Health, HealthStatus, Plugin, PluginStatus, Protocol, ReloadStatus, Route, RouteStatus,
+    AnnouncedSchema, Health, HealthStatus, MiddlewareSource, MiddlewareState, MiddlewareStatus, Plugin,
+    PluginStatus, Protocol, ReloadStatus, Route, RouteStatus,
 };
 use forward_plan::ConditionReason;
 use k8s_openapi::{
@@ -30,6 +31,7 @@ const NAMED: usize = 3;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registration {
     pub routes: Vec<RouteStatus>,
+    pub middleware: Vec<MiddlewareStatus>,
     pub health: Option<Health>,
     pub reload: Option<ReloadStatus>,
     pub config_from_changed: Option<Time>,
@@ -81,11 +83,18 @@ impl Registration {
     pub fn of(plugin: &Plugin) -> Self {
         let status = plugin.status.clone().unwrap_or_default();
         let PluginStatus {
-            routes, health, reload, config_from_changed, config_schema, mut conditions, ..
+            routes,
+            middleware,
+            health,
+            reload,
+            config_from_changed,
+            config_schema,
+            mut conditions,
+            ..
         } = status;
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
         let mut registration =
-            Self { routes, health, reload, config_from_changed, config_schema, conditions };
+            Self { routes, middleware, health, reload, config_from_changed, config_schema, conditions };
         registration.sort();
         registration
     }
@@ -144,12 +153,15 @@ impl Pod {
     }
 }
 
-/// Decide what a plugin's status should say. `judge` tells what becomes of the plugin's routes if
-/// it announces these.
-pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -> Registration {
+/// Decide what a plugin's status should say. `judge` tells what becomes of the plugin's routes and
+/// its middleware if it announces these routes.
+pub fn decide(
+    facts: &Facts<'_>,
+    judge: impl Fn(&[Route]) -> (Vec<RouteStatus>, Vec<MiddlewareStatus>),
+) -> Registration {
     let before = Registration::of(facts.plugin);
     let offered = offered(facts);
-    let routes = match &offered {
+    let (routes, middleware) = match &offered {
         Offered::Agreed { routes, .. } => judge(routes),
         // The last that was good.
         Offered::Nobody | Offered::Pending | Offered::Failed { .. } => judge(&announced(facts.plugin)),
@@ -168,7 +180,7 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
             .filter(|earlier| earlier.status == status)
             .map_or(Time(facts.now), |earlier| earlier.last_transition_time.clone()),
     };
-    let registered = registered(facts, &offered, &routes)
+    let registered = registered(facts, &offered, &routes, &middleware)
         .map(|verdict| new(REGISTERED, verdict))
         .or_else(|| before.condition(REGISTERED).cloned());
     let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
@@ -176,7 +188,7 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route]) -> Vec<RouteStatus>) -
     let reload = reload::decide(facts, before.reload);
     let conditions = registered.into_iter().chain(healthy).collect();
     let mut registration =
-        Registration { routes, health, reload, config_from_changed, config_schema, conditions };
+        Registration { routes, middleware, health, reload, config_from_changed, config_schema, conditions };
     registration.sort();
     registration
 }
@@ -198,13 +210,22 @@ type Verdict = (&'static str, ConditionReason, String);
 
 /// What is new about [`REGISTERED`]. It is said of a generation only when that generation's pods
 /// are the ones that have been asked, which is once it is rolled out.
-fn registered(facts: &Facts<'_>, offered: &Offered, routes: &[RouteStatus]) -> Option<Verdict> {
+fn registered(
+    facts: &Facts<'_>,
+    offered: &Offered,
+    routes: &[RouteStatus],
+    middleware: &[MiddlewareStatus],
+) -> Option<Verdict> {
     if !is_rolled_out(facts.plugin) {
         return None;
     }
     match offered {
         Offered::Nobody | Offered::Pending => None,
         Offered::Failed { reason, message } => Some(("False", *reason, message.clone())),
+        Offered::Agreed { .. } if middleware.iter().any(is_refused) => {
+            let refused = middleware.iter().filter(|entry| is_refused(entry)).map(describe).take(NAMED);
+            Some(("False", ConditionReason::InvalidMiddleware, refused.collect::<Vec<_>>().join("; ")))
+        }
         Offered::Agreed { remark, .. } => {
             let lost = routes.iter().filter_map(|route| route.message.as_deref()).collect::<Vec<_>>();
             if lost.is_empty() {
@@ -223,6 +244,19 @@ fn registered(facts: &Facts<'_>, offered: &Offered, routes: &[RouteStatus]) -> O
             Some(("False", ConditionReason::RouteConflict, message))
         }
     }
+}
+
+fn is_refused(entry: &MiddlewareStatus) -> bool {
+    entry.state == MiddlewareState::Refused
+}
+
+fn describe(entry: &MiddlewareStatus) -> String {
+    let MiddlewareStatus { name, source, message, .. } = entry;
+    let whose = match source {
+        MiddlewareSource::System => "middleware of the PluginSystem",
+        MiddlewareSource::Plugin => "middleware",
+    };
+    format!("{whose} {name}: {}", message.as_deref().unwrap_or_default())
 }
 
 fn is_rolled_out(plugin: &Plugin) -> bool {

@@ -2,12 +2,15 @@
 //! has taken what came before.
 
 use std::{
+    future::Future,
     pin::Pin,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,7 +18,22 @@ use futures::task::AtomicWaker;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::task::JoinHandle;
 
-use super::{pool::Lease, record::Record};
+use super::{
+    clock::{Clock, Deadline},
+    pool::Lease,
+    record::Record,
+};
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the other side broke it off")]
+    Source(#[from] hyper::Error),
+    #[error("it is larger than it may be")]
+    TooLarge,
+    #[error("it stopped coming")]
+    Stalled,
+}
 
 /// A request's body on its way to the plugin.
 #[derive(Debug, Default)]
@@ -24,6 +42,8 @@ pub struct Upload(Option<Uploading>);
 #[derive(Debug)]
 struct Uploading {
     incoming: Incoming,
+    /// How many bytes more it may have.
+    left: u64,
     progress: Arc<Progress>,
 }
 
@@ -33,6 +53,8 @@ pub struct Progress {
     frames: AtomicU64,
     done: AtomicBool,
     failed: AtomicBool,
+    /// There is more of it than may be.
+    too_large: AtomicBool,
     /// The plugin would take more than the client has sent.
     starved: AtomicBool,
     /// Closed while the client waits to be told that it may send its body.
@@ -42,13 +64,15 @@ pub struct Progress {
 
 impl Upload {
     /// The body, and how to follow it; nothing to follow where there is none. With `expected`,
-    /// the client is not asked for the body before [`Progress::open`].
-    pub fn new(incoming: Incoming, expected: bool) -> (Self, Option<Arc<Progress>>) {
+    /// the client is not asked for the body before [`Progress::open`]. A body of more than `most`
+    /// bytes breaks off there.
+    pub fn new(incoming: Incoming, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
         if incoming.is_end_stream() {
             return (Self(None), None);
         }
         let progress = Arc::new(Progress { closed: AtomicBool::new(expected), ..Progress::default() });
-        (Self(Some(Uploading { incoming, progress: progress.clone() })), Some(progress))
+        let left = most.unwrap_or(u64::MAX);
+        (Self(Some(Uploading { incoming, left, progress: progress.clone() })), Some(progress))
     }
 
     /// Whether there is nothing to send.
@@ -72,6 +96,11 @@ impl Progress {
         self.failed.load(Relaxed)
     }
 
+    /// Whether there is more of it than may be.
+    pub fn is_too_large(&self) -> bool {
+        self.too_large.load(Relaxed)
+    }
+
     /// Whether the client has been waited for last.
     pub fn is_starved(&self) -> bool {
         self.starved.load(Relaxed)
@@ -90,13 +119,13 @@ impl Progress {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(Uploading { incoming, progress }) = &mut self.0 else { return Poll::Ready(None) };
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(Uploading { incoming, left, progress }) = &mut self.0 else { return Poll::Ready(None) };
         if progress.is_closed() {
             progress.waker.register(cx.waker());
             return Poll::Pending;
@@ -106,7 +135,13 @@ impl Body for Upload {
         progress.frames.fetch_add(polled.is_ready().into(), Relaxed);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Ok(_))) => {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(rest) = left.checked_sub(length) else {
+                    progress.too_large.store(true, Relaxed);
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                };
+                *left = rest;
                 if incoming.is_end_stream() {
                     progress.done.store(true, Relaxed);
                 }
@@ -114,7 +149,7 @@ impl Body for Upload {
             Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
             Poll::Ready(None) => progress.done.store(true, Relaxed),
         }
-        polled
+        polled.map(|frame| frame.map(|read| read.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -131,9 +166,18 @@ impl Body for Upload {
 pub struct Answer {
     source: Source,
     /// What the body ends with, once what came before has been sent.
-    broken: Option<hyper::Error>,
+    broken: Option<BodyError>,
+    /// How long its source may be silent, where that is bounded.
+    stall: Option<Box<Stall>>,
     /// Closed when the last byte has been handed over, or the client is gone.
     record: Option<Record>,
+}
+
+/// The time that a source may be silent for.
+struct Stall {
+    clock: Rc<Clock>,
+    patience: Duration,
+    deadline: Option<Deadline>,
 }
 
 enum Source {
@@ -159,11 +203,11 @@ impl Drop for Driver {
 
 impl Answer {
     pub fn empty() -> Self {
-        Self { source: Source::Full(None), broken: None, record: None }
+        Self { source: Source::Full(None), broken: None, stall: None, record: None }
     }
 
     pub fn full(bytes: Bytes) -> Self {
-        Self { source: Source::Full(Some(bytes)), broken: None, record: None }
+        Self { source: Source::Full(Some(bytes)), broken: None, stall: None, record: None }
     }
 
     /// From a plugin, over a connection that this body moves.
@@ -172,13 +216,26 @@ impl Answer {
             lease.settle();
             return Self::empty();
         }
-        Self { source: Source::Lent(incoming, lease), broken: None, record: None }
+        Self { source: Source::Lent(incoming, lease), broken: None, stall: None, record: None }
     }
 
     /// From a plugin that goes on reading the request: the connection moves by itself, so that
     /// a client that sends all before it reads does not wait for itself.
     pub fn driven(incoming: Incoming, lease: Lease) -> Self {
-        Self { source: Source::Driven { incoming, _driver: Driver::new(lease) }, broken: None, record: None }
+        Self {
+            source: Source::Driven { incoming, _driver: Driver::new(lease) },
+            broken: None,
+            stall: None,
+            record: None,
+        }
+    }
+
+    /// Break off once the source has been silent for this long, while the client would take more.
+    pub fn bounded(mut self, clock: Rc<Clock>, patience: Duration) -> Self {
+        if !self.is_end_stream() {
+            self.stall = Some(Box::new(Stall { clock, patience, deadline: None }));
+        }
+        self
     }
 
     pub fn recorded(mut self, record: Record) -> Self {
@@ -187,14 +244,23 @@ impl Answer {
     }
 }
 
+impl Stall {
+    /// Ready when the source has been silent for too long. What was not asked for does not count:
+    /// the time runs from when there was nothing to take.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { clock, patience, deadline } = self;
+        Pin::new(deadline.get_or_insert_with(|| clock.after(*patience))).poll(cx)
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -206,11 +272,20 @@ impl Body for Answer {
         match polled {
             // An error closes the connection at once. The client is to get what came before it.
             Poll::Ready(Some(Err(error))) => {
-                self.broken = Some(error);
+                self.broken = Some(error.into());
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            polled => polled,
+            Poll::Ready(frame) => {
+                if let Some(stall) = &mut self.stall {
+                    stall.deadline = None;
+                }
+                Poll::Ready(frame.map(|read| read.map_err(BodyError::from)))
+            }
+            Poll::Pending => match &mut self.stall {
+                Some(stall) => stall.poll(cx).map(|()| Some(Err(BodyError::Stalled))),
+                None => Poll::Pending,
+            },
         }
     }
 

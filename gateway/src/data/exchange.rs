@@ -40,6 +40,8 @@ pub enum Failure {
     Malformed(hyper::Error),
     /// The client broke off its body, or sent what is no body.
     Client,
+    /// The client's body has more bytes than it may.
+    TooLarge,
     /// The client stopped sending its body.
     Stalled,
     /// No answer began in time.
@@ -94,7 +96,9 @@ pub async fn send(
             return Failure::Unsent(Box::new(request));
         }
         let error = failed.into_error();
-        if patience.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
+        if patience.progress.as_ref().is_some_and(|progress| progress.is_too_large()) {
+            Failure::TooLarge
+        } else if patience.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
             Failure::Client
         } else if error.is_parse() {
             Failure::Malformed(error)

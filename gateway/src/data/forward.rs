@@ -10,6 +10,7 @@ use hyper::{body::Incoming, ext, upgrade::OnUpgrade};
 use super::{
     balance::pick,
     body::{Answer, Progress, Upload},
+    chain::Terms,
     clock::Tick,
     exchange::{self, Failure, Patience},
     headers,
@@ -34,6 +35,7 @@ pub struct Outbound {
     pub progress: Option<Arc<Progress>>,
     /// The client's own connection, where it asks to change the protocol, and to which.
     pub upgrade: Option<(OnUpgrade, HeaderValue)>,
+    pub terms: Terms,
 }
 
 /// What it takes to send a request once more.
@@ -44,7 +46,7 @@ struct Copy {
 }
 
 impl Outbound {
-    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Incoming) -> Self {
+    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Incoming, terms: Terms) -> Self {
         let upgrading = head.extensions.remove::<OnUpgrade>();
         let stripped = headers::strip(&mut head.headers);
         let wanted = stripped.upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
@@ -65,7 +67,7 @@ impl Outbound {
                 .headers
                 .get(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        let (upload, progress) = Upload::new(body, expects);
+        let (upload, progress) = Upload::new(body, expects, terms.body_limit);
         if progress.is_none() || !expects {
             head.headers.remove(header::EXPECT);
         }
@@ -78,7 +80,7 @@ impl Outbound {
                 }
             });
         }
-        Self { route, request, progress, upgrade }
+        Self { route, request, progress, upgrade, terms }
     }
 }
 
@@ -88,12 +90,12 @@ pub async fn forward(
     outbound: Outbound,
     record: &Record,
 ) -> Result<Response<Answer>, Problem> {
-    let Outbound { route, request, progress, upgrade } = outbound;
-    let patience =
-        Patience { clock: worker.clock.clone(), timeout: worker.shared.settings.upstream_timeout, progress };
+    let Outbound { route, request, progress, upgrade, terms } = outbound;
+    let timeout = terms.answer.unwrap_or(worker.shared.settings.upstream_timeout);
+    let patience = Patience { clock: worker.clock.clone(), timeout, progress };
     let (response, lease) = match attempt(worker, &route, request, &patience).await {
         Ok(answered) => answered,
-        Err(failure) => return Err(explain(&route, &failure, record)),
+        Err(failure) => return Err(explain(&route, &failure, &terms, record)),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (client, protocol) = upgrade.unzip();
@@ -103,7 +105,11 @@ pub async fn forward(
         return opened
             .ok_or_else(|| malformed(&route, "changes a protocol that it was not asked to change", record));
     }
-    answer(response, lease, &patience).map_err(|reason| malformed(&route, reason, record))
+    let response = answer(response, lease, &patience).map_err(|reason| malformed(&route, reason, record))?;
+    Ok(match terms.stall {
+        Some(stall) => response.map(|body| body.bounded(worker.clock.clone(), stall)),
+        None => response,
+    })
 }
 
 /// The head of an answer, from the first endpoint that gives one.
@@ -196,7 +202,7 @@ fn malformed(route: &Route, reason: &str, record: &Record) -> Problem {
 }
 
 /// What the client is told; what we are told is logged here.
-fn explain(route: &Route, failure: &Failure, record: &Record) -> Problem {
+fn explain(route: &Route, failure: &Failure, terms: &Terms, record: &Record) -> Problem {
     let (kind, cause): (_, Option<&dyn std::error::Error>) = match failure {
         Failure::NoEndpoint => (UpstreamError::NoEndpoint, None),
         Failure::Unsent(_) => (UpstreamError::Connect, None),
@@ -205,6 +211,7 @@ fn explain(route: &Route, failure: &Failure, record: &Record) -> Problem {
         Failure::Malformed(error) => (UpstreamError::Malformed, Some(error)),
         Failure::Timeout => (UpstreamError::Timeout, None),
         Failure::Client => return Problem::BadRequest("the request's body is not valid HTTP"),
+        Failure::TooLarge => return Problem::ContentTooLarge(terms.body_limit.unwrap_or_default()),
         Failure::Stalled => return Problem::RequestTimeout,
     };
     record.error(kind);

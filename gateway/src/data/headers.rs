@@ -1,8 +1,9 @@
 //! What a proxy does to headers: those that concern one connection only are taken off, and the
 //! plugin is told who asked for what.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use forward_plan::Cidr;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
@@ -10,8 +11,6 @@ use http::{
         TRANSFER_ENCODING, UPGRADE,
     },
 };
-
-use super::cidr::Cidr;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -101,6 +100,38 @@ pub fn forward(headers: &mut HeaderMap, peer: IpAddr, host: &HeaderValue, truste
     }
 }
 
+/// The client's address: that of the connection, unless a proxy that we trust is at its other end;
+/// then the last one in `X-Forwarded-For` that is not such a proxy's. What stands before that one
+/// is what the client says.
+pub fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    let lists = headers.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>();
+    let mut hops = lists.iter().rev().flat_map(|list| list.as_bytes().rsplit(|byte| *byte == b','));
+    while is_trusted(client) {
+        let Some(hop) = hops.next().and_then(address) else { break };
+        client = hop;
+    }
+    client
+}
+
+/// An address with or without a port.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    let address = text.parse().or_else(|_| text.parse::<SocketAddr>().map(|it| it.ip())).ok()?;
+    Some(address.to_canonical())
+}
+
+/// The scheme that the client asked with, where a proxy that we trust tells it.
+pub fn scheme(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> &'static str {
+    let told = headers.get(X_FORWARDED_PROTO).filter(|_| {
+        let peer = peer.to_canonical();
+        trusted.iter().any(|range| range.contains(peer))
+    });
+    let first = told.and_then(|value| tokens(value).next());
+    if first.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")) { "https" } else { "http" }
+}
+
 /// A value of `Forwarded`: a token as it is, anything else in quotes.
 fn quoted(text: &str) -> String {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -167,6 +198,25 @@ mod tests {
             ("x-forwarded-host", "a.example:80"),
         ]);
         assert_eq!(map, expected);
+    }
+
+    #[test]
+    fn believes_of_the_hops_only_what_trusted_proxies_say() {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let client = |peer: &str, hops: &[&'static str]| {
+            let list = hops.iter().map(|hop| ("x-forwarded-for", *hop)).collect::<Vec<_>>();
+            super::client(&headers(&list), peer.parse().unwrap(), &trusted).to_string()
+        };
+        assert_eq!(client("203.0.113.9", &["198.51.100.1"]), "203.0.113.9", "a stranger's word");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6, 198.51.100.1", "10.0.0.2"]), "198.51.100.1");
+        assert_eq!(client("::ffff:10.0.0.1", &["198.51.100.1:443, fd00::2"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), "10.0.0.3");
+        for odd in ["unknown", "", "6.6.6.6, ", "6.6.6.6, _hidden"] {
+            assert_eq!(client("10.0.0.1", &[odd]), "10.0.0.1", "{odd:?}");
+        }
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub enum Problem {
     MethodNotAllowed(Vec<Method>),
     /// The client stopped sending.
     RequestTimeout,
+    /// The client may not.
+    Forbidden(&'static str),
+    /// The request's body has more bytes than this.
+    ContentTooLarge(u64),
+    /// The client has asked too often. It may again after so many seconds.
+    TooManyRequests(u64),
+    /// A middleware of this name cannot be carried out, and nothing goes past it.
+    Middleware(String),
     /// There is a plugin, but it could not answer.
     Upstream { plugin: String, error: UpstreamError },
 }
@@ -36,6 +44,10 @@ impl Problem {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Middleware(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream { error, .. } => match error {
                 UpstreamError::NoEndpoint | UpstreamError::Unhealthy | UpstreamError::Connect => {
                     StatusCode::SERVICE_UNAVAILABLE
@@ -50,10 +62,15 @@ impl Problem {
 
     fn detail(&self) -> String {
         match self {
-            Self::BadRequest(reason) | Self::NotImplemented(reason) => (*reason).to_owned(),
+            Self::BadRequest(reason) | Self::NotImplemented(reason) | Self::Forbidden(reason) => {
+                (*reason).to_owned()
+            }
             Self::NotFound => "no plugin has a route for this host and path".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("the path answers to {}", allow(allowed)),
             Self::RequestTimeout => "the request did not arrive in time".to_owned(),
+            Self::ContentTooLarge(most) => format!("the body may have at most {most} bytes"),
+            Self::TooManyRequests(seconds) => format!("too many requests; try again in {seconds}s"),
+            Self::Middleware(name) => format!("middleware {name} of the route cannot be carried out"),
             Self::Upstream { plugin, error } => match error {
                 UpstreamError::NoEndpoint => format!("plugin {plugin} has no ready pod"),
                 UpstreamError::Unhealthy => format!("plugin {plugin} is unhealthy"),
@@ -88,13 +105,17 @@ impl Problem {
         match self {
             Self::MethodNotAllowed(allowed) => drop(headers.insert(ALLOW, allow_value(allowed))),
             // What comes next on the connection is not to be trusted, or not to be waited for.
-            Self::BadRequest(_) | Self::NotImplemented(_) | Self::RequestTimeout => {
+            Self::BadRequest(_)
+            | Self::NotImplemented(_)
+            | Self::RequestTimeout
+            | Self::ContentTooLarge(_) => {
                 drop(headers.insert(CONNECTION, HeaderValue::from_static("close")));
             }
             Self::Upstream { .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
             }
-            Self::NotFound | Self::Upstream { .. } => {}
+            Self::TooManyRequests(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds))),
+            Self::NotFound | Self::Forbidden(_) | Self::Middleware(_) | Self::Upstream { .. } => {}
         }
         response
     }

@@ -7,6 +7,8 @@ use hyper::body::Incoming;
 
 use super::{
     body::Answer,
+    chain::{Chain, Inbound, Passage, Terms},
+    cors,
     forward::{Outbound, forward},
     guard::Watch,
     headers,
@@ -30,7 +32,7 @@ pub async fn handle(
     let id = trace::mark(&mut head.headers, &worker.dice);
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &watch) {
-        Ok(host) => route(&worker, head, body, peer, &host, &mut record).await,
+        Ok(host) => route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(&id)));
@@ -42,29 +44,87 @@ pub async fn handle(
     Ok(response.map(|body| body.recorded(record)))
 }
 
-async fn route(
-    worker: &Rc<Worker>,
-    mut head: request::Parts,
+/// A request that can be read in one way only.
+struct Received<'a> {
+    head: request::Parts,
     body: Incoming,
     peer: IpAddr,
-    host: &HeaderValue,
+    host: HeaderValue,
+    id: &'a HeaderValue,
+}
+
+async fn route(
+    worker: &Rc<Worker>,
+    received: Received<'_>,
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
-    let found = worker.shared.snapshot.load().find(&name_of(host), &head.method, head.uri.path());
-    let route = match found {
+    let head = &received.head;
+    let snapshot = worker.shared.snapshot.load();
+    let find = |method: &Method| snapshot.find(&name_of(&received.host), method, head.uri.path());
+    let route = match preflighted(head, find).map_or_else(|| find(&head.method), Match::Route) {
         Match::Route(route) => route,
         Match::Allow(allowed) if head.method == Method::OPTIONS => return Ok(problem::options(&allowed)),
         Match::Allow(allowed) => return Err(Problem::MethodNotAllowed(allowed)),
         Match::NotFound if head.uri.path() == "*" => return Ok(problem::options(&[])),
         Match::NotFound => return Err(Problem::NotFound),
     };
+    drop(snapshot);
     record.routed(route.clone());
+    match route.chain.clone() {
+        None => send(worker, route, received, Terms::default(), record).await,
+        Some(chain) => Ok(through(worker, &chain, route, received, record).await),
+    }
+}
+
+/// The route that a browser asks about before it asks for it, where its middleware answers that.
+fn preflighted(head: &request::Parts, find: impl Fn(&Method) -> Match) -> Option<Arc<Route>> {
+    match find(&cors::asked_method(head)?) {
+        Match::Route(route) if route.chain.as_ref().is_some_and(|it| it.answers_preflights()) => Some(route),
+        _ => None,
+    }
+}
+
+/// Through the middleware, to the plugin if it leads there, and back.
+async fn through(
+    worker: &Rc<Worker>,
+    chain: &Chain,
+    route: Arc<Route>,
+    mut received: Received<'_>,
+    record: &mut Record,
+) -> Response<Answer> {
+    let mut passage = Passage::default();
+    let mut inbound = Inbound {
+        head: &mut received.head,
+        peer: received.peer,
+        host: &received.host,
+        trusted: &worker.shared.settings.trusted,
+        replicas: worker.shared.replicas(),
+    };
+    let id = received.id;
+    let answered = match chain.enter(&mut inbound, &mut passage) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => send(worker, route, received, passage.terms, record).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(id)));
+    chain.leave(&passage, &mut response);
+    response
+}
+
+async fn send(
+    worker: &Rc<Worker>,
+    route: Arc<Route>,
+    received: Received<'_>,
+    terms: Terms,
+    record: &mut Record,
+) -> Result<Response<Answer>, Problem> {
+    let Received { mut head, body, peer, host, id: _ } = received;
     available(&route).map_err(|error| {
         record.error(error);
         Problem::Upstream { plugin: route.plugin.label.clone(), error }
     })?;
-    headers::forward(&mut head.headers, peer, host, &worker.shared.settings.trusted);
-    forward(worker, Outbound::new(route, head, body), record).await
+    headers::forward(&mut head.headers, peer, &host, &worker.shared.settings.trusted);
+    forward(worker, Outbound::new(route, head, body, terms), record).await
 }
 
 fn available(route: &Route) -> Result<(), UpstreamError> {

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use forward_plan::routes::{Method, PluginId, Segment, Trie};
 
 use super::{
+    chain::Chain,
     clock::{Tick, present},
     stats::{PluginStats, RouteStats},
 };
@@ -41,6 +42,8 @@ pub struct Route {
     pub pattern: String,
     /// By worker.
     pub stats: Arc<[RouteStats]>,
+    /// The middleware; `None` where there is none.
+    pub chain: Option<Arc<Chain>>,
 }
 
 /// A plugin as requests see it.
@@ -205,7 +208,7 @@ mod tests {
         for (host, method, path) in routes {
             let plugin = Plugin::new(PluginId::new("n", format!("{method} {host}{path}")), 1);
             let pattern = path.parse::<Pattern>().unwrap();
-            let route = Route { plugin, pattern: (*path).to_owned(), stats: Arc::default() };
+            let route = Route { plugin, pattern: (*path).to_owned(), stats: Arc::default(), chain: None };
             snapshot.set(host, pattern.segments(), method.parse().unwrap(), Some(Arc::new(route)));
         }
         snapshot

@@ -7,13 +7,14 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use forward_plan::Cidr;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
     net::TcpListener,
@@ -24,7 +25,6 @@ use tokio::{
 use super::{
     accept::{Connections, accept},
     balance::Dice,
-    cidr::Cidr,
     clock::Clock,
     pool::Pool,
     snapshot::Snapshot,
@@ -75,6 +75,8 @@ pub struct Shared {
     /// Requests without a route, by worker.
     pub unmatched: Vec<RouteStats>,
     draining: AtomicBool,
+    /// Of the gateway, this one among them: they share the limits.
+    replicas: AtomicU32,
 }
 
 impl Shared {
@@ -84,6 +86,7 @@ impl Shared {
             settings,
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
             draining: AtomicBool::new(false),
+            replicas: AtomicU32::new(1),
         })
     }
 
@@ -95,6 +98,15 @@ impl Shared {
     /// Ask clients to open their next connection elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// How many replicas of the gateway there are.
+    pub fn replicas(&self) -> u32 {
+        self.replicas.load(Relaxed)
+    }
+
+    pub fn set_replicas(&self, count: usize) {
+        self.replicas.store(u32::try_from(count.max(1)).unwrap_or(u32::MAX), Relaxed);
     }
 
     pub fn is_draining(&self) -> bool {

@@ -7,6 +7,7 @@ mod index;
 mod metrics;
 #[path = "../../../tests/src/metrics_page.rs"]
 mod metrics_page;
+mod middleware;
 mod objects;
 mod registration;
 mod verdict;

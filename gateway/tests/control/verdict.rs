@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{HealthStatus, Plugin, Reload, Route, RouteSource, RouteStatus};
+use forward_crds::{HealthStatus, MiddlewareStatus, Plugin, Reload, Route, RouteSource, RouteStatus};
 use forward_gateway::control::{
     call::{DescribeError, Description, Reloaded, Said},
     slice::Ready,
@@ -15,8 +15,8 @@ use crate::objects::{announced, plugin, rolled_out, route, routes};
 
 const THRESHOLD: u32 = 2;
 
-/// Takes every route for active, but `/lost`.
-fn judge(announced: &[Route]) -> Vec<RouteStatus> {
+/// Takes every route for active, but `/lost`, and middleware for wrong where there is `/bad`.
+fn judge(announced: &[Route]) -> (Vec<RouteStatus>, Vec<MiddlewareStatus>) {
     let verdict = |route: &Route| RouteStatus {
         host: route.host.clone(),
         method: route.method.clone(),
@@ -25,7 +25,14 @@ fn judge(announced: &[Route]) -> Vec<RouteStatus> {
         active: route.path != "/lost",
         message: (route.path == "/lost").then(|| "/lost is served by shop/other".to_owned()),
     };
-    announced.iter().map(verdict).collect()
+    let bad = announced.iter().any(|route| route.path == "/bad").then(|| {
+        let refused = json!({
+            "phase": "Identify", "name": "office", "source": "Plugin", "kind": "ipFilter", "state": "Refused",
+            "message": "it is wrong",
+        });
+        serde_json::from_value(refused).unwrap()
+    });
+    (announced.iter().map(verdict).collect(), bad.into_iter().collect())
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -129,10 +136,18 @@ impl Case {
 
     /// Write it, as the API server would, and go on.
     fn written(mut self) -> Self {
-        let Registration { routes, health, reload, config_from_changed, config_schema, conditions } =
-            self.decide();
+        let Registration {
+            routes,
+            middleware,
+            health,
+            reload,
+            config_from_changed,
+            config_schema,
+            conditions,
+        } = self.decide();
         let status = self.plugin.status.get_or_insert_default();
         status.routes = routes;
+        status.middleware = middleware;
         status.health = health;
         status.reload = reload;
         status.config_from_changed = config_from_changed;
@@ -253,6 +268,16 @@ fn tells_of_routes_that_others_have() {
         case.condition("Registered"),
         is("False", "RouteConflict", "/lost is served by shop/other", 1)
     );
+}
+
+#[test]
+fn tells_of_middleware_that_cannot_be_carried_out() {
+    let case = Case::new(&["a"]).describes("a", &["GET /x", "GET /bad"]);
+    assert_eq!(
+        case.condition("Registered"),
+        is("False", "InvalidMiddleware", "middleware office: it is wrong", 1)
+    );
+    assert_eq!(case.written().decide().middleware.len(), 1);
 }
 
 #[test]

@@ -2,12 +2,19 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
+use forward_crds::Middleware;
 use forward_gateway::data::{
+    chain::Chain,
+    limit::Limiter,
     snapshot::{Plugin, Route, Snapshot},
     stats::{PluginTotals, RouteStats, RouteTotals},
     worker::{Settings, Shared, Workers},
 };
-use forward_plan::routes::{Pattern, PluginId};
+use forward_plan::{
+    middleware,
+    routes::{Method, Pattern, PluginId},
+};
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -36,6 +43,17 @@ impl Gateway {
 
     /// A plugin `test/<name>` with routes as `METHOD host/path`.
     pub fn plugin(&self, name: &str, routes: &[&str], endpoints: &[SocketAddr]) -> Arc<Plugin> {
+        self.plugin_with(name, routes, endpoints, None)
+    }
+
+    /// The same, with middleware.
+    pub fn plugin_with(
+        &self,
+        name: &str,
+        routes: &[&str],
+        endpoints: &[SocketAddr],
+        chain: Option<Arc<Chain>>,
+    ) -> Arc<Plugin> {
         let plugin = Plugin::new(PluginId::new("test", name), self.shared.workers());
         set_endpoints(&plugin, endpoints);
         let mut snapshot = Snapshot::clone(&self.shared.snapshot.load());
@@ -43,7 +61,8 @@ impl Gateway {
             let (method, target) = text.split_once(' ').unwrap();
             let (host, path) = target.split_at(target.find('/').unwrap());
             let stats = (0..self.shared.workers()).map(|_| RouteStats::default()).collect();
-            let route = Route { plugin: plugin.clone(), pattern: path.to_owned(), stats };
+            let route =
+                Route { plugin: plugin.clone(), pattern: path.to_owned(), stats, chain: chain.clone() };
             let segments = path.parse::<Pattern>().unwrap();
             snapshot.set(host, segments.segments(), method.parse().unwrap(), Some(Arc::new(route)));
         }
@@ -54,6 +73,11 @@ impl Gateway {
     /// One plugin that answers everything.
     pub fn to(&self, endpoint: SocketAddr) -> Arc<Plugin> {
         self.plugin("origin", &["* /", "* /*rest"], &[endpoint])
+    }
+
+    /// One plugin that answers everything behind this middleware.
+    pub fn behind(&self, middleware: Value, endpoint: SocketAddr) -> Arc<Plugin> {
+        self.plugin_with("origin", &["* /", "* /*rest"], &[endpoint], Some(chain(middleware)))
     }
 
     pub async fn client(&self) -> Peer {
@@ -76,6 +100,14 @@ impl Gateway {
         let workers = self.workers.take().unwrap();
         tokio::task::spawn_blocking(move || workers.stop()).await.unwrap();
     }
+}
+
+/// A chain of these entries, as a manifest has them.
+pub fn chain(middleware: Value) -> Arc<Chain> {
+    let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
+    let plan = middleware::Chain::new(&[], &entries);
+    let everywhere = plan.of_route(&[], Method::Any);
+    Arc::new(Chain::compile(everywhere, |entry, limit| Arc::new(Limiter::new(&entry.name, limit.clone()))))
 }
 
 pub fn set_endpoints(plugin: &Plugin, endpoints: &[SocketAddr]) {

@@ -8,6 +8,7 @@ mod failures;
 mod framing;
 mod harness;
 mod headers;
+mod middleware;
 mod routing;
 mod stopping;
 mod tunnels;

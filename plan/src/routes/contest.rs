@@ -148,7 +148,8 @@ impl Offer {
         claims
     }
 
-    fn slots(&self) -> impl Iterator<Item = (&Slot, &Pattern)> {
+    /// All slots that are named, and how.
+    pub fn slots(&self) -> impl Iterator<Item = (&Slot, &Pattern)> {
         self.routes
             .iter()
             .filter_map(|offered| offered.claim.as_ref().ok())
@@ -263,6 +264,12 @@ impl Contest {
     /// The offer of a plugin as it was last applied.
     pub fn offer(&self, id: &PluginId) -> Option<&Offer> {
         self.offers.get(id)
+    }
+
+    /// Who has a slot.
+    pub fn winner(&self, slot: &Slot) -> Option<Winner> {
+        let (claimant, pattern) = self.slots.get(slot)?.first_key_value()?;
+        Some(Winner { plugin: claimant.id.clone(), pattern: pattern.clone() })
     }
 
     fn loses(&self, claimant: &Claimant, slot: &Slot) -> Option<String> {

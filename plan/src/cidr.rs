@@ -10,7 +10,7 @@ pub struct Cidr {
 }
 
 /// Why a text is not a [`Cidr`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an address or a range of addresses such as 10.0.0.0/8")]
 pub struct ParseCidrError(String);
 

@@ -1,0 +1,261 @@
+//! The middleware of a route: what is done with a request before it goes to the plugin, and with
+//! the answer on its way back.
+//!
+//! A chain is a flat list of steps, compiled together with the routes. A request goes through it
+//! from the front until a step answers, or to its end; the answer, whoever gave it, goes back
+//! through the steps that the request has passed. Nothing here waits.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use forward_plan::{
+    Cidr,
+    middleware::{self as plan, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
+};
+use http::{
+    HeaderValue, Response,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    request,
+};
+
+use super::{
+    body::Answer,
+    cors, headers,
+    limit::{Limiter, Quota},
+    problem::Problem,
+};
+
+/// The steps of a route.
+#[derive(Debug)]
+pub struct Chain(Box<[Step]>);
+
+#[derive(Debug)]
+enum Step {
+    IpFilter(IpFilter),
+    Cors(Cors),
+    RateLimit(Arc<Limiter>),
+    BodyLimit(u64),
+    Timeout(plan::Timeout),
+    Headers(Headers),
+    Redirect(Redirect),
+    Respond(Respond),
+    /// An entry of this name that cannot be carried out: nothing goes past it.
+    Unusable(String),
+}
+
+/// A request that has come in.
+pub struct Inbound<'a> {
+    pub head: &'a mut request::Parts,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    pub host: &'a HeaderValue,
+    /// Proxies whose word about the client is believed.
+    pub trusted: &'a [Cidr],
+    /// How many replicas of the gateway share the limits.
+    pub replicas: u32,
+}
+
+/// What a request takes along from the steps that it has passed.
+#[derive(Debug, Default)]
+pub struct Passage {
+    /// How many steps those are.
+    passed: usize,
+    quotas: Vec<Quota>,
+    /// The page's origin, where an answer is for one.
+    origin: Option<HeaderValue>,
+    pub terms: Terms,
+}
+
+/// What bounds the exchange with the plugin; where several steps do, the tightest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// How many bytes the request's body may have.
+    pub body_limit: Option<u64>,
+    /// From the end of the request to the head of the answer.
+    pub answer: Option<Duration>,
+    /// Between two pieces of the answer's body.
+    pub stall: Option<Duration>,
+}
+
+impl Chain {
+    /// The chain of a route. `limiter` gives the counters of a limit, which outlive the chain.
+    pub fn compile<'a>(
+        entries: impl IntoIterator<Item = &'a Entry>,
+        mut limiter: impl FnMut(&Entry, &plan::RateLimit) -> Arc<Limiter>,
+    ) -> Self {
+        let step = |entry: &Entry| match &entry.step {
+            Ok(plan::Step::IpFilter(filter)) => Step::IpFilter(filter.clone()),
+            Ok(plan::Step::Cors(cors)) => Step::Cors(cors.clone()),
+            Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(limiter(entry, limit)),
+            Ok(plan::Step::BodyLimit(bytes)) => Step::BodyLimit(*bytes),
+            Ok(plan::Step::Timeout(timeout)) => Step::Timeout(*timeout),
+            Ok(plan::Step::Headers(headers)) => Step::Headers(headers.clone()),
+            Ok(plan::Step::Redirect(redirect)) => Step::Redirect(redirect.clone()),
+            Ok(plan::Step::Respond(respond)) => Step::Respond(respond.clone()),
+            Err(_) => Step::Unusable(entry.name.clone()),
+        };
+        Self(entries.into_iter().map(step).collect())
+    }
+
+    /// Whether the browser's questions about the route are answered here.
+    pub fn answers_preflights(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Cors(_)))
+    }
+
+    /// Take a request through the steps. An answer is that of a step, and not for the plugin.
+    pub fn enter(
+        &self,
+        inbound: &mut Inbound<'_>,
+        passage: &mut Passage,
+    ) -> Result<Option<Response<Answer>>, Problem> {
+        for step in &self.0 {
+            if let Some(answer) = step.enter(inbound, passage)? {
+                return Ok(Some(answer));
+            }
+            passage.passed += 1;
+        }
+        Ok(None)
+    }
+
+    /// Take an answer back through the steps that its request has passed.
+    pub fn leave(&self, passage: &Passage, response: &mut Response<Answer>) {
+        for quota in &passage.quotas {
+            quota.tell(response.headers_mut());
+        }
+        for step in self.0.iter().take(passage.passed).rev() {
+            match step {
+                Step::Cors(cors) => cors::tell(cors, passage.origin.as_ref(), response.headers_mut()),
+                Step::Headers(headers) => headers.response.apply(response.headers_mut()),
+                Step::IpFilter(_)
+                | Step::RateLimit(_)
+                | Step::BodyLimit(_)
+                | Step::Timeout(_)
+                | Step::Redirect(_)
+                | Step::Respond(_)
+                | Step::Unusable(_) => {}
+            }
+        }
+    }
+}
+
+impl Step {
+    fn enter(
+        &self,
+        inbound: &mut Inbound<'_>,
+        passage: &mut Passage,
+    ) -> Result<Option<Response<Answer>>, Problem> {
+        match self {
+            Self::IpFilter(filter) if filter.admits(inbound.client()) => {}
+            Self::IpFilter(_) => return Err(Problem::Forbidden("requests from this address are not let in")),
+            Self::Cors(cors) => {
+                if let Some(answer) = cors::preflight(cors, inbound.head) {
+                    return answer.map(Some);
+                }
+                passage.origin = cors::origin(&inbound.head.headers).cloned();
+            }
+            Self::RateLimit(limiter) => inbound.count(limiter, passage)?,
+            Self::BodyLimit(most) => {
+                tighten(&mut passage.terms.body_limit, Some(*most));
+                let length = inbound.head.headers.get(CONTENT_LENGTH);
+                let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+                if length.is_some_and(|length| length > *most) {
+                    return Err(Problem::ContentTooLarge(*most));
+                }
+            }
+            Self::Timeout(plan::Timeout { answer, stall }) => {
+                tighten(&mut passage.terms.answer, *answer);
+                tighten(&mut passage.terms.stall, *stall);
+            }
+            Self::Headers(headers) => headers.request.apply(&mut inbound.head.headers),
+            Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
+            Self::Respond(respond) => return Ok(Some(respond_with(respond))),
+            Self::Unusable(name) => return Err(Problem::Middleware(name.clone())),
+        }
+        Ok(None)
+    }
+}
+
+impl Inbound<'_> {
+    /// The client's address, as far as it can be known.
+    fn client(&self) -> IpAddr {
+        headers::client(&self.head.headers, self.peer, self.trusted)
+    }
+
+    fn count(&self, limiter: &Arc<Limiter>, passage: &mut Passage) -> Result<(), Problem> {
+        let quota = match limiter.policy().key() {
+            RateKey::Everyone => limiter.take((), self.replicas),
+            RateKey::Address => limiter.take(network(self.client()), self.replicas),
+            RateKey::Header(name) => {
+                let mut values = self.head.headers.get_all(name).iter();
+                match (values.next(), values.next()) {
+                    (Some(value), None) => limiter.take(value.as_bytes(), self.replicas),
+                    _ => limiter.take(network(self.client()), self.replicas),
+                }
+            }
+        };
+        let refused = quota.retry_after;
+        passage.quotas.push(quota);
+        refused.map_or(Ok(()), |seconds| Err(Problem::TooManyRequests(seconds)))
+    }
+
+    fn redirected(&self, redirect: &Redirect) -> Option<Response<Answer>> {
+        let scheme = headers::scheme(&self.head.headers, self.peer, self.trusted);
+        let uri = &self.head.uri;
+        let location =
+            redirect.location(scheme, self.host.to_str().unwrap_or_default(), uri.path(), uri.query())?;
+        let mut response = Response::new(Answer::empty());
+        *response.status_mut() = redirect.status;
+        response.headers_mut().insert(LOCATION, location);
+        Some(response)
+    }
+}
+
+/// Whose an address is: of IPv6 a client has a /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+fn respond_with(respond: &Respond) -> Response<Answer> {
+    let Respond { status, content_type, body } = respond;
+    let mut response = Response::new(Answer::full(Bytes::from(body.clone())));
+    *response.status_mut() = *status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+    }
+    response
+}
+
+fn tighten<T: Ord>(bound: &mut Option<T>, other: Option<T>) {
+    *bound = match (bound.take(), other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_tightest_of_bounds() {
+        let mut bound = None;
+        tighten(&mut bound, None);
+        assert_eq!(bound, None);
+        for (other, expected) in [(Some(5), 5), (Some(7), 5), (None, 5), (Some(3), 3)] {
+            tighten(&mut bound, other);
+            assert_eq!(bound, Some(expected));
+        }
+    }
+
+    #[test]
+    fn takes_the_addresses_of_one_network_for_one_client() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
+        assert_eq!(network("10.0.0.1"), network("::ffff:10.0.0.1"));
+    }
+}

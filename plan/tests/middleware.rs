@@ -1,0 +1,126 @@
+//! Which middleware requests meet and in which order: golden cases, each with what is declared and
+//! what comes of it (`UPDATE_GOLDEN=1` writes that), and that nothing depends on the order in which
+//! entries came.
+#![expect(clippy::disallowed_methods, reason = "the runner reads files; what it tests does not")]
+#![expect(clippy::unwrap_used, reason = "a case that cannot be read fails")]
+
+use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
+
+use forward_crds::{Middleware, Route};
+use forward_plan::{
+    middleware::Chain,
+    routes::{Claimant, Offer, PluginId},
+};
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What is declared.
+#[derive(Clone, Debug, Deserialize)]
+struct Case {
+    #[serde(default)]
+    system: Vec<Middleware>,
+    #[serde(default)]
+    plugin: Vec<Middleware>,
+    /// As `METHOD /path`.
+    routes: Vec<String>,
+}
+
+impl Case {
+    fn offer(&self) -> Offer {
+        let routes = self.routes.iter().map(|text| {
+            let (method, path) = text.split_once(' ').unwrap();
+            Route { host: String::new(), method: method.to_owned(), path: path.to_owned() }
+        });
+        let claimant = Claimant { id: PluginId::new("shop", "pay"), priority: 0, created: 0 };
+        Offer::new(claimant, &[], &routes.collect::<Vec<_>>(), &[])
+    }
+
+    /// The status, and for each route what its requests meet.
+    fn outcome(&self) -> String {
+        let chain = Chain::new(&self.system, &self.plugin);
+        let offer = self.offer();
+        let mut text = String::new();
+        for entry in chain.status(&offer) {
+            writeln!(text, "{}", serde_json::to_string(&entry).unwrap()).unwrap();
+        }
+        for (slot, pattern) in offer.slots() {
+            let names = chain.of_route(&slot.path, slot.method).map(|entry| entry.name.as_str());
+            let names = names.collect::<Vec<_>>().join(" > ");
+            writeln!(
+                text,
+                "{} {pattern}: {}",
+                slot.method,
+                if names.is_empty() { "nothing" } else { &names }
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+#[test]
+fn cases_come_out_as_recorded() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/middleware");
+    let files: BTreeSet<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut wrong = Vec::new();
+    for path in &files {
+        let (yaml, txt) = (path.with_extension("yaml"), path.with_extension("txt"));
+        assert!(files.contains(&yaml), "{} belongs to nothing", path.display());
+        let case: Case = serde_saphyr::from_str(&fs::read_to_string(&yaml).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", yaml.display()));
+        let actual = case.outcome();
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&txt, &actual).unwrap();
+        } else if fs::read_to_string(&txt).unwrap_or_default() != actual {
+            wrong.push(format!("{}: UPDATE_GOLDEN=1 would write\n{actual}", txt.display()));
+        }
+    }
+    assert!(!files.is_empty() && wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An entry of one of some kinds.
+fn entry(name: usize, kind: usize, priority: i32, routed: bool) -> Value {
+    let (kind, what) = [
+        ("headers", json!({"request": {"remove": ["X-A"]}})),
+        ("ipFilter", json!({"deny": ["10.0.0.0/8"]})),
+        ("ipFilter", json!({"deny": ["10.0.0.0/99"]})),
+        ("rateLimit", json!({"requests": 1})),
+        ("cors", json!({"origins": ["*"]})),
+    ][kind]
+        .clone();
+    let routes = if routed { json!([{"path": "/a"}]) } else { json!([]) };
+    json!({"name": format!("m{name}"), "priority": priority, "routes": routes, kind: what})
+}
+
+proptest! {
+    /// The same entries in any order give the same chain, to the byte.
+    #[test]
+    fn the_order_of_creation_does_not_matter(
+        kinds in prop::collection::vec((0..5_usize, -1..=1_i32, any::<bool>(), any::<bool>()), 1..12),
+        shuffles in prop::collection::vec(any::<prop::sample::Index>(), 24),
+    ) {
+        let entries = kinds.iter().enumerate().map(|(name, (kind, priority, routed, system))| {
+            (*system, serde_json::from_value::<Middleware>(entry(name / 2, *kind, *priority, *routed)).unwrap())
+        });
+        // Names are one-off in each list.
+        let (mut system, mut plugin) = (Vec::new(), Vec::new());
+        for (of_system, entry) in entries {
+            let list: &mut Vec<Middleware> = if of_system { &mut system } else { &mut plugin };
+            if list.iter().all(|other| other.name != entry.name) {
+                list.push(entry);
+            }
+        }
+        let mut case = Case { system, plugin, routes: vec!["GET /a".to_owned(), "GET /b".to_owned()] };
+        let before = case.outcome();
+        for (turn, pick) in shuffles.iter().enumerate() {
+            for list in [&mut case.system, &mut case.plugin] {
+                if !list.is_empty() {
+                    let (one, other) = (turn % list.len(), pick.index(list.len()));
+                    list.swap(one, other);
+                }
+            }
+        }
+        prop_assert_eq!(before, case.outcome());
+    }
+}

@@ -1,0 +1,108 @@
+//! What is declared of requests is done with them, and told.
+
+use anyhow::{Context, Result, ensure};
+use forward_crds::{MiddlewareState, Plugin, PluginSystem};
+use forward_tests::{TestNamespace, has_reason, plugin, run, seconds, started};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+fn http(middleware: &Value) -> Value {
+    json!({"middleware": middleware})
+}
+
+/// Names of the chain, in order.
+fn chain(plugin: &Plugin) -> Vec<String> {
+    let entries = plugin.status.as_ref().map_or(&[][..], |status| &status.middleware);
+    entries.iter().map(|entry| entry.name.clone()).collect()
+}
+
+#[tokio::test]
+async fn middleware_of_plugin_and_namespace_acts_in_the_order_that_the_status_shows() {
+    run("middleware_acts_in_the_order_of_the_status", async |ns| {
+        let system = json!({
+            "apiVersion": "goforward.dev/v1alpha1",
+            "kind": "PluginSystem",
+            "metadata": {"name": "default"},
+            "spec": {"middleware": [
+                {"name": "marked", "headers": {"response": {"set": [{"name": "X-Application", "value": "shop"}]}}},
+            ]},
+        });
+        ns.apply_as("forward-tests", &system).await?;
+        let own = json!([
+            {"name": "private", "headers": {"response": {"set": [{"name": "Cache-Control", "value": "private"}]}}},
+            {"name": "often", "rateLimit": {"requests": 4, "per": "1h", "by": "Everyone"}},
+            {"name": "pages", "cors": {"origins": ["https://shop.example.com"]}},
+        ]);
+        ns.apply(&plugin("limited").set("http", http(&own))).await?;
+        ns.await_plugin("limited", "to be ready", seconds(60), started).await?;
+        let order = ["pages", "often", "marked", "private"];
+        ns.await_plugin("limited", "to show its chain", seconds(20), |seen| chain(seen) == order).await?;
+        is_let_through_until_the_limit(ns).await?;
+        ns.api::<PluginSystem>().delete("default", &DeleteParams::default()).await?;
+        let rest = ["pages", "often", "private"];
+        ns.await_plugin("limited", "to be without the namespace's", seconds(20), |seen| chain(seen) == rest)
+            .await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// However many replicas share the limit of four: each lets at least one request through, and all
+/// together no more than one for each replica above it.
+async fn is_let_through_until_the_limit(ns: &TestNamespace) -> Result<()> {
+    let gateway = ns.cluster.gateway()?;
+    let first = gateway.await_status(&ns.path("limited"), 200, seconds(10)).await?;
+    for (name, expected) in [("x-application", "shop"), ("cache-control", "private"), ("vary", "Origin")] {
+        let value = first.headers.get(name).with_context(|| format!("{name} of {:?}", first.headers))?;
+        ensure!(value == expected, "{name}: {value:?}");
+    }
+    ensure!(first.headers.contains_key("ratelimit-policy"), "{:?}", first.headers);
+    let mut passed = 1;
+    let refused = loop {
+        let answer = gateway.get(&ns.path("limited")).await?;
+        if answer.status == 429 {
+            break answer;
+        }
+        ensure!(answer.status == 200, "{answer:?}");
+        passed += 1;
+        ensure!(passed < 20, "nothing was refused");
+    };
+    ensure!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+    ensure!(
+        !refused.headers.contains_key("x-application"),
+        "it did not come that far: {:?}",
+        refused.headers
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_carried_out_is_told_and_the_last_good_serves() {
+    run("a_bad_entry_is_told_and_the_last_good_serves", async |ns| {
+        let entry = |body: &str| {
+            let changes = json!({"response": {"set": [{"name": "X-Good", "value": "yes"}]}});
+            let respond = json!({"status": 204, "body": body});
+            http(&json!([
+                {"name": "good", "headers": changes},
+                {"name": "nowhere", "routes": [{"path": "/nowhere"}], "respond": respond},
+            ]))
+        };
+        ns.apply(&plugin("careful").set("http", entry(""))).await?;
+        ns.await_plugin("careful", "to be ready", seconds(60), started).await?;
+        let gateway = ns.cluster.gateway()?;
+        gateway.await_status(&ns.path("careful"), 200, seconds(10)).await?;
+        // The API server cannot know that this status has no body.
+        ns.apply(&plugin("careful").set("http", entry("text"))).await?;
+        let refused = has_reason("Registered", "InvalidMiddleware");
+        let seen = ns.await_plugin("careful", "to be told", seconds(30), refused).await?;
+        let entries = seen.status.context("status")?.middleware;
+        let bad = entries.iter().find(|entry| entry.name == "nowhere").context("the entry")?;
+        ensure!(bad.state == MiddlewareState::Refused && bad.message.is_some(), "{bad:?}");
+        let answer = gateway.get(&ns.path("careful")).await?;
+        ensure!(answer.status == 200 && answer.headers.contains_key("x-good"), "{answer:?}");
+        ns.apply(&plugin("careful").set("http", entry(""))).await?;
+        ns.await_plugin("careful", "to be ready again", seconds(30), started).await?;
+        Ok(())
+    })
+    .await;
+}
