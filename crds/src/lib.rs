@@ -24,8 +24,9 @@ pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};
 pub use hooks::{FailurePolicy, Hook, HookHttp, HookJob, HookName, HookOutcome, HookStatus, Hooks};
 pub use middleware::{
-    BodyLimit, Cors, Header, HeaderChanges, Headers, IpFilter, Middleware, MiddlewarePhase, MiddlewareSource,
-    MiddlewareState, MiddlewareStatus, RateKey, RateLimit, Redirect, Respond, RouteSelector, Scheme, Timeout,
+    BodyLimit, Compress, Cors, Header, HeaderChanges, Headers, IpFilter, LogSample, Middleware,
+    MiddlewarePhase, MiddlewareSource, MiddlewareState, MiddlewareStatus, RateKey, RateLimit, Redirect,
+    Respond, RouteSelector, Scheme, Timeout,
 };
 pub use network::{Egress, Network, NetworkMode};
 pub use plugin::{

@@ -54,6 +54,12 @@ pub struct Middleware {
     /// Phase Transform: always the same answer, without asking the plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
+    /// Phase Transform: make answers smaller for clients that take that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
+    /// Phase Observe: write a line into the gateway's log for some of the requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogSample>,
 }
 
 /// Routes of a plugin, by their path pattern.
@@ -307,6 +313,38 @@ pub struct Respond {
         regex(pattern = r#"^[a-z]+/[a-zA-Z0-9.+-]+(; ?[a-z]+=[a-zA-Z0-9._-]+)*$"#)
     )]
     pub content_type: String,
+}
+
+/// Answers that are compressed, as `Accept-Encoding` of the request asks: with zstd, br or gzip, of
+/// equals the first. What is compressed already stays as it is, and so do parts of an answer (ranges),
+/// streams of events, and what `Cache-Control: no-transform` or a digest is sent with.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Compress {
+    /// Answers that are known to have fewer bytes stay as they are.
+    #[serde(default = "defaults::compress_min_bytes")]
+    #[schemars(default = "defaults::compress_min_bytes", range(min = 0))]
+    pub min_bytes: i64,
+    /// The media types, for example text/html, or text/* for all of a kind. Absent: those of text,
+    /// JSON, XML, JavaScript, WebAssembly, SVG, and the like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(max = 128), regex(pattern = r"^[a-z]+/(\*|[a-z0-9][a-z0-9.+-]*)$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub types: Vec<String>,
+}
+
+/// Requests of which a line is logged, as the gateway's access log has it (chart value
+/// `gateway.accessLog`). It decides for its routes whether or not that is on, and also of requests
+/// that another entry answers.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LogSample {
+    /// How many of a hundred requests, picked at random; 0 for none.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: i32,
 }
 
 /// When a middleware acts on a request, the first phase first; on the answer it is the other way

@@ -11,6 +11,7 @@ pub mod balance;
 pub mod body;
 pub mod chain;
 pub mod clock;
+pub mod compress;
 pub mod cors;
 pub mod exchange;
 pub mod forward;

@@ -4,6 +4,7 @@
 //! what is done with requests. Its invariant: the chain depends on the entries alone, not on the
 //! order in which they, or the objects that hold them, came.
 
+mod compress;
 mod cors;
 mod headers;
 mod redirect;
@@ -17,6 +18,7 @@ use forward_crds::{
 
 use crate::routes::{Method, Offer, Pattern, Segment};
 
+pub use compress::Compress;
 pub use cors::{Cors, Origins};
 pub use headers::{Changes, Headers};
 pub use redirect::Redirect;

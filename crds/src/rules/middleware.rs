@@ -5,8 +5,18 @@ use kube::core::Rule;
 use super::{LABEL, NAME, matches, rule};
 
 /// The fields of which a middleware has one.
-const KINDS: [&str; 8] =
-    ["ipFilter", "cors", "rateLimit", "bodyLimit", "timeout", "headers", "redirect", "respond"];
+const KINDS: [&str; 10] = [
+    "ipFilter",
+    "cors",
+    "rateLimit",
+    "bodyLimit",
+    "timeout",
+    "headers",
+    "redirect",
+    "respond",
+    "compress",
+    "log",
+];
 
 /// Headers by which messages are framed and carried, and those that say who asked: an entry that
 /// could change them could make two servers see two different requests, or one client another.
@@ -35,7 +45,7 @@ pub fn exactly_one_kind() -> Rule {
     let counted = KINDS.map(|kind| format!("(has(self.{kind}) ? 1 : 0)"));
     rule(
         format!("{} == 1", counted.join(" + ")),
-        "exactly one of ipFilter, cors, rateLimit, bodyLimit, timeout, headers, redirect and respond must be set: an entry does one thing",
+        "exactly one of ipFilter, cors, rateLimit, bodyLimit, timeout, headers, redirect, respond, compress and log must be set: an entry does one thing",
     )
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     clock::{Clock, Deadline},
+    compress::Encoder,
     pool::Lease,
     record::Record,
 };
@@ -33,6 +34,8 @@ pub enum BodyError {
     TooLarge,
     #[error("it stopped coming")]
     Stalled,
+    #[error("compress it")]
+    Compress(#[from] std::io::Error),
 }
 
 /// A request's body on its way to the plugin.
@@ -169,8 +172,16 @@ pub struct Answer {
     broken: Option<BodyError>,
     /// How long its source may be silent, where that is bounded.
     stall: Option<Box<Stall>>,
+    /// What makes it smaller on its way.
+    encoding: Option<Box<Encoding>>,
     /// Closed when the last byte has been handed over, or the client is gone.
     record: Option<Record>,
+}
+
+/// An encoder, and what comes after its end.
+struct Encoding {
+    encoder: Encoder,
+    trailers: Option<Frame<Bytes>>,
 }
 
 /// The time that a source may be silent for.
@@ -203,11 +214,11 @@ impl Drop for Driver {
 
 impl Answer {
     pub fn empty() -> Self {
-        Self { source: Source::Full(None), broken: None, stall: None, record: None }
+        Self { source: Source::Full(None), broken: None, stall: None, encoding: None, record: None }
     }
 
     pub fn full(bytes: Bytes) -> Self {
-        Self { source: Source::Full(Some(bytes)), broken: None, stall: None, record: None }
+        Self { source: Source::Full(Some(bytes)), broken: None, stall: None, encoding: None, record: None }
     }
 
     /// From a plugin, over a connection that this body moves.
@@ -216,7 +227,13 @@ impl Answer {
             lease.settle();
             return Self::empty();
         }
-        Self { source: Source::Lent(incoming, lease), broken: None, stall: None, record: None }
+        Self {
+            source: Source::Lent(incoming, lease),
+            broken: None,
+            stall: None,
+            encoding: None,
+            record: None,
+        }
     }
 
     /// From a plugin that goes on reading the request: the connection moves by itself, so that
@@ -226,6 +243,7 @@ impl Answer {
             source: Source::Driven { incoming, _driver: Driver::new(lease) },
             broken: None,
             stall: None,
+            encoding: None,
             record: None,
         }
     }
@@ -236,6 +254,11 @@ impl Answer {
             self.stall = Some(Box::new(Stall { clock, patience, deadline: None }));
         }
         self
+    }
+
+    /// Make it smaller on its way.
+    pub fn encode(&mut self, encoder: Encoder) {
+        self.encoding = Some(Box::new(Encoding { encoder, trailers: None }));
     }
 
     pub fn recorded(mut self, record: Record) -> Self {
@@ -253,14 +276,9 @@ impl Stall {
     }
 }
 
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+impl Answer {
+    /// The next piece of it, as it came.
+    fn poll_plain(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -289,7 +307,51 @@ impl Body for Answer {
         }
     }
 
+    /// The next piece of it, made smaller. While there is more at once, it is gathered; before there
+    /// is a wait, all that is gathered is sent.
+    fn poll_encoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let polled = self.poll_plain(cx);
+            let Some(encoding) = &mut self.encoding else { return polled };
+            let Encoding { encoder, trailers } = &mut **encoding;
+            let (made, waits) = match polled {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => (encoder.push(&data), false),
+                    Err(frame) => {
+                        *trailers = Some(frame);
+                        (encoder.finish(), false)
+                    }
+                },
+                Poll::Ready(None) if encoder.is_done() => return Poll::Ready(trailers.take().map(Ok)),
+                Poll::Ready(None) => (encoder.finish(), false),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Pending => (encoder.flush(), true),
+            };
+            match made {
+                Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Ok(_) if waits => return Poll::Pending,
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.encoding.is_some() { self.poll_encoded(cx) } else { self.poll_plain(cx) }
+    }
+
     fn is_end_stream(&self) -> bool {
+        if let Some(encoding) = &self.encoding {
+            return encoding.encoder.is_done() && encoding.trailers.is_none();
+        }
         match &self.source {
             Source::Full(bytes) => bytes.is_none(),
             Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.is_end_stream(),
@@ -297,6 +359,9 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.encoding.is_some() {
+            return SizeHint::default();
+        }
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.size_hint(),

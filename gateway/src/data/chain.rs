@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use forward_plan::{
     Cidr,
-    middleware::{self as plan, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
+    middleware::{self as plan, Compress, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
 };
 use http::{
     HeaderValue, Response,
@@ -20,6 +20,7 @@ use http::{
 
 use super::{
     body::Answer,
+    compress::{self, Encoding},
     cors, headers,
     limit::{Limiter, Quota},
     problem::Problem,
@@ -27,7 +28,11 @@ use super::{
 
 /// The steps of a route.
 #[derive(Debug)]
-pub struct Chain(Box<[Step]>);
+pub struct Chain {
+    steps: Box<[Step]>,
+    /// Of how many in a hundred requests a line is logged, where the route has a say in it.
+    pub log_percent: Option<u8>,
+}
 
 #[derive(Debug)]
 enum Step {
@@ -39,6 +44,9 @@ enum Step {
     Headers(Headers),
     Redirect(Redirect),
     Respond(Respond),
+    Compress(Compress),
+    /// It has acted before all others: see [`Chain::log_percent`].
+    Log,
     /// An entry of this name that cannot be carried out: nothing goes past it.
     Unusable(String),
 }
@@ -61,6 +69,7 @@ pub struct Passage {
     /// How many steps those are.
     passed: usize,
     quotas: Vec<Quota>,
+    encoding: Option<Encoding>,
     /// The page's origin, where an answer is for one.
     origin: Option<HeaderValue>,
     pub terms: Terms,
@@ -83,6 +92,7 @@ impl Chain {
         entries: impl IntoIterator<Item = &'a Entry>,
         mut limiter: impl FnMut(&Entry, &plan::RateLimit) -> Arc<Limiter>,
     ) -> Self {
+        let mut log_percent = None;
         let step = |entry: &Entry| match &entry.step {
             Ok(plan::Step::IpFilter(filter)) => Step::IpFilter(filter.clone()),
             Ok(plan::Step::Cors(cors)) => Step::Cors(cors.clone()),
@@ -92,14 +102,20 @@ impl Chain {
             Ok(plan::Step::Headers(headers)) => Step::Headers(headers.clone()),
             Ok(plan::Step::Redirect(redirect)) => Step::Redirect(redirect.clone()),
             Ok(plan::Step::Respond(respond)) => Step::Respond(respond.clone()),
+            Ok(plan::Step::Compress(compress)) => Step::Compress(compress.clone()),
+            Ok(plan::Step::Log(percent)) => {
+                log_percent = log_percent.max(Some(*percent));
+                Step::Log
+            }
             Err(_) => Step::Unusable(entry.name.clone()),
         };
-        Self(entries.into_iter().map(step).collect())
+        let steps = entries.into_iter().map(step).collect();
+        Self { steps, log_percent }
     }
 
     /// Whether the browser's questions about the route are answered here.
     pub fn answers_preflights(&self) -> bool {
-        self.0.iter().any(|step| matches!(step, Step::Cors(_)))
+        self.steps.iter().any(|step| matches!(step, Step::Cors(_)))
     }
 
     /// Take a request through the steps. An answer is that of a step, and not for the plugin.
@@ -108,7 +124,7 @@ impl Chain {
         inbound: &mut Inbound<'_>,
         passage: &mut Passage,
     ) -> Result<Option<Response<Answer>>, Problem> {
-        for step in &self.0 {
+        for step in &self.steps {
             if let Some(answer) = step.enter(inbound, passage)? {
                 return Ok(Some(answer));
             }
@@ -122,16 +138,18 @@ impl Chain {
         for quota in &passage.quotas {
             quota.tell(response.headers_mut());
         }
-        for step in self.0.iter().take(passage.passed).rev() {
+        for step in self.steps.iter().take(passage.passed).rev() {
             match step {
                 Step::Cors(cors) => cors::tell(cors, passage.origin.as_ref(), response.headers_mut()),
                 Step::Headers(headers) => headers.response.apply(response.headers_mut()),
+                Step::Compress(policy) => compress::compress(policy, passage.encoding, response),
                 Step::IpFilter(_)
                 | Step::RateLimit(_)
                 | Step::BodyLimit(_)
                 | Step::Timeout(_)
                 | Step::Redirect(_)
                 | Step::Respond(_)
+                | Step::Log
                 | Step::Unusable(_) => {}
             }
         }
@@ -167,6 +185,8 @@ impl Step {
                 tighten(&mut passage.terms.stall, *stall);
             }
             Self::Headers(headers) => headers.request.apply(&mut inbound.head.headers),
+            Self::Compress(_) => passage.encoding = Encoding::of(inbound.head),
+            Self::Log => {}
             Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
             Self::Respond(respond) => return Ok(Some(respond_with(respond))),
             Self::Unusable(name) => return Err(Problem::Middleware(name.clone())),

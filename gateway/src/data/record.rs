@@ -44,9 +44,12 @@ impl Record {
     }
 
     pub fn named(&mut self, path: &str, id: &HeaderValue) {
-        if self.worker.shared.settings.access_log {
-            self.line = Some(Line { path: path.to_owned(), id: id.clone() });
-        }
+        self.log(self.worker.shared.settings.access_log, path, id);
+    }
+
+    /// Log a line, or none.
+    pub fn log(&mut self, wanted: bool, path: &str, id: &HeaderValue) {
+        self.line = wanted.then(|| Line { path: path.to_owned(), id: id.clone() });
     }
 
     pub fn answered(&mut self, status: StatusCode) {

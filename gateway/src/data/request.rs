@@ -92,6 +92,10 @@ async fn through(
     mut received: Received<'_>,
     record: &mut Record,
 ) -> Response<Answer> {
+    if let Some(percent) = chain.log_percent {
+        let sampled = worker.dice.roll() % 100 < u64::from(percent);
+        record.log(sampled, received.head.uri.path(), received.id);
+    }
     let mut passage = Passage::default();
     let mut inbound = Inbound {
         head: &mut received.head,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Cors, Headers, Redirect};
+use super::{Compress, Cors, Headers, Redirect};
 use crate::Cidr;
 
 /// What a middleware does.
@@ -28,6 +28,10 @@ pub enum Step {
     Redirect(Redirect),
     /// See [`crds::Respond`].
     Respond(Respond),
+    /// See [`crds::Compress`].
+    Compress(Compress),
+    /// Of how many in a hundred requests a line is logged.
+    Log(u8),
 }
 
 /// Why a middleware cannot be carried out.
@@ -116,7 +120,7 @@ pub struct Respond {
 
 /// An entry's kind, its phase and what it does.
 pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepError>) {
-    use MiddlewarePhase::{Identify, Limit, Transform};
+    use MiddlewarePhase::{Identify, Limit, Observe, Transform};
     let Middleware {
         name: _,
         priority: _,
@@ -129,6 +133,8 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
         headers,
         redirect,
         respond,
+        compress,
+        log,
     } = entry;
     let kinds = [
         ip_filter.as_ref().map(|it| ("ipFilter", Identify, IpFilter::read(it).map(Step::IpFilter))),
@@ -139,6 +145,8 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
         headers.as_ref().map(|it| ("headers", Transform, Headers::read(it).map(Step::Headers))),
         redirect.as_ref().map(|it| ("redirect", Transform, Redirect::read(it).map(Step::Redirect))),
         respond.as_ref().map(|it| ("respond", Transform, Respond::read(it).map(Step::Respond))),
+        compress.as_ref().map(|it| ("compress", Transform, Compress::read(it).map(Step::Compress))),
+        log.as_ref().map(|it| ("log", Observe, percent("percent", it.percent).map(Step::Log))),
     ];
     let mut declared = kinds.into_iter().flatten().collect::<Vec<_>>();
     match (declared.pop(), declared.len()) {
@@ -237,6 +245,11 @@ fn body_limit_of(limit: crds::BodyLimit) -> Result<Step, StepError> {
     let value = limit.max_bytes;
     let bytes = u64::try_from(value).map_err(|_| StepError::OutOfRange { field: "maxBytes", value })?;
     Ok(Step::BodyLimit(bytes))
+}
+
+fn percent(field: &'static str, value: i32) -> Result<u8, StepError> {
+    let out = StepError::OutOfRange { field, value: value.into() };
+    u8::try_from(value).ok().filter(|percent| *percent <= 100).ok_or(out)
 }
 
 fn positive(field: &'static str, value: i64) -> Result<u32, StepError> {
