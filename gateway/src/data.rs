@@ -17,6 +17,8 @@ pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod http1;
+pub mod http2;
 pub mod limit;
 pub mod pool;
 pub mod problem;

@@ -12,20 +12,21 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::ReadBuf,
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
     clock::ticks,
-    guard::{Guard, Watch},
-    request::handle,
-    tap::Tap,
+    guard::Watch,
+    http1,
+    http2::{self, PREFACE},
     worker::Worker,
 };
 
 /// The largest request head.
-const MAX_HEAD: usize = 64 * 1024;
+pub const MAX_HEAD: usize = 64 * 1024;
 /// How long to wait when no connection can be accepted, because there are too many.
 const FULL: Duration = Duration::from_millis(100);
 
@@ -117,16 +118,56 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Op
         tracing::debug!(%error, "connection closed before it began");
         return;
     }
-    let watch = Watch::new(worker.clock.now());
-    let service = {
-        let (worker, watch) = (worker.clone(), watch.clone());
-        service_fn(move |request| handle(worker.clone(), watch.clone(), peer.ip(), request))
-    };
-    let connection = http1::Builder::new()
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(2 * MAX_HEAD)
-        .serve_connection(TokioIo::new(Tap { stream, ear: Guard::new(watch.clone()) }), service)
-        .with_upgrades();
+    match begins(&worker, &stream, &open).await {
+        Some(Begins::Http1) => http1::serve(worker, stream, peer, open).await,
+        // Boxed, so that the many connections that are none do not pay for its size.
+        Some(Begins::Http2) => Box::pin(http2::serve(worker, stream, peer, open)).await,
+        None => {}
+    }
+}
+
+/// What a connection begins with.
+enum Begins {
+    Http1,
+    Http2,
+}
+
+/// Look at the first bytes without taking them. `None` when there are none, or not in time.
+async fn begins(worker: &Rc<Worker>, stream: &TcpStream, open: &Open) -> Option<Begins> {
+    let settings = &worker.shared.settings;
+    let mut idle = worker.clock.after(settings.idle_timeout);
+    let mut bytes = [0; PREFACE.len()];
+    let mut count = poll_fn(|cx| {
+        open.watch(cx);
+        if worker.connections.stopping.get() || Pin::new(&mut idle).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        stream.poll_peek(cx, &mut ReadBuf::new(&mut bytes)).map(Result::ok)
+    })
+    .await?;
+    // To wait for the rest of a preface is rare, and the socket does not say when there is more
+    // than has been looked at: so it is asked at every tick.
+    let due = worker.clock.now() + ticks(settings.head_timeout);
+    while count > 0 && count < PREFACE.len() && bytes[..count] == PREFACE[..count] {
+        if worker.connections.stopping.get() || worker.clock.now() > due {
+            return None;
+        }
+        worker.clock.at(worker.clock.now() + 1).await;
+        count = stream.peek(&mut bytes).await.ok()?;
+    }
+    match count {
+        0 => None,
+        _ if bytes == *PREFACE => Some(Begins::Http2),
+        _ => Some(Begins::Http1),
+    }
+}
+
+/// Move a connection until it is over, or its time has come. `end` has it end with the requests
+/// that are under way.
+pub async fn drive<C>(worker: &Worker, watch: &Watch, open: Open, connection: C, end: fn(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = pin!(connection);
     let settings = &worker.shared.settings;
     let (head, idle) = (ticks(settings.head_timeout), ticks(settings.idle_timeout));
@@ -135,12 +176,16 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Op
     let ended = poll_fn(|cx| {
         open.watch(cx);
         watch.tell(worker.clock.now());
-        if worker.connections.stopping.get() && !stopping {
+        let leave = worker.connections.stopping.get() || (worker.shared.is_draining() && watch.may_leave());
+        if leave && !stopping {
             stopping = true;
-            connection.as_mut().graceful_shutdown();
+            end(connection.as_mut());
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(ended.map_err(Some));
+        }
+        if watch.is_abused() {
+            return Poll::Ready(Err(None));
         }
         while Pin::new(&mut deadline).poll(cx).is_ready() {
             let now = worker.clock.now();
@@ -155,7 +200,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Op
     .await;
     match ended {
         Ok(()) => {}
-        Err(Some(error)) => tracing::trace!(%peer, %error, "connection broke"),
-        Err(None) => tracing::trace!(%peer, "connection timed out"),
+        Err(Some(error)) => tracing::trace!(%error, "connection broke"),
+        Err(None) => tracing::trace!("connection closed for silence or abuse"),
     }
 }

@@ -5,10 +5,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use super::{clock::Tick, tap::Ear};
+
+/// How many requests a client may break off before it is looked at how many that is of all: a
+/// browser that leaves a page breaks off some tens.
+const MOST_ABANDONED: u64 = 500;
 
 /// What is known of a connection. Written and read on the same thread; atomic because a
 /// connection that becomes a tunnel must be `Send`.
@@ -17,8 +21,13 @@ pub struct Watch {
     ambiguous: AtomicBool,
     /// The first bytes of a request head have come, the last have not.
     in_head: AtomicBool,
-    /// A request is being answered.
-    busy: AtomicBool,
+    /// How many requests are being answered: with HTTP/1.1 one at most.
+    busy: AtomicU32,
+    /// Requests may be under way side by side: it is HTTP/2.
+    many: bool,
+    /// Requests that have come, and those of them that the client broke off.
+    begun: AtomicU64,
+    abandoned: AtomicU64,
     /// It is no longer HTTP.
     tunnel: AtomicBool,
     /// When `in_head` or `busy` changed last.
@@ -36,14 +45,44 @@ impl Watch {
         self.ambiguous.load(Relaxed)
     }
 
-    pub fn set_busy(&self, busy: bool, now: Tick) {
-        self.busy.store(busy, Relaxed);
+    /// Of a connection on which requests may be under way side by side.
+    pub fn of_many(now: Tick) -> Arc<Self> {
+        Arc::new(Self { since: AtomicU64::new(now), now: AtomicU64::new(now), many: true, ..Self::default() })
+    }
+
+    /// A request is being answered; [`Watch::leave`] ends it.
+    pub fn enter(&self, now: Tick) {
+        self.busy.fetch_add(1, Relaxed);
+        self.begun.fetch_add(1, Relaxed);
         self.since.store(now, Relaxed);
+    }
+
+    pub fn leave(&self, now: Tick) {
+        self.busy.fetch_sub(1, Relaxed);
+        self.since.store(now, Relaxed);
+    }
+
+    /// The client broke off a request.
+    pub fn abandon(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    /// Whether the client makes work by breaking off most of what it asks for ("rapid reset"):
+    /// each time costs it nothing, and us a connection to a plugin.
+    pub fn is_abused(&self) -> bool {
+        let abandoned = self.abandoned.load(Relaxed);
+        abandoned >= MOST_ABANDONED && abandoned * 2 > self.begun.load(Relaxed)
+    }
+
+    /// Whether the client can be sent elsewhere between requests. With HTTP/1.1 an answer tells it;
+    /// with HTTP/2 the connection does, and not before it was of use.
+    pub fn may_leave(&self) -> bool {
+        self.many && self.begun.load(Relaxed) > 0
     }
 
     /// When the connection is to be closed: never while a request is being answered.
     pub fn expires(&self, head: Tick, idle: Tick) -> Option<Tick> {
-        if self.busy.load(Relaxed) {
+        if self.busy.load(Relaxed) > 0 {
             return None;
         }
         let patience = if self.in_head.load(Relaxed) { head } else { idle };
@@ -286,7 +325,25 @@ mod tests {
         watch.tell(20);
         watch.set_in_head(true);
         assert_eq!(watch.expires(5, 50), Some(25));
-        watch.set_busy(true, 21);
+        watch.enter(21);
         assert_eq!(watch.expires(5, 50), None);
+        watch.enter(22);
+        watch.leave(23);
+        assert_eq!(watch.expires(5, 50), None, "one of two is under way still");
+    }
+
+    #[test]
+    fn calls_it_abuse_when_most_requests_are_broken_off() {
+        let watch = Watch::of_many(0);
+        for _ in 0..MOST_ABANDONED {
+            watch.enter(0);
+            assert!(!watch.is_abused());
+            watch.abandon();
+        }
+        assert!(watch.is_abused());
+        for _ in 0..MOST_ABANDONED {
+            watch.enter(0);
+        }
+        assert!(!watch.is_abused(), "half of them were let be");
     }
 }

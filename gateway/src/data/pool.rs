@@ -229,7 +229,7 @@ impl Drop for Lease {
 }
 
 /// The plugin's side of a connection: that it has said anything is all that matters.
-type Line = Tap<Rc<Cell<bool>>>;
+type Line = Tap<TcpStream, Rc<Cell<bool>>>;
 
 impl Ear for Rc<Cell<bool>> {
     fn hear(&mut self, _: &[u8]) {

@@ -32,7 +32,7 @@ struct Line {
 impl Record {
     /// A request has come in.
     pub fn begin(worker: Rc<Worker>, watch: Arc<Watch>, method: Method) -> Self {
-        watch.set_busy(true, worker.clock.now());
+        watch.enter(worker.clock.now());
         let status = StatusCode::from_u16(499).expect("499 is a status");
         Self { worker, watch, started: Instant::now(), method, status, route: None, line: None }
     }
@@ -67,12 +67,13 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let Self { worker, watch, started, method, status, route, line } = self;
-        watch.set_busy(false, worker.clock.now());
+        watch.leave(worker.clock.now());
         let took = started.elapsed();
-        if status.as_u16() == 499
-            && let Some(route) = route
-        {
-            route.plugin.stats[worker.index].error(UpstreamError::ClientGone);
+        if status.as_u16() == 499 {
+            watch.abandon();
+            if let Some(route) = route {
+                route.plugin.stats[worker.index].error(UpstreamError::ClientGone);
+            }
         }
         match route {
             Some(route) => {

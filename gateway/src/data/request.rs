@@ -11,7 +11,7 @@ use super::{
     cors,
     forward::{Outbound, forward},
     guard::Watch,
-    headers,
+    headers, http2,
     problem::{self, Problem},
     record::Record,
     snapshot::{Match, Route},
@@ -31,7 +31,7 @@ pub async fn handle(
     let (mut head, body) = request.into_parts();
     let id = trace::mark(&mut head.headers, &worker.dice);
     record.named(head.uri.path(), &id);
-    let answered = match check(&mut head, &watch) {
+    let answered = match check(&mut head, &body, &watch) {
         Ok(host) => route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await,
         Err(problem) => Err(problem),
     };
@@ -143,7 +143,10 @@ fn available(route: &Route) -> Result<(), UpstreamError> {
 
 /// Refuse what can be read in two ways, and bring the target into the one form that plugins see:
 /// a path, and the `Host` header.
-fn check(head: &mut request::Parts, watch: &Watch) -> Result<HeaderValue, Problem> {
+fn check(head: &mut request::Parts, body: &Incoming, watch: &Watch) -> Result<HeaderValue, Problem> {
+    if head.version == Version::HTTP_2 {
+        http2::check(head, body)?;
+    }
     if watch.is_ambiguous() {
         return Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"));
     }

@@ -6,10 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Who hears what comes in.
 pub trait Ear {
@@ -19,12 +16,12 @@ pub trait Ear {
 
 /// A connection and who hears what comes in on it.
 #[derive(Debug)]
-pub struct Tap<E> {
-    pub stream: TcpStream,
+pub struct Tap<S, E> {
+    pub stream: S,
     pub ear: E,
 }
 
-impl<E: Ear + Unpin> AsyncRead for Tap<E> {
+impl<S: AsyncRead + Unpin, E: Ear + Unpin> AsyncRead for Tap<S, E> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -36,7 +33,7 @@ impl<E: Ear + Unpin> AsyncRead for Tap<E> {
     }
 }
 
-impl<E: Unpin> AsyncWrite for Tap<E> {
+impl<S: AsyncWrite + Unpin, E: Unpin> AsyncWrite for Tap<S, E> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -5,9 +5,11 @@
 
 mod bodies;
 mod failures;
+mod frames;
 mod framing;
 mod harness;
 mod headers;
+mod http2;
 mod middleware;
 mod routing;
 mod stopping;
