@@ -1,6 +1,6 @@
 //! What the gateway is told: flags, each with an environment variable of the same meaning.
 
-use std::{net::SocketAddr, num::NonZeroUsize};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::Parser;
 use forward_crds::Duration;
@@ -15,6 +15,12 @@ pub struct Args {
     /// Where requests are answered.
     #[arg(long, env = "FORWARD_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where requests over TLS are answered, if there are certificates.
+    #[arg(long, env = "FORWARD_TLS_LISTEN", default_value = "0.0.0.0:8443")]
+    pub tls_listen: SocketAddr,
+    /// A folder of folders, each with a tls.crt and a tls.key. Absent: no TLS.
+    #[arg(long, env = "FORWARD_TLS_CERTIFICATES")]
+    pub tls_certificates: Option<PathBuf>,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,

@@ -24,6 +24,7 @@ pub mod pool;
 pub mod problem;
 pub mod record;
 pub mod request;
+pub mod secure;
 pub mod snapshot;
 pub mod stats;
 pub mod tap;

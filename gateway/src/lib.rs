@@ -9,3 +9,4 @@ pub mod control;
 pub mod data;
 pub mod metrics;
 pub mod run;
+pub mod tls;

@@ -10,7 +10,7 @@ use prometheus_client::{
         MetricType,
         counter::{ConstCounter, Counter},
         family::Family,
-        gauge::ConstGauge,
+        gauge::{ConstGauge, Gauge},
     },
     registry::{Registry, Unit},
 };
@@ -21,6 +21,7 @@ use crate::{
         stats::{BOUNDS, METHODS, PluginTotals, RouteTotals, STATUSES, UpstreamError},
         worker::Shared,
     },
+    tls::store::Count,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +35,14 @@ pub struct Calls {
     describes: Family<Outcome, Counter>,
     healths: Family<Outcome, Counter>,
     writes: Family<Outcome, Counter>,
+    handshakes: Family<Outcome, Counter>,
+    certificates: Family<State, Gauge>,
+    expires: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
 }
 
 impl Calls {
@@ -54,6 +63,20 @@ impl Calls {
         );
     }
 
+    /// A handshake of TLS has ended in this way.
+    pub fn handshake(&self, outcome: &'static str) {
+        count(&self.handshakes, outcome);
+    }
+
+    /// In what states the certificates are, and when the first of them ends.
+    pub fn certificates(&self, count: Count, expires: Option<i64>) {
+        let Count { current, stale, missing } = count;
+        for (state, count) in [("current", current), ("stale", stale), ("missing", missing)] {
+            self.certificates.get_or_create(&State { state }).set(count.into());
+        }
+        self.expires.set(expires.unwrap_or_default());
+    }
+
     /// A status was written, or not.
     pub fn wrote(&self, ok: bool) {
         count(&self.writes, if ok { "ok" } else { "failed" });
@@ -70,10 +93,14 @@ pub struct Metrics(Registry);
 impl Metrics {
     pub fn new(shared: Arc<Shared>, index: Handle, calls: &Calls) -> Self {
         let mut registry = Registry::with_prefix("forward_gateway");
-        let Calls { describes, healths, writes } = calls.clone();
+        let Calls { describes, healths, writes, handshakes, certificates, expires } = calls.clone();
         registry.register("describes", "Describe calls to plugins by outcome", describes);
         registry.register("health_checks", "Health calls to plugins by outcome", healths);
         registry.register("status_writes", "Writes of plugins' status by outcome", writes);
+        registry.register("tls_handshakes", "Handshakes of TLS by outcome", handshakes);
+        registry.register("tls_certificates", "Secrets with certificates by state", certificates);
+        let help = "When the first certificate that is shown ends, in seconds since 1970";
+        registry.register("tls_certificate_expires_timestamp_seconds", help, expires);
         registry.register_collector(Box::new(Traffic { shared, index }));
         Self(registry)
     }

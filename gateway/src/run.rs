@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use futures::future::select_all;
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture, select_all},
+};
 use kube::Client;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -19,8 +22,9 @@ use crate::{
         registrar,
         watch::Watches,
     },
-    data::worker::{Shared, Workers},
+    data::worker::{Secured, Shared, Workers},
     metrics::{Calls, Metrics},
+    tls::{Tls, store::Store},
 };
 
 /// Run until told to stop.
@@ -43,6 +47,7 @@ async fn serve(args: &Args) -> Result<()> {
     let metrics = Arc::new(Metrics::new(shared.clone(), index.clone(), &calls));
     let (ready, is_ready) = watch::channel(false);
     let admin = admin::serve(args.admin, metrics, is_ready);
+    let (secured, follow) = certificates(args, &calls)?;
     let control = control(args, index, calls, &ready);
     let stop = async {
         tokio::select! {
@@ -50,9 +55,10 @@ async fn serve(args: &Args) -> Result<()> {
             _ = interrupt.recv() => tracing::info!("interrupted"),
         }
     };
-    let workers =
-        Workers::start(args.listen, &shared).with_context(|| format!("listen on {}", args.listen))?;
-    tracing::info!(listen = %workers.address(), workers = shared.workers(), "carrying traffic");
+    let workers = Workers::start(args.listen, secured, &shared)
+        .with_context(|| format!("listen on {}", args.listen))?;
+    let tls = workers.secured_address().map(tracing::field::display);
+    tracing::info!(listen = %workers.address(), tls, workers = shared.workers(), "carrying traffic");
     let serving = async {
         tokio::pin!(control);
         tokio::select! {
@@ -71,10 +77,21 @@ async fn serve(args: &Args) -> Result<()> {
     tokio::select! {
         result = admin => result?,
         result = serving => result?,
+        result = follow => result?,
         () = workers.died() => anyhow::bail!("a traffic thread has ended"),
     }
     tracing::info!("ending the requests that are under way");
     tokio::task::spawn_blocking(move || workers.stop()).await.context("join the traffic threads")
+}
+
+/// TLS, where there are certificates, and what follows them. That ends only with an error.
+fn certificates(args: &Args, calls: &Calls) -> Result<(Option<Secured>, BoxFuture<'static, Result<()>>)> {
+    let Some(folder) = &args.tls_certificates else { return Ok((None, future::pending().boxed())) };
+    let tls = Tls::new(calls.clone()).context("set up TLS")?;
+    let mut store = Store::new(folder.clone());
+    tls.refresh(&mut store);
+    let follow = tls.clone().follow(store).map(|ended| ended.context("follow the certificates"));
+    Ok((Some(Secured { listen: args.tls_listen, tls }), follow.boxed()))
 }
 
 /// Keep the routes, and register this replica's share of the plugins. Ends only with an error.

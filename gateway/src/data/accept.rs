@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -22,8 +23,10 @@ use super::{
     guard::Watch,
     http1,
     http2::{self, PREFACE},
+    secure::{self, Client},
     worker::Worker,
 };
+use crate::tls::Tls;
 
 /// The largest request head.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -58,6 +61,10 @@ impl Connections {
         self.wakers.borrow().values().for_each(Waker::wake_by_ref);
     }
 
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
     /// Resolves when there is no connection left.
     pub async fn gone(&self) {
         poll_fn(|cx| {
@@ -72,7 +79,8 @@ impl Connections {
 }
 
 impl Open {
-    fn watch(&self, cx: &Context<'_>) {
+    /// Wake this when the connection is to end.
+    pub fn watch(&self, cx: &Context<'_>) {
         if let Some(waker) = self.connections.wakers.borrow_mut().get_mut(&self.key) {
             waker.clone_from(cx.waker());
         }
@@ -91,13 +99,13 @@ impl Drop for Open {
     }
 }
 
-/// Accept connections until dropped.
-pub async fn accept(worker: &Rc<Worker>, listener: &TcpListener) {
+/// Accept connections until dropped, with TLS or without.
+pub async fn accept(worker: &Rc<Worker>, listener: &TcpListener, tls: Option<&Arc<Tls>>) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let open = worker.connections.enter();
-                tokio::task::spawn_local(serve(worker.clone(), stream, peer, open));
+                tokio::task::spawn_local(serve(worker.clone(), tls.cloned(), stream, peer, open));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -113,15 +121,25 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Open) {
+async fn serve(
+    worker: Rc<Worker>,
+    tls: Option<Arc<Tls>>,
+    stream: TcpStream,
+    address: SocketAddr,
+    open: Open,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection closed before it began");
         return;
     }
+    // Boxed is what is large, so that plain HTTP/1.1 does not pay for its size.
+    if let Some(tls) = tls {
+        return Box::pin(secure::serve(worker, tls, stream, address, open)).await;
+    }
+    let client = Client { address, secure: None };
     match begins(&worker, &stream, &open).await {
-        Some(Begins::Http1) => http1::serve(worker, stream, peer, open).await,
-        // Boxed, so that the many connections that are none do not pay for its size.
-        Some(Begins::Http2) => Box::pin(http2::serve(worker, stream, peer, open)).await,
+        Some(Begins::Http1) => http1::serve(worker, stream, client, open).await,
+        Some(Begins::Http2) => Box::pin(http2::serve(worker, stream, client, open)).await,
         None => {}
     }
 }
@@ -139,7 +157,7 @@ async fn begins(worker: &Rc<Worker>, stream: &TcpStream, open: &Open) -> Option<
     let mut bytes = [0; PREFACE.len()];
     let mut count = poll_fn(|cx| {
         open.watch(cx);
-        if worker.connections.stopping.get() || Pin::new(&mut idle).poll(cx).is_ready() {
+        if worker.connections.is_stopping() || Pin::new(&mut idle).poll(cx).is_ready() {
             return Poll::Ready(None);
         }
         stream.poll_peek(cx, &mut ReadBuf::new(&mut bytes)).map(Result::ok)
@@ -149,7 +167,7 @@ async fn begins(worker: &Rc<Worker>, stream: &TcpStream, open: &Open) -> Option<
     // than has been looked at: so it is asked at every tick.
     let due = worker.clock.now() + ticks(settings.head_timeout);
     while count > 0 && count < PREFACE.len() && bytes[..count] == PREFACE[..count] {
-        if worker.connections.stopping.get() || worker.clock.now() > due {
+        if worker.connections.is_stopping() || worker.clock.now() > due {
             return None;
         }
         worker.clock.at(worker.clock.now() + 1).await;
@@ -176,7 +194,7 @@ where
     let ended = poll_fn(|cx| {
         open.watch(cx);
         watch.tell(worker.clock.now());
-        let leave = worker.connections.stopping.get() || (worker.shared.is_draining() && watch.may_leave());
+        let leave = worker.connections.is_stopping() || (worker.shared.is_draining() && watch.may_leave());
         if leave && !stopping {
             stopping = true;
             end(connection.as_mut());

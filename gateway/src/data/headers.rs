@@ -66,7 +66,13 @@ fn name(token: &[u8]) -> Option<HeaderName> {
 
 /// Tell the plugin who asked. What the client says about it is kept only when the client is a
 /// proxy that we trust; else anybody could be anybody.
-pub fn forward(headers: &mut HeaderMap, peer: IpAddr, host: &HeaderValue, trusted: &[Cidr]) {
+pub fn forward(
+    headers: &mut HeaderMap,
+    peer: IpAddr,
+    host: &HeaderValue,
+    scheme: &'static str,
+    trusted: &[Cidr],
+) {
     let peer = peer.to_canonical();
     headers.remove(X_REAL_IP);
     if !trusted.iter().any(|range| range.contains(peer)) {
@@ -87,8 +93,8 @@ pub fn forward(headers: &mut HeaderMap, peer: IpAddr, host: &HeaderValue, truste
     hops.push_str(&peer.to_string());
     let host_text = host.to_str().unwrap_or_default();
     elements.push_str(&match peer {
-        IpAddr::V4(peer) => format!("for={peer};host={};proto=http", quoted(host_text)),
-        IpAddr::V6(peer) => format!("for=\"[{peer}]\";host={};proto=http", quoted(host_text)),
+        IpAddr::V4(peer) => format!("for={peer};host={};proto={scheme}", quoted(host_text)),
+        IpAddr::V6(peer) => format!("for=\"[{peer}]\";host={};proto={scheme}", quoted(host_text)),
     });
     insert(headers, X_FORWARDED_FOR, &hops);
     insert(headers, FORWARDED, &elements);
@@ -96,7 +102,7 @@ pub fn forward(headers: &mut HeaderMap, peer: IpAddr, host: &HeaderValue, truste
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
 }
 
@@ -190,7 +196,7 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-real-ip", "6.6.6.6"),
         ]);
-        forward(&mut map, [10, 0, 0, 1].into(), &HeaderValue::from_static("a.example:80"), &[]);
+        forward(&mut map, [10, 0, 0, 1].into(), &HeaderValue::from_static("a.example:80"), "http", &[]);
         let expected = headers(&[
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1;host=\"a.example:80\";proto=http"),
@@ -228,7 +234,7 @@ mod tests {
             ("x-forwarded-host", "shop.example"),
         ]);
         let trusted = ["fd00::/8".parse().unwrap()];
-        forward(&mut map, "fd00::1".parse().unwrap(), &HeaderValue::from_static("a"), &trusted);
+        forward(&mut map, "fd00::1".parse().unwrap(), &HeaderValue::from_static("a"), "http", &trusted);
         let expected = headers(&[
             ("x-forwarded-for", "1.1.1.1, 2.2.2.2, fd00::1"),
             ("forwarded", "for=\"[fd00::1]\";host=a;proto=http"),

@@ -1,6 +1,6 @@
 //! Clients that speak HTTP/1.1.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::rc::Rc;
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -10,19 +10,23 @@ use super::{
     accept::{MAX_HEAD, Open, drive},
     guard::{Guard, Watch},
     request::handle,
+    secure::Client,
     tap::Tap,
     worker::Worker,
 };
 
 /// Answer the requests of a connection.
-pub async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, open: Open)
+pub async fn serve<S>(worker: Rc<Worker>, stream: S, client: Client, open: Open)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let watch = Watch::new(worker.clock.now());
     let service = {
         let (worker, watch) = (worker.clone(), watch.clone());
-        service_fn(move |request| handle(worker.clone(), watch.clone(), peer.ip(), request))
+        service_fn(move |mut request| {
+            client.mark(&mut request);
+            handle(worker.clone(), watch.clone(), client.address.ip(), request)
+        })
     };
     let connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)

@@ -2,7 +2,7 @@
 //! requests of HTTP/1.1. The library sees to the frames and to what RFC 9113 calls malformed; here
 //! is what could mean two things once it is text: hosts that differ, and bodies without an end.
 
-use std::{future::Future, net::SocketAddr, rc::Rc, time::Duration};
+use std::{future::Future, rc::Rc, time::Duration};
 
 use http::{HeaderValue, Method, header, request};
 use hyper::{
@@ -19,6 +19,7 @@ use super::{
     guard::Watch,
     problem::Problem,
     request::handle,
+    secure::Client,
     worker::Worker,
 };
 
@@ -54,14 +55,17 @@ where
 }
 
 /// Answer the requests of a connection.
-pub async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, open: Open)
+pub async fn serve<S>(worker: Rc<Worker>, stream: S, client: Client, open: Open)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let watch = Watch::of_many(worker.clock.now());
     let service = {
         let (worker, watch) = (worker.clone(), watch.clone());
-        service_fn(move |request| handle(worker.clone(), watch.clone(), peer.ip(), request))
+        service_fn(move |mut request| {
+            client.mark(&mut request);
+            handle(worker.clone(), watch.clone(), client.address.ip(), request)
+        })
     };
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())

@@ -14,6 +14,7 @@ use super::{
     headers, http2,
     problem::{self, Problem},
     record::Record,
+    secure,
     snapshot::{Match, Route},
     stats::UpstreamError,
     trace,
@@ -127,7 +128,8 @@ async fn send(
         record.error(error);
         Problem::Upstream { plugin: route.plugin.label.clone(), error }
     })?;
-    headers::forward(&mut head.headers, peer, &host, &worker.shared.settings.trusted);
+    let scheme = secure::scheme(&head.extensions);
+    headers::forward(&mut head.headers, peer, &host, scheme, &worker.shared.settings.trusted);
     forward(worker, Outbound::new(route, head, body, terms), record).await
 }
 

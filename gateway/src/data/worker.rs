@@ -27,9 +27,11 @@ use super::{
     balance::Dice,
     clock::Clock,
     pool::Pool,
+    secure::Handshakes,
     snapshot::Snapshot,
     stats::RouteStats,
 };
+use crate::tls::Tls;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -122,11 +124,26 @@ pub struct Worker {
     pub pool: Rc<Pool>,
     pub dice: Dice,
     pub connections: Rc<Connections>,
+    pub handshakes: Handshakes,
+}
+
+/// Where to listen for TLS, and what for.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    pub listen: SocketAddr,
+    pub tls: Arc<Tls>,
+}
+
+/// One thread's listening sockets.
+struct Sockets {
+    plain: std::net::TcpListener,
+    secured: Option<(std::net::TcpListener, Arc<Tls>)>,
 }
 
 /// The running threads.
 pub struct Workers {
     address: SocketAddr,
+    secured: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     died: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
@@ -142,32 +159,40 @@ impl Drop for Alarm {
 }
 
 impl Workers {
-    /// Listen on an address and carry traffic.
-    pub fn start(listen: SocketAddr, shared: &Arc<Shared>) -> io::Result<Self> {
-        let first = bind(listen)?;
-        let address = first.local_addr()?;
-        let mut listeners = vec![first];
-        for _ in 1..shared.workers() {
-            listeners.push(bind(address)?);
-        }
+    /// Listen on an address, and on another one for TLS where that is wanted, and carry traffic.
+    pub fn start(listen: SocketAddr, secured: Option<Secured>, shared: &Arc<Shared>) -> io::Result<Self> {
+        let plain = bind_all(listen, shared.workers())?;
+        let address = plain.address;
+        let (tls, mut secured) = match secured {
+            Some(Secured { listen, tls }) => (Some(tls), Some(bind_all(listen, shared.workers())?)),
+            None => (None, None),
+        };
+        let secured_address = secured.as_ref().map(|bound| bound.address);
         let (stop, stopped) = watch::channel(false);
         let died = Arc::new(Notify::new());
         let mut threads = Vec::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, plain) in plain.listeners.into_iter().enumerate() {
+            let secured = secured.as_mut().and_then(|bound| bound.listeners.pop()).zip(tls.clone());
+            let sockets = Sockets { plain, secured };
             let runtime = tokio::runtime::Builder::new_current_thread();
             let (shared, stopped, alarm) = (shared.clone(), stopped.clone(), Alarm(died.clone()));
             let thread = std::thread::Builder::new().name(format!("traffic-{index}"));
             threads.push(thread.spawn(move || {
                 let _alarm = alarm;
-                run(runtime, index, shared, listener, stopped);
+                run(runtime, index, shared, sockets, stopped);
             })?);
         }
-        Ok(Self { address, stop, died, threads })
+        Ok(Self { address, secured: secured_address, stop, died, threads })
     }
 
     /// Where they listen.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where they listen for TLS.
+    pub fn secured_address(&self) -> Option<SocketAddr> {
+        self.secured
     }
 
     /// Resolves when a thread has ended that was not told to.
@@ -187,6 +212,22 @@ impl Workers {
     }
 }
 
+/// Sockets of several threads on one address.
+struct Bound {
+    address: SocketAddr,
+    listeners: Vec<std::net::TcpListener>,
+}
+
+fn bind_all(listen: SocketAddr, count: usize) -> io::Result<Bound> {
+    let first = bind(listen)?;
+    let address = first.local_addr()?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(bind(address)?);
+    }
+    Ok(Bound { address, listeners })
+}
+
 fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -203,13 +244,13 @@ fn run(
     mut runtime: tokio::runtime::Builder,
     index: usize,
     shared: Arc<Shared>,
-    listener: std::net::TcpListener,
+    sockets: Sockets,
     stopped: watch::Receiver<bool>,
 ) {
     let result = runtime
         .enable_all()
         .build_local(LocalOptions::default())
-        .and_then(|runtime| runtime.block_on(work(index, shared, listener, stopped)));
+        .and_then(|runtime| runtime.block_on(work(index, shared, sockets, stopped)));
     if let Err(error) = result {
         tracing::error!(%error, "a traffic thread cannot run");
     }
@@ -218,10 +259,14 @@ fn run(
 async fn work(
     index: usize,
     shared: Arc<Shared>,
-    listener: std::net::TcpListener,
+    sockets: Sockets,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let plain = TcpListener::from_std(sockets.plain)?;
+    let secured = match sockets.secured {
+        Some((listener, tls)) => Some((TcpListener::from_std(listener)?, tls)),
+        None => None,
+    };
     let worker = Rc::new(Worker {
         index,
         shared,
@@ -229,15 +274,23 @@ async fn work(
         pool: Rc::default(),
         dice: Dice::new(),
         connections: Rc::default(),
+        handshakes: Handshakes::default(),
     });
     tokio::task::spawn_local(worker.clock.clone().run());
     tokio::task::spawn_local(sweep(worker.clone()));
+    let accept_secured = async {
+        match &secured {
+            Some((listener, tls)) => accept(&worker, listener, Some(tls)).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        () = accept(&worker, &listener) => {}
+        () = accept(&worker, &plain, None) => {}
+        () = accept_secured => {}
         // An error means that whoever could say stop is gone.
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
-    drop(listener);
+    drop((plain, secured));
     worker.connections.stop();
     let mut late = worker.clock.after(worker.shared.settings.stop_timeout);
     tokio::select! {

@@ -10,6 +10,7 @@ use forward_gateway::{
         worker::{Settings, Shared},
     },
     metrics::{Calls, Metrics},
+    tls::store::Count,
 };
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -40,6 +41,8 @@ fn text() -> String {
     calls.described(true);
     calls.health(None);
     calls.wrote(true);
+    calls.handshake("ok");
+    calls.certificates(Count { current: 1, ..Count::default() }, Some(4_102_444_800));
     Metrics::new(shared, index, &calls).render().unwrap()
 }
 

@@ -3,12 +3,15 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use forward_crds::Middleware;
-use forward_gateway::data::{
-    chain::Chain,
-    limit::Limiter,
-    snapshot::{Plugin, Route, Snapshot},
-    stats::{PluginTotals, RouteStats, RouteTotals},
-    worker::{Settings, Shared, Workers},
+use forward_gateway::{
+    data::{
+        chain::Chain,
+        limit::Limiter,
+        snapshot::{Plugin, Route, Snapshot},
+        stats::{PluginTotals, RouteStats, RouteTotals},
+        worker::{Secured, Settings, Shared, Workers},
+    },
+    tls::Tls,
 };
 use forward_plan::{
     middleware,
@@ -37,8 +40,17 @@ impl Gateway {
 
     pub fn with(settings: Settings) -> Self {
         let shared = Shared::new(settings, 2);
-        let workers = Workers::start(([127, 0, 0, 1], 0).into(), &shared).unwrap();
+        let workers = Workers::start(([127, 0, 0, 1], 0).into(), None, &shared).unwrap();
         Self { shared, address: workers.address(), workers: Some(workers) }
+    }
+
+    /// That listens for TLS too, on any port.
+    pub fn secured(settings: Settings, tls: Arc<Tls>) -> (Self, SocketAddr) {
+        let shared = Shared::new(settings, 2);
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let workers = Workers::start(any, Some(Secured { listen: any, tls }), &shared).unwrap();
+        let secured = workers.secured_address().unwrap();
+        (Self { shared, address: workers.address(), workers: Some(workers) }, secured)
     }
 
     /// A plugin `test/<name>` with routes as `METHOD host/path`.

@@ -13,4 +13,5 @@ mod http2;
 mod middleware;
 mod routing;
 mod stopping;
+mod tls;
 mod tunnels;
