@@ -21,8 +21,10 @@ use tokio::task::JoinHandle;
 use super::{
     clock::{Clock, Deadline},
     compress::Encoder,
+    grpc::{Code, Underway},
     pool::Lease,
     record::Record,
+    stats::UpstreamError,
 };
 
 /// Why a body breaks off.
@@ -36,6 +38,8 @@ pub enum BodyError {
     Stalled,
     #[error("compress it")]
     Compress(#[from] std::io::Error),
+    #[error("what it belongs to is over")]
+    Over,
 }
 
 /// A request's body on its way to the plugin.
@@ -62,6 +66,8 @@ pub struct Progress {
     starved: AtomicBool,
     /// Closed while the client waits to be told that it may send its body.
     closed: AtomicBool,
+    /// Nobody wants the rest.
+    over: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -113,6 +119,12 @@ impl Progress {
         self.closed.load(Relaxed)
     }
 
+    /// Break the upload off, if it is not done.
+    pub fn end(&self) {
+        self.over.store(true, Relaxed);
+        self.waker.wake();
+    }
+
     /// Ask the client for the body.
     pub fn open(&self) {
         self.closed.store(false, Relaxed);
@@ -133,11 +145,14 @@ impl Body for Upload {
             progress.waker.register(cx.waker());
             return Poll::Pending;
         }
+        if progress.over.load(Relaxed) {
+            return Poll::Ready(Some(Err(BodyError::Over)));
+        }
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         progress.starved.store(polled.is_pending(), Relaxed);
         progress.frames.fetch_add(polled.is_ready().into(), Relaxed);
         match &polled {
-            Poll::Pending => {}
+            Poll::Pending => progress.waker.register(cx.waker()),
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 let Some(rest) = left.checked_sub(length) else {
@@ -195,6 +210,7 @@ enum Source {
     Full(Option<Bytes>),
     Lent(Incoming, Lease),
     Driven { incoming: Incoming, _driver: Driver },
+    Call(Incoming, Underway),
 }
 
 /// The task that moves a connection, until dropped.
@@ -261,6 +277,20 @@ impl Answer {
         self.encoding = Some(Box::new(Encoding { encoder, trailers: None }));
     }
 
+    /// Of a call. However it ends, it ends with a status.
+    pub fn call(incoming: Incoming, underway: Underway) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self {
+            source: Source::Call(incoming, underway),
+            broken: None,
+            stall: None,
+            encoding: None,
+            record: None,
+        }
+    }
+
     pub fn recorded(mut self, record: Record) -> Self {
         self.record = Some(record);
         self
@@ -286,6 +316,16 @@ impl Answer {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Driven { incoming, .. } => Pin::new(incoming).poll_frame(cx),
             Source::Lent(incoming, lease) => poll_lent(incoming, lease, cx),
+            Source::Call(incoming, underway) => {
+                let (polled, error) = poll_call(incoming, underway, cx);
+                if let Some(error) = error {
+                    self.source = Source::Full(None);
+                    if let Some(record) = &self.record {
+                        record.error(error);
+                    }
+                }
+                polled
+            }
         };
         match polled {
             // An error closes the connection at once. The client is to get what came before it.
@@ -354,7 +394,9 @@ impl Body for Answer {
         }
         match &self.source {
             Source::Full(bytes) => bytes.is_none(),
-            Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.is_end_stream(),
+            Source::Lent(incoming, _) | Source::Driven { incoming, .. } | Source::Call(incoming, _) => {
+                incoming.is_end_stream()
+            }
         }
     }
 
@@ -364,7 +406,9 @@ impl Body for Answer {
         }
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Source::Lent(incoming, _) | Source::Driven { incoming, .. } => incoming.size_hint(),
+            Source::Lent(incoming, _) | Source::Driven { incoming, .. } | Source::Call(incoming, _) => {
+                incoming.size_hint()
+            }
         }
     }
 }
@@ -388,4 +432,26 @@ fn poll_lent(
         Poll::Ready(Some(Err(_))) => lease.close(),
     }
     polled
+}
+
+/// What comes of a body.
+type Polled = Poll<Option<Result<Frame<Bytes>, hyper::Error>>>;
+
+/// What comes of a call, with the error where it is broken off: trailers are its end then.
+fn poll_call(
+    incoming: &mut Incoming,
+    underway: &mut Underway,
+    cx: &mut Context<'_>,
+) -> (Polled, Option<UpstreamError>) {
+    let end = |code: Code, message| Poll::Ready(Some(Ok(Frame::trailers(code.trailers(message)))));
+    match Pin::new(incoming).poll_frame(cx) {
+        Poll::Ready(Some(Err(error))) => {
+            tracing::debug!(%error, "call broke");
+            (end(Code::Unavailable, "the plugin broke off its answer"), Some(UpstreamError::Broken))
+        }
+        Poll::Pending if underway.poll_deadline(cx).is_ready() => {
+            (end(Code::DeadlineExceeded, "the deadline is over"), Some(UpstreamError::Timeout))
+        }
+        polled => (polled, None),
+    }
 }

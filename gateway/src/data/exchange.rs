@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(3);
+pub const CONNECT: Duration = Duration::from_secs(3);
 /// How long a client is kept waiting for its `100 Continue` when the plugin says nothing.
 const EXPECT: Duration = Duration::from_secs(1);
 
@@ -109,7 +109,7 @@ pub async fn send(
 }
 
 /// How long is left.
-struct Wait<'a> {
+pub struct Wait<'a> {
     patience: &'a Patience,
     deadline: Deadline,
     expect: Option<Deadline>,
@@ -117,7 +117,7 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(patience: &'a Patience) -> Self {
+    pub fn new(patience: &'a Patience) -> Self {
         let Patience { clock, timeout, progress } = patience;
         let closed = progress.as_ref().is_some_and(|progress| progress.is_closed());
         Self {
@@ -128,7 +128,8 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    /// Ready when nothing is left.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
         let Patience { clock, timeout, progress } = self.patience;
         if let (Some(expect), Some(progress)) = (&mut self.expect, progress)
             && Pin::new(expect).poll(cx).is_ready()

@@ -16,7 +16,7 @@ use super::{
     headers,
     pool::Lease,
     problem::Problem,
-    record::{Record, Underway},
+    record::Record,
     snapshot::Route,
     stats::UpstreamError,
     tunnel,
@@ -24,9 +24,9 @@ use super::{
 };
 
 /// How often a request is sent at most.
-const ATTEMPTS: usize = 3;
+pub const ATTEMPTS: usize = 3;
 /// How long other endpoints are preferred to one that did not accept a connection: a second.
-const SHUN: Tick = 10;
+pub const SHUN: Tick = 10;
 
 /// A request that is ready to be sent.
 pub struct Outbound {
@@ -99,7 +99,7 @@ pub async fn forward(
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (client, protocol) = upgrade.unzip();
-        let underway = Underway::new(route.plugin.clone(), worker.index);
+        let underway = record.tunnel(&route.plugin);
         let opened =
             protocol.and_then(|protocol| tunnel::open(worker, client, &protocol, response, lease, underway));
         return opened
@@ -202,7 +202,7 @@ fn malformed(route: &Route, reason: &str, record: &Record) -> Problem {
 }
 
 /// What the client is told; what we are told is logged here.
-fn explain(route: &Route, failure: &Failure, terms: &Terms, record: &Record) -> Problem {
+pub fn explain(route: &Route, failure: &Failure, terms: &Terms, record: &Record) -> Problem {
     let (kind, cause): (_, Option<&dyn std::error::Error>) = match failure {
         Failure::NoEndpoint => (UpstreamError::NoEndpoint, None),
         Failure::Unsent(_) => (UpstreamError::Connect, None),

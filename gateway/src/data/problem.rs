@@ -36,6 +36,10 @@ pub enum Problem {
     Upstream { plugin: String, error: UpstreamError },
 }
 
+/// What a client is told, on the answer that tells it: for who says it in another way.
+#[derive(Clone, Debug)]
+pub struct Detail(pub String);
+
 impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
@@ -100,6 +104,7 @@ impl Problem {
         }
         let mut response = Response::new(Answer::full(Bytes::from(body.to_string())));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Detail(self.detail()));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self {

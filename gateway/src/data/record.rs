@@ -56,6 +56,13 @@ impl Record {
         self.status = status;
     }
 
+    /// It becomes a tunnel, which goes on when this has ended.
+    pub fn tunnel(&self, plugin: &Arc<Plugin>) -> Underway {
+        self.watch.enter(self.worker.clock.now());
+        plugin.stats[self.worker.index].enter();
+        Underway { plugin: plugin.clone(), worker: self.worker.clone(), watch: self.watch.clone() }
+    }
+
     /// Count what went wrong with the plugin.
     pub fn error(&self, error: UpstreamError) {
         if let Some(route) = &self.route {
@@ -98,18 +105,14 @@ impl Drop for Record {
     }
 }
 
-/// A tunnel's share in what its plugin has under way.
+/// A tunnel's share in what its plugin, and its connection, have under way.
 pub struct Underway {
     plugin: Arc<Plugin>,
-    worker: usize,
+    worker: Rc<Worker>,
+    watch: Arc<Watch>,
 }
 
 impl Underway {
-    pub fn new(plugin: Arc<Plugin>, worker: usize) -> Self {
-        plugin.stats[worker].enter();
-        Self { plugin, worker }
-    }
-
     pub fn plugin_label(&self) -> String {
         self.plugin.label.clone()
     }
@@ -117,6 +120,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.plugin.stats[self.worker].leave();
+        self.watch.leave(self.worker.clock.now());
+        self.plugin.stats[self.worker.index].leave();
     }
 }

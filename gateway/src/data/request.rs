@@ -10,6 +10,7 @@ use super::{
     chain::{Chain, Inbound, Passage, Terms},
     cors,
     forward::{Outbound, forward},
+    grpc,
     guard::Watch,
     headers, http2,
     problem::{self, Problem},
@@ -17,7 +18,7 @@ use super::{
     secure,
     snapshot::{Match, Route},
     stats::UpstreamError,
-    trace,
+    trace, websocket,
     worker::Worker,
 };
 
@@ -30,6 +31,8 @@ pub async fn handle(
 ) -> Result<Response<Answer>, Infallible> {
     let mut record = Record::begin(worker.clone(), watch.clone(), request.method().clone());
     let (mut head, body) = request.into_parts();
+    let is_call = grpc::is_call(head.version, &head.headers);
+    let is_websocket = websocket::ask(&mut head, &worker.dice);
     let id = trace::mark(&mut head.headers, &worker.dice);
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &body, &watch) {
@@ -38,6 +41,11 @@ pub async fn handle(
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(&id)));
     record.answered(response.status());
+    if is_call {
+        response = grpc::translate(response);
+    } else if is_websocket {
+        response = websocket::answer(response, &id);
+    }
     response.headers_mut().insert(trace::REQUEST_ID, id);
     if worker.shared.is_draining() && !response.headers().contains_key(header::UPGRADE) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -130,6 +138,9 @@ async fn send(
     })?;
     let scheme = secure::scheme(&head.extensions);
     headers::forward(&mut head.headers, peer, &host, scheme, &worker.shared.settings.trusted);
+    if grpc::is_call(head.version, &head.headers) {
+        return grpc::forward(worker, route, head, body, terms, record).await;
+    }
     forward(worker, Outbound::new(route, head, body, terms), record).await
 }
 

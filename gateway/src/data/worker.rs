@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     accept::{Connections, accept},
     balance::Dice,
+    channel::Channels,
     clock::Clock,
     pool::Pool,
     secure::Handshakes,
@@ -122,6 +123,7 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     pub clock: Rc<Clock>,
     pub pool: Rc<Pool>,
+    pub channels: Channels,
     pub dice: Dice,
     pub connections: Rc<Connections>,
     pub handshakes: Handshakes,
@@ -272,6 +274,7 @@ async fn work(
         shared,
         clock: Clock::new(),
         pool: Rc::default(),
+        channels: Channels::default(),
         dice: Dice::new(),
         connections: Rc::default(),
         handshakes: Handshakes::default(),
@@ -304,5 +307,6 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         worker.clock.after(SWEEP).await;
         worker.pool.sweep(worker.clock.now());
+        worker.channels.sweep(worker.clock.now());
     }
 }

@@ -4,9 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
 
 mod bodies;
+mod calls;
 mod failures;
 mod frames;
 mod framing;
+mod fuzz;
+mod h2spec;
 mod harness;
 mod headers;
 mod http2;

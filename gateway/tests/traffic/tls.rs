@@ -35,10 +35,10 @@ use crate::{
 };
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("forward-tls-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -52,7 +52,7 @@ impl Drop for Folder {
 }
 
 /// Writes a certificate as the kubelet mounts a Secret, and answers with it.
-fn mount(root: &Path, secret: &str, names: &[&str]) -> CertificateDer<'static> {
+pub fn mount(root: &Path, secret: &str, names: &[&str]) -> CertificateDer<'static> {
     let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     write(&root.join(secret), made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes());
@@ -70,7 +70,7 @@ fn write(folder: &Path, chain: &[u8], key: &[u8]) {
     fs::rename(link, folder.join("..data")).unwrap();
 }
 
-fn tls(store: &mut Store) -> Arc<Tls> {
+pub fn tls(store: &mut Store) -> Arc<Tls> {
     let tls = Tls::new(Calls::default()).unwrap();
     tls.refresh(store);
     tls
