@@ -9,6 +9,7 @@ mod codegen;
 mod demo;
 mod exec;
 mod gitops;
+mod go;
 mod images;
 mod machine;
 mod paths;

@@ -15,7 +15,7 @@ use self::{
     count::Count,
     onto_cluster::{STAGES, Stage, clear_artifacts},
 };
-use crate::{check_deps, codegen, exec, machine, paths, progress::elapsed};
+use crate::{check_deps, codegen, exec, go::H2SPEC, machine, paths, progress::elapsed};
 
 /// Run all checks and all tests, those on a real cluster included.
 #[derive(clap::Args)]
@@ -63,7 +63,10 @@ impl Suite {
         let filter = args.filter.as_deref();
         let mut packages = vec!["--workspace"];
         packages.extend(STAGES.iter().flat_map(|stage| ["--exclude", stage.package]));
-        self.tests("tests without a cluster", &packages, filter, |cargo| cargo)?;
+        let h2spec = self.must(H2SPEC.ensure())?;
+        self.tests("tests without a cluster", &packages, filter, |cargo| {
+            cargo.env("FORWARD_H2SPEC", h2spec)
+        })?;
         if args.fast {
             return Ok(());
         }
