@@ -21,6 +21,10 @@ pub struct Args {
     /// A folder of folders, each with a tls.crt and a tls.key. Absent: no TLS.
     #[arg(long, env = "FORWARD_TLS_CERTIFICATES")]
     pub tls_certificates: Option<PathBuf>,
+    /// A folder with a ca.crt: clients are asked for a certificate that one of its authorities has
+    /// signed. Absent: they are not asked.
+    #[arg(long, env = "FORWARD_TLS_CLIENT_CA")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,

@@ -24,7 +24,7 @@ use crate::{
     },
     data::worker::{Secured, Shared, Workers},
     metrics::{Calls, Metrics},
-    tls::{Tls, store::Store},
+    tls::{Files, Tls, clients::Authorities, store::Store},
 };
 
 /// Run until told to stop.
@@ -88,9 +88,10 @@ async fn serve(args: &Args) -> Result<()> {
 fn certificates(args: &Args, calls: &Calls) -> Result<(Option<Secured>, BoxFuture<'static, Result<()>>)> {
     let Some(folder) = &args.tls_certificates else { return Ok((None, future::pending().boxed())) };
     let tls = Tls::new(calls.clone()).context("set up TLS")?;
-    let mut store = Store::new(folder.clone());
-    tls.refresh(&mut store);
-    let follow = tls.clone().follow(store).map(|ended| ended.context("follow the certificates"));
+    let authorities = args.tls_client_ca.as_deref().map(Authorities::new);
+    let mut files = Files { certificates: Store::new(folder.clone()), authorities };
+    tls.refresh(&mut files).context("set up TLS")?;
+    let follow = tls.clone().follow(files).map(|ended| ended.context("follow the certificates"));
     Ok((Some(Secured { listen: args.tls_listen, tls }), follow.boxed()))
 }
 

@@ -4,6 +4,7 @@
 //! kubelet mounts them. Its invariant: what was good once is shown until something better is there.
 
 pub mod certificate;
+pub mod clients;
 pub mod store;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 
@@ -21,7 +22,7 @@ use tokio::{
     time::sleep,
 };
 
-use self::store::Store;
+use self::{clients::Authorities, store::Store};
 use crate::metrics::Calls;
 
 /// How often the files are looked at. The kubelet takes up to a minute to bring a new Secret.
@@ -29,9 +30,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What a handshake needs. Shared by all workers.
 pub struct Tls {
-    pub config: Arc<ServerConfig>,
+    config: ArcSwap<ServerConfig>,
     certificates: Arc<Certificates>,
     pub calls: Calls,
+}
+
+/// The files that are followed.
+pub struct Files {
+    pub certificates: Store,
+    /// Who may vouch for clients, where they are asked for a certificate.
+    pub authorities: Option<Authorities>,
 }
 
 impl fmt::Debug for Tls {
@@ -82,40 +90,64 @@ impl Tls {
     /// Without certificates yet: no handshake succeeds.
     pub fn new(calls: Calls) -> Result<Arc<Self>, rustls::Error> {
         let certificates = Arc::<Certificates>::default();
-        // The defaults of the library: TLS 1.3 and 1.2, forward secrecy and AEAD only, no data
-        // before the handshake is over.
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Clients come back without a full handshake. The keys of tickets are this process's own
-        // and change with time.
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Arc::new(Self { config: Arc::new(config), certificates, calls }))
+        let config = config(certificates.clone(), WebPkiClientVerifier::no_client_auth())?;
+        Ok(Arc::new(Self { config: ArcSwap::from_pointee(config), certificates, calls }))
     }
 
-    /// Look at the files, and show what they hold from now on. Handshakes that are under way, and
+    /// What a handshake goes by now.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
+    /// Look at the files, and go by what they hold from now on. Handshakes that are under way, and
     /// connections, go on with what they have.
-    pub fn refresh(&self, store: &mut Store) {
-        if store.refresh() {
-            self.certificates.0.store(Arc::new(store.table()));
+    pub fn refresh(&self, files: &mut Files) -> Result<(), rustls::Error> {
+        let Files { certificates, authorities } = files;
+        if certificates.refresh() {
+            self.certificates.0.store(Arc::new(certificates.table()));
         }
-        self.calls.certificates(store.count(), store.expires());
+        self.calls.certificates(certificates.count(), certificates.expires());
+        if let Some(verifier) = authorities.as_mut().and_then(Authorities::refresh) {
+            // With other tickets: who was let in by an earlier one is asked anew.
+            self.config.store(Arc::new(config(self.certificates.clone(), verifier)?));
+        }
+        Ok(())
     }
 
     /// Follow the files until dropped. Ends only with an error.
-    pub async fn follow(self: Arc<Self>, mut store: Store) -> Result<(), JoinError> {
+    pub async fn follow(self: Arc<Self>, mut files: Files) -> Result<(), FollowError> {
         loop {
             sleep(LOOK).await;
             let tls = self.clone();
-            store = spawn_blocking(move || {
-                tls.refresh(&mut store);
-                store
-            })
-            .await?;
+            files = spawn_blocking(move || tls.refresh(&mut files).map(|()| files)).await??;
         }
     }
+}
+
+/// Why the files are no longer followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error("look at the files")]
+    Look(#[from] JoinError),
+    #[error("set up TLS")]
+    SetUp(#[from] rustls::Error),
+}
+
+/// The defaults of the library: TLS 1.3 and 1.2, forward secrecy and AEAD only, no data before the
+/// handshake is over.
+fn config(
+    certificates: Arc<Certificates>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Clients come back without a full handshake. The keys of tickets are this process's own and
+    // change with time.
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    Ok(config)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What [`strip`] has found among the headers that it took off.
@@ -76,7 +77,14 @@ pub fn forward(
     let peer = peer.to_canonical();
     headers.remove(X_REAL_IP);
     if !trusted.iter().any(|range| range.contains(peer)) {
-        for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT] {
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_HOST,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_PORT,
+            X_FORWARDED_CLIENT_CERT,
+        ] {
             headers.remove(name);
         }
     }
@@ -194,6 +202,7 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
             ("x-forwarded-proto", "https"),
+            ("x-forwarded-client-cert", "Hash=0"),
             ("x-real-ip", "6.6.6.6"),
         ]);
         forward(&mut map, [10, 0, 0, 1].into(), &HeaderValue::from_static("a.example:80"), "http", &[]);

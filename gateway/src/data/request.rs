@@ -138,6 +138,7 @@ async fn send(
     })?;
     let scheme = secure::scheme(&head.extensions);
     headers::forward(&mut head.headers, peer, &host, scheme, &worker.shared.settings.trusted);
+    secure::identify(&mut head);
     if grpc::is_call(head.version, &head.headers) {
         return grpc::forward(worker, route, head, body, terms, record).await;
     }

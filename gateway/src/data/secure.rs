@@ -11,23 +11,29 @@ use std::{
     task::Poll,
 };
 
-use http::{Extensions, Request};
+use http::{Extensions, HeaderName, HeaderValue, Request, request::Parts};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{accept::Open, http1, http2, worker::Worker};
-use crate::tls::Tls;
+use crate::tls::{Tls, clients::describe};
 
 /// How many handshakes may be under way on one worker. Each costs some milliseconds of computing,
 /// so that more would be late anyway.
 const MOST: usize = 512;
 
+/// What plugins are told of the client's certificate.
+const CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
 /// A request came over TLS.
-#[derive(Clone, Copy, Debug)]
-pub struct Secure;
+#[derive(Clone, Debug)]
+pub struct Secure {
+    /// The certificate that the client has shown, and that holds.
+    certificate: Option<HeaderValue>,
+}
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     pub address: SocketAddr,
     pub secure: Option<Secure>,
@@ -36,8 +42,8 @@ pub struct Client {
 impl Client {
     /// Write down in a request how it came. In the clear there is nothing to say.
     pub fn mark<B>(&self, request: &mut Request<B>) {
-        if let Some(secure) = self.secure {
-            request.extensions_mut().insert(secure);
+        if let Some(secure) = &self.secure {
+            request.extensions_mut().insert(secure.clone());
         }
     }
 }
@@ -45,6 +51,14 @@ impl Client {
 /// The scheme of the connection that a request came on.
 pub fn scheme(extensions: &Extensions) -> &'static str {
     if extensions.get::<Secure>().is_some() { "https" } else { "http" }
+}
+
+/// Tell the plugin which certificate the client has shown.
+pub fn identify(head: &mut Parts) {
+    let shown = head.extensions.get::<Secure>().and_then(|secure| secure.certificate.clone());
+    if let Some(certificate) = shown {
+        head.headers.insert(CERTIFICATE, certificate);
+    }
 }
 
 /// How many handshakes a worker has under way.
@@ -85,7 +99,9 @@ pub async fn serve(worker: Rc<Worker>, tls: Arc<Tls>, stream: TcpStream, address
         }
     };
     tls.calls.handshake("ok");
-    let client = Client { address, secure: Some(Secure) };
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate = shown.and_then(|shown| HeaderValue::from_str(&describe(shown)).ok());
+    let client = Client { address, secure: Some(Secure { certificate }) };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         http2::serve(worker, stream, client, open).await;
     } else {
@@ -100,7 +116,7 @@ async fn shake(
     open: &Open,
 ) -> Result<TlsStream<TcpStream>, &'static str> {
     let mut deadline = worker.clock.after(worker.shared.settings.head_timeout);
-    let mut handshake = pin!(TlsAcceptor::from(tls.config.clone()).accept(stream));
+    let mut handshake = pin!(TlsAcceptor::from(tls.config()).accept(stream));
     poll_fn(|cx| {
         open.watch(cx);
         if worker.connections.is_stopping() {

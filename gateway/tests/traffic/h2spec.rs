@@ -2,12 +2,12 @@
 
 use std::{env, net::SocketAddr, process::Stdio};
 
-use forward_gateway::{data::worker::Settings, tls::store::Store};
+use forward_gateway::data::worker::Settings;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
     harness::*,
-    tls::{Folder, mount, tls},
+    tls::{Folder, files, mount, tls},
 };
 
 /// Asks a port everything; what it says, with its last line. `cargo xtask test` builds h2spec and
@@ -49,7 +49,7 @@ async fn plugin() -> SocketAddr {
 async fn finds_nothing_over_tls() {
     let folder = Folder::new("h2spec");
     mount(&folder.0, "a", &["localhost"]);
-    let (gateway, secured) = Gateway::secured(Settings::default(), tls(&mut Store::new(folder.0.clone())));
+    let (gateway, secured) = Gateway::secured(Settings::default(), tls(&mut files(&folder)));
     gateway.to(plugin().await);
     let Some(said) = ask(secured.port(), &["--tls", "--insecure"]).await else { return };
     assert!(said.contains(" 0 skipped, 0 failed"), "{said}");
