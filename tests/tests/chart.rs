@@ -261,3 +261,39 @@ fn finds_both_programs(objects: &[Value]) -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn mounts_certificates_and_lets_tls_in_only_where_that_is_wanted() -> Result<()> {
+    let gateway = |objects: &[Value], kind: &str| -> Result<Value> {
+        let found =
+            of_kind(objects, kind).into_iter().find(|one| one["metadata"]["name"] == "forward-gateway");
+        found.map(|one| one["spec"].clone()).with_context(|| format!("no {kind} of the gateway"))
+    };
+    let plain = rendered(&[])?;
+    let text = format!("{}{}", gateway(&plain, "Deployment")?, gateway(&plain, "Service")?);
+    ensure!(!text.contains("tls") && !text.contains("8443") && !text.contains("volume"), "{text}");
+    let objects = rendered(&["gateway.tls.secretNames={shop,www.example}", "gateway.service.tlsPort=8443"])?;
+    let pod = &gateway(&objects, "Deployment")?["template"]["spec"];
+    let container = &pod["containers"][0];
+    let arguments = container["args"].as_array().context("args")?;
+    ensure!(arguments.contains(&json!("--tls-certificates=/etc/forward/tls")), "{arguments:?}");
+    assert_eq!(
+        container["volumeMounts"],
+        json!([
+            {"name": "tls-0", "mountPath": "/etc/forward/tls/00-shop", "readOnly": true},
+            {"name": "tls-1", "mountPath": "/etc/forward/tls/01-www.example", "readOnly": true},
+        ])
+    );
+    assert_eq!(pod["volumes"][1]["secret"], json!({"secretName": "www.example", "optional": true}));
+    let ports = gateway(&objects, "Service")?["ports"].clone();
+    assert_eq!(ports[1], json!({"name": "https", "port": 8443, "targetPort": "https"}));
+    let role = of_kind(&objects, "ClusterRole");
+    ensure!(!format!("{role:?}").contains("secrets"), "certificates need no right to read Secrets");
+    ensure!(helm(&["template", ".", "--set", "gateway.tls.secretNames={a,a}"]).is_err(), "one twice");
+    let clients = rendered(&["gateway.tls.secretNames={a}", "gateway.tls.clientCaSecretName=people"])?;
+    let volume = &gateway(&clients, "Deployment")?["template"]["spec"]["volumes"][1];
+    let file = json!([{"key": "ca.crt", "path": "ca.crt"}]);
+    assert_eq!(volume["secret"], json!({"secretName": "people", "optional": true, "items": file}));
+    ensure!(rendered(&["gateway.tls.clientCaSecretName=people"]).is_err(), "no client is ever asked");
+    Ok(())
+}
