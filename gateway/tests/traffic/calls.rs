@@ -223,6 +223,34 @@ async fn ends_calls_at_their_deadline_and_not_at_the_gateways_limit() {
 }
 
 #[tokio::test]
+async fn ends_a_call_at_its_deadline_while_it_is_still_being_sent() {
+    let gateway = Gateway::new();
+    let (mute, resets) = mute().await;
+    gateway.plugin("mute", &["POST /test.Echo/:method"], &[mute]);
+    let mut client = crate::http2::Client::connect(&gateway).await;
+    let request = crate::http2::request(http::Method::POST, "/test.Echo/Chat")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "500m")
+        .body(());
+    let (answer, mut stream) = client.requests.send_request(request.unwrap(), false).unwrap();
+    let sending = async {
+        let mut interval = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            interval.tick().await;
+            if stream.send_data(bytes::Bytes::from_static(b"\0\0\0\0\0"), false).is_err() {
+                return std::future::pending::<()>().await;
+            }
+        }
+    };
+    let answer = tokio::select! {
+        answer = timeout(PATIENCE, answer) => answer.unwrap().unwrap(),
+        () = sending => unreachable!("it never ends"),
+    };
+    assert_eq!(answer.headers()["grpc-status"], "4");
+    until(|| *resets.borrow() == 1).await;
+}
+
+#[tokio::test]
 async fn ends_streams_at_their_deadline_with_a_status() {
     let gateway = Gateway::new();
     // A plugin that does not keep deadlines itself: it answers with a head and goes silent.

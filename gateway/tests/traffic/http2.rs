@@ -307,7 +307,11 @@ async fn ends_requests_that_are_under_way_before_it_stops() {
 
 #[tokio::test]
 async fn closes_connections_that_are_idle_but_not_those_that_wait() {
-    let settings = Settings { idle_timeout: Duration::from_secs(1), ..Settings::default() };
+    let settings = Settings {
+        head_timeout: Duration::from_millis(500),
+        idle_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    };
     let gateway = Gateway::with(settings);
     let plugin = origin(|mut peer| async move {
         peer.head().await;

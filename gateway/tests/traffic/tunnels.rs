@@ -102,7 +102,11 @@ async fn next(stream: &mut RecvStream) -> Option<Bytes> {
 
 #[tokio::test]
 async fn carries_a_websocket_over_http_2() {
-    let settings = Settings { idle_timeout: Duration::from_secs(1), ..Settings::default() };
+    let settings = Settings {
+        head_timeout: Duration::from_millis(500),
+        idle_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    };
     let gateway = Gateway::with(settings);
     let plugin = origin(|mut peer| async move {
         let head = peer.head().await;
