@@ -20,7 +20,12 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::{
     apply::{Kind, call_api},
@@ -31,6 +36,9 @@ use crate::{
 
 /// How many calls may be under way at once; others wait, and their time does not run.
 const AT_ONCE: usize = 64;
+
+/// The time between two tries to connect.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The calls of this replica. They end when it is dropped: who acts next makes them anew.
 pub struct Calls {
@@ -126,10 +134,8 @@ impl Target {
 
     async fn ask(&self, client: &Client) -> Result<StatusCode, CallError> {
         let service = &self.http.service;
-        let address = self.address(client).await?;
+        let stream = self.connect(client).await?;
         let request = self.request().map_err(|error| CallError::Request(self.http.path.clone(), error))?;
-        let stream =
-            TcpStream::connect(address).await.map_err(|error| CallError::Connect(service.clone(), error))?;
         let failed = |error| CallError::Exchange(service.clone(), error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         let exchange = Box::pin(async move { sender.send_request(request).await });
@@ -139,6 +145,26 @@ impl Target {
             Either::Right((_, exchange)) => exchange.await,
         };
         Ok(answer.map_err(failed)?.status())
+    }
+
+    /// A connection to the Service. While there is none, it may still be on its way up, as all that is
+    /// applied together is; nothing has been asked yet, so it is tried again for as long as there is time.
+    async fn connect(&self, client: &Client) -> Result<TcpStream, CallError> {
+        let end = Instant::now() + self.limit;
+        loop {
+            match self.try_connect(client).await {
+                Err(CallError::NoService(_) | CallError::Connect(..)) if Instant::now() + AGAIN < end => {
+                    sleep(AGAIN).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_connect(&self, client: &Client) -> Result<TcpStream, CallError> {
+        let address = self.address(client).await?;
+        let connected = TcpStream::connect(address).await;
+        connected.map_err(|error| CallError::Connect(self.http.service.clone(), error))
     }
 
     /// The Service's own address. Its name could be made to mean any other.

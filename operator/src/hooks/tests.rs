@@ -315,6 +315,20 @@ async fn a_call_that_is_under_way_is_not_made_twice_and_ends_with_its_operator()
 }
 
 #[tokio::test]
+async fn a_service_on_its_way_up_is_waited_for() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let api = api(Some(own_service(free.port())), |_| None);
+    let run = begin_at(&api, plugin(http(free.port()), PluginState::Unloaded), 0).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let listener = TcpListener::bind(free).await.unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut bytes = vec![0; 4096];
+    assert!(stream.read(&mut bytes).await.unwrap() > 0);
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert_eq!(run.answer().await, HookRun::Succeeded);
+}
+
+#[tokio::test]
 async fn a_service_that_does_not_answer_in_time_has_failed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
