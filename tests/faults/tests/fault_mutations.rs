@@ -43,7 +43,7 @@ const ON_THE_WAY: [&str; 9] = [
 ];
 
 /// Fields of which nothing is seen here, why, and what covers them instead.
-const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 11] = [
+const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 12] = [
     ("info", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.description", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.author", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
@@ -55,11 +55,14 @@ const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 11] = [
     ("http.routes[].host", "read by the gateway", ROUTES),
     ("http.routes[].method", "read by the gateway", ROUTES),
     ("http.routes[].path", "read by the gateway", ROUTES),
+    ("http.middleware", "read by the gateway", MIDDLEWARE),
 ];
+const MIDDLEWARE: &str = "gateway/tests/traffic/middleware";
 const ROUTES: &str = "gateway/tests/control/index.rs#serves_manifest_and_announced_routes_as_the_objects_say";
-const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 4] = [
+const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 5] = [
     ("hosts", "read by the gateway", HOSTS),
     ("hosts[]", "read by the gateway", HOSTS),
+    ("middleware", "read by the gateway", MIDDLEWARE),
     ("maxPlugins", "lets run what runs", "plan/tests/cases/too_many_plugins_keep_running"),
     ("maxConcurrentRollouts", "bounds what is on its way", "plan/tests/cases/slots_are_held_by_who_climbs"),
 ];

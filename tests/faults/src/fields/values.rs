@@ -39,6 +39,14 @@ impl Table {
             ("http.routes[].host", json!(["shop.example"]), json!(["Upper", "a/b"])),
             ("http.routes[].method", json!(["POST"]), json!(["post", "FETCH"])),
             ("http.routes[].path", json!(["/other/:id"]), json!(["other", "/a b", "/*rest/more"])),
+            // As wholes, as nothing runs in these pods and no gateway answers: what is in them has its
+            // tests in plan/tests/dynamics/hooks.rs and gateway/tests/traffic/middleware.
+            ("hooks", json!([{"onError": {"http": {"service": "nobody"}}}]), json!([])),
+            (
+                "http.middleware",
+                json!([[{"name": "one", "headers": {"request": {"remove": ["x-one"]}}}]]),
+                json!([]),
+            ),
             ("health.path", json!(["/healthz"]), json!(["healthz"])),
             ("health.interval", json!(["7s", "1m"]), json!(["7", "soon", "-1s"])),
             ("health.timeout", json!(["3s"]), json!(["3", "soon", "-1s"])),
@@ -94,6 +102,11 @@ impl Table {
                 "imagePrefixes[]",
                 json!(["other.local/a"]),
                 json!(["forward", "forward.local/", "forward.local/a:1"]),
+            ),
+            (
+                "middleware",
+                json!([[{"name": "one", "headers": {"request": {"remove": ["x-one"]}}}]]),
+                json!([]),
             ),
             ("timeout", json!(["9s"]), json!(["9", "soon"])),
             ("sandbox.memory", json!(["80Mi"]), json!(["0", "much"])),
