@@ -152,10 +152,14 @@ async fn an_api_server_that_takes_no_writes_is_not_asked_all_the_time() {
             let none = vec![rule(Target::Writes, 100, usize::MAX, refuse(code, None))];
             site.proxy.follow(calls(none));
             bring_up(site).await?;
-            let (calls, writes) = count(site).await;
-            eprintln!("{code}: {calls} calls in {WATCHED:?} while no write is taken");
+            // In the first half each plugin is tried for the first time; in the second, the Lease is not
+            // confirmed any more, and is all that is tried.
+            let halves = [count(site).await, count(site).await];
+            let [calls, writes] = [halves[0].0 + halves[1].0, halves[0].1 + halves[1].1];
+            let watched = WATCHED * 2;
+            eprintln!("{code}: {calls} calls in {watched:?} while no write is taken");
             ensure!(writes == 0, "{code}: {writes} writes were taken");
-            ensure!(calls <= TRYING * usize::try_from(WATCHED.as_secs())?, "{code}: {calls} calls");
+            ensure!(calls <= TRYING * usize::try_from(watched.as_secs())?, "{code}: {calls} calls");
             site.heal();
             site.await_state("all to be up", &course.up, PART).await.with_context(|| code.to_string())?;
             bring_down(site).await?;
