@@ -1,9 +1,9 @@
-//! Programs in Go that tests ask. Each is built once and lies in the user's cache under a hash of
-//! its sources.
+//! What is built of Go modules: once, and kept in the user's cache under a hash of everything that
+//! decides what it is.
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::{exec, machine, paths, progress::Step};
+
+/// What the names of unfinished builds begin with.
+const UNFINISHED: &str = "unfinished-";
 
 /// What HTTP/2 must be like, as a program: it asks a server, and says what it does wrong.
 pub const H2SPEC: Program = Program {
@@ -35,32 +38,15 @@ pub struct Program {
 impl Program {
     /// The program, built if it is not there.
     pub fn ensure(&self) -> Result<PathBuf> {
-        let parent = paths::cache()?.join(self.name);
-        let program = parent.join(self.hash()?);
-        if program.exists() {
-            return Ok(program);
-        }
-        machine::check_go()?;
-        fs::create_dir_all(&parent)?;
-        let lock = File::create(parent.join("lock"))?;
-        let step = Step::begin(self.purpose);
-        step.detail("another build is running");
-        lock.lock()?;
-        if !program.exists() {
-            let unfinished = parent.join(format!("unfinished-{}", std::process::id()));
-            let mut go = self.go(&["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-o"]);
-            exec::output(go.arg(&unfinished).arg(self.package))?;
-            fs::rename(&unfinished, &program)?;
-        }
-        step.done();
-        Ok(program)
+        once(&paths::cache()?.join(self.name).join(self.hash()?), self.purpose, |program, step| {
+            build(&self.source(), &[], program, &[self.package], step)
+        })
     }
 
     /// Go, in the program's folder.
+    #[cfg(test)]
     pub fn go(&self, arguments: &[&str]) -> Command {
-        let mut go = Command::new("go");
-        go.args(arguments).current_dir(self.source()).env("CGO_ENABLED", "0").env("GOFLAGS", "");
-        go
+        go(&self.source(), arguments)
     }
 
     fn hash(&self) -> Result<String> {
@@ -75,4 +61,61 @@ impl Program {
     fn source(&self) -> PathBuf {
         paths::repository().join("tests").join(self.name)
     }
+}
+
+/// A file or folder of the cache, made by `make` if it is not there: by one process at a time, and
+/// whole or not at all.
+pub fn once(made: &Path, purpose: &str, make: impl FnOnce(&Path, &Step) -> Result<()>) -> Result<PathBuf> {
+    if made.exists() {
+        return Ok(made.to_owned());
+    }
+    machine::check_go()?;
+    let parent = made.parent().context("the cache")?;
+    fs::create_dir_all(parent)?;
+    let lock = File::create(parent.join("lock"))?;
+    let step = Step::begin(purpose);
+    step.detail("another build is running");
+    lock.lock()?;
+    if !made.exists() {
+        remove_unfinished(parent)?;
+        // A killed run's compiler may go on for a while: it must not write into this one's.
+        let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
+        make(&unfinished, &step)?;
+        fs::rename(&unfinished, made)?;
+    }
+    step.done();
+    Ok(made.to_owned())
+}
+
+fn remove_unfinished(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let is_folder = entry.file_type()?.is_dir();
+            let remove = if is_folder { fs::remove_dir_all } else { fs::remove_file };
+            remove(entry.path()).context("remove what a killed build left")?;
+        }
+    }
+    Ok(())
+}
+
+/// Builds packages of the module in `folder` and says how far it is.
+pub fn build(folder: &Path, flags: &[&str], target: &Path, packages: &[&str], step: &Step) -> Result<()> {
+    let mut go = go(folder, &["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly"]);
+    go.args(flags).arg("-o").arg(target).args(packages);
+    let mut built = 0;
+    exec::watch(&mut go, |line| {
+        if let Some(download) = line.strip_prefix("go: downloading ") {
+            step.detail(format!("fetching {download}"));
+        } else {
+            built += 1;
+            step.detail(format!("{built} packages, {line}"));
+        }
+    })
+}
+
+fn go(folder: &Path, arguments: &[&str]) -> Command {
+    let mut go = Command::new("go");
+    go.args(arguments).current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "");
+    go
 }

@@ -2,10 +2,9 @@
 //! lies in the user's cache under a hash of everything that decides what it is.
 
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -13,10 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::layout::PAUSE_IMAGE;
 use crate::{
-    exec,
+    go::{build, once},
     images::oci::{self, Entry, Image},
-    machine, paths,
-    progress::Step,
+    paths,
 };
 
 /// What is built together from one Go module: the packages, and the module's files
@@ -79,63 +77,17 @@ pub const KWOK: Bundle = Bundle {
     links: &[],
 };
 
-const UNFINISHED: &str = "unfinished-";
-
 /// The folder with a bundle's programs, built if it is not there.
 pub fn ensure(bundle: &Bundle) -> Result<PathBuf> {
     let flags = linker_flags()?;
     let folder = paths::cache()?.join("kubernetes").join(hash(bundle, &flags)?);
-    if folder.exists() {
-        return Ok(folder);
-    }
-    machine::check_go()?;
-    let parent = folder.parent().context("the cache")?;
-    fs::create_dir_all(parent)?;
-    let lock = File::create(parent.join("lock"))?;
-    let step = Step::begin(format!("building {} (once a machine)", bundle.what));
-    step.detail("another build is running");
-    lock.lock()?;
-    if !folder.exists() {
-        remove_unfinished(parent)?;
-        // A killed run's compiler may go on for a while: it must not write into this one's.
-        let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
-        fs::create_dir_all(&unfinished)?;
+    once(&folder, &format!("building {} (once a machine)", bundle.what), |unfinished, step| {
+        fs::create_dir_all(unfinished)?;
         for module in bundle.modules {
-            build(module, &flags, &unfinished, &step)?;
+            let linked = ["-ldflags", flags.as_str()];
+            build(&source(module), &linked, &unfinished.join(""), module.packages, step)?;
         }
-        complete(bundle, &unfinished)?;
-        fs::rename(&unfinished, &folder)?;
-    }
-    step.done();
-    Ok(folder)
-}
-
-fn remove_unfinished(parent: &Path) -> Result<()> {
-    for entry in fs::read_dir(parent)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            fs::remove_dir_all(entry.path()).context("remove what a killed build left")?;
-        }
-    }
-    Ok(())
-}
-
-fn build(module: &Module, flags: &str, target: &Path, step: &Step) -> Result<()> {
-    let mut go = Command::new("go");
-    go.args(["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", flags, "-o"])
-        .arg(target.join(""))
-        .args(module.packages)
-        .current_dir(source(module))
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "");
-    let mut packages = 0;
-    exec::watch(&mut go, |line| {
-        if let Some(download) = line.strip_prefix("go: downloading ") {
-            step.detail(format!("fetching {download}"));
-        } else {
-            packages += 1;
-            step.detail(format!("{packages} packages, {line}"));
-        }
+        complete(bundle, unfinished)
     })
 }
 
