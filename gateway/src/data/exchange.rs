@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How long a connection may take to come about.
-pub const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(3);
 /// How long a client is kept waiting for its `100 Continue` when the plugin says nothing.
 const EXPECT: Duration = Duration::from_secs(1);
 
@@ -59,13 +59,19 @@ pub struct Patience {
 
 /// Connect.
 pub async fn connect(lease: &mut Lease, clock: &Rc<Clock>) -> Result<(), Failure> {
+    connected(clock, lease.connect()).await.map(drop).map_err(Failure::Connect)
+}
+
+/// What comes of a connection that is to come about, within [`CONNECT`].
+pub async fn connected<T>(
+    clock: &Rc<Clock>,
+    connecting: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
     let mut deadline = clock.after(CONNECT);
-    let mut connecting = pin!(lease.connect());
-    poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected.map(|_| ()).map_err(Failure::Connect));
-        }
-        Pin::new(&mut deadline).poll(cx).map(|()| Err(Failure::Connect(io::ErrorKind::TimedOut.into())))
+    let mut connecting = pin!(connecting);
+    poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(connected),
+        Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
     })
     .await
 }
@@ -95,17 +101,23 @@ pub async fn send(
         if let Some(request) = failed.take_message() {
             return Failure::Unsent(Box::new(request));
         }
-        let error = failed.into_error();
-        if patience.progress.as_ref().is_some_and(|progress| progress.is_too_large()) {
+        patience.failure(failed.into_error(), link.reused && !link.has_heard())
+    })
+}
+
+impl Patience {
+    /// Why a request that was begun got no answer: the client's body, where that is what broke off.
+    pub fn failure(&self, error: hyper::Error, silent: bool) -> Failure {
+        if self.progress.as_ref().is_some_and(|progress| progress.is_too_large()) {
             Failure::TooLarge
-        } else if patience.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
+        } else if self.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
             Failure::Client
         } else if error.is_parse() {
             Failure::Malformed(error)
         } else {
-            Failure::Broken { error, silent: link.reused && !link.has_heard() }
+            Failure::Broken { error, silent }
         }
-    })
+    }
 }
 
 /// How long is left.

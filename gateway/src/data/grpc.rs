@@ -5,7 +5,7 @@
 use std::{
     fmt::Write,
     future::{Future, poll_fn},
-    io::{self, ErrorKind},
+    io::ErrorKind,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -25,7 +25,7 @@ use super::{
     chain::Terms,
     channel::Share,
     clock::Deadline,
-    exchange::{CONNECT, Failure, Patience, Wait},
+    exchange::{Failure, Patience, Wait, connected},
     forward::{ATTEMPTS, SHUN, explain},
     headers,
     problem::{Detail, Problem},
@@ -235,9 +235,8 @@ async fn attempt(
         };
         let Some(endpoint) = endpoint else { break };
         let mut share = Share::new(endpoint);
-        let mut connected = worker.clock.after(CONNECT);
-        let sender = bounded(&mut connected, worker.channels.connect(&mut share, worker.clock.now())).await;
-        let mut sender = match sender {
+        let connecting = worker.channels.connect(&mut share, worker.clock.now());
+        let mut sender = match connected(&worker.clock, connecting).await {
             Ok(sender) => sender,
             Err(error) => {
                 share.endpoint().shun(SHUN);
@@ -266,26 +265,11 @@ async fn attempt(
                     request = unsent;
                     last = Some(Failure::Connect(ErrorKind::ConnectionAborted.into()));
                 }
-                None if patience.progress.as_ref().is_some_and(|it| it.has_failed()) => {
-                    return Err(Failure::Client);
-                }
-                None => return Err(Failure::Broken { error: failed.into_error(), silent: false }),
+                None => return Err(patience.failure(failed.into_error(), false)),
             },
         }
     }
     Err(last.unwrap_or(Failure::NoEndpoint))
-}
-
-async fn bounded<T>(
-    deadline: &mut Deadline,
-    connecting: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let mut connecting = pin!(connecting);
-    poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(connected) => Poll::Ready(connected),
-        Poll::Pending => Pin::new(&mut *deadline).poll(cx).map(|()| Err(ErrorKind::TimedOut.into())),
-    })
-    .await
 }
 
 /// The plugin's answer as the client gets it.

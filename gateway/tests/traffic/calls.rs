@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
@@ -114,6 +115,25 @@ async fn mute() -> (SocketAddr, watch::Receiver<u32>) {
         }
     });
     (address, count)
+}
+
+/// A plugin that takes one call, answers it with a head and leaves the rest to `answer`: it keeps no
+/// deadlines itself.
+async fn raw<F>(answer: impl FnOnce(h2::SendStream<bytes::Bytes>) -> F + Send + 'static) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        tokio::spawn(answer(respond.send_response(head, false).unwrap()));
+        while connection.accept().await.is_some() {}
+    });
+    address
 }
 
 async fn client(gateway: &Gateway) -> Grpc<Channel> {
@@ -253,23 +273,12 @@ async fn ends_a_call_at_its_deadline_while_it_is_still_being_sent() {
 #[tokio::test]
 async fn ends_streams_at_their_deadline_with_a_status() {
     let gateway = Gateway::new();
-    // A plugin that does not keep deadlines itself: it answers with a head and goes silent.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let (reset, is_reset) = watch::channel(false);
-    tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
-        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
-        let mut body = respond.send_response(head, false).unwrap();
-        tokio::spawn(async move {
-            std::future::poll_fn(|cx| body.poll_reset(cx)).await.unwrap();
-            reset.send_replace(true);
-        });
-        while connection.accept().await.is_some() {}
+    let address = raw(|mut body| async move {
+        std::future::poll_fn(|cx| body.poll_reset(cx)).await.unwrap();
+        reset.send_replace(true);
     });
-    let plugin = gateway.plugin("mute", &["POST /test.Echo/:method"], &[address]);
+    let plugin = gateway.plugin("mute", &["POST /test.Echo/:method"], &[address.await]);
     let mut client = client(&gateway).await;
     let mut request = Request::new(stream::pending());
     request.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
@@ -310,26 +319,16 @@ async fn says_in_grpc_what_the_gateway_has_to_say() {
 #[tokio::test]
 async fn ends_a_stream_that_breaks_with_a_status() {
     let gateway = Gateway::new();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut connection = h2::server::handshake(stream).await.unwrap();
-        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
-        let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
-        let mut body = respond.send_response(head, false).unwrap();
-        tokio::spawn(async move {
-            std::future::poll_fn(|cx| {
-                body.reserve_capacity(9);
-                body.poll_capacity(cx)
-            })
-            .await;
-            body.send_data(bytes::Bytes::from_static(b"\0\0\0\0\x04\x0a\x02hi"), false).unwrap();
-            body.send_reset(h2::Reason::CANCEL);
-        });
-        while connection.accept().await.is_some() {}
+    let address = raw(|mut body| async move {
+        std::future::poll_fn(|cx| {
+            body.reserve_capacity(9);
+            body.poll_capacity(cx)
+        })
+        .await;
+        body.send_data(bytes::Bytes::from_static(b"\0\0\0\0\x04\x0a\x02hi"), false).unwrap();
+        body.send_reset(h2::Reason::CANCEL);
     });
-    let plugin = gateway.plugin("brittle", &["POST /test.Echo/:method"], &[address]);
+    let plugin = gateway.plugin("brittle", &["POST /test.Echo/:method"], &[address.await]);
     let mut client = client(&gateway).await;
     let mut answers = chat(&mut client, Request::new(stream::pending())).await.unwrap().into_inner();
     let breaking = async {
@@ -341,4 +340,15 @@ async fn ends_a_stream_that_breaks_with_a_status() {
     };
     assert_eq!(timeout(PATIENCE, breaking).await.unwrap().code(), Code::Unavailable);
     assert_eq!(totals(&plugin).errors[3], 1);
+}
+
+#[tokio::test]
+async fn says_of_a_call_that_it_is_larger_than_it_may_be() {
+    let gateway = Gateway::new();
+    let small = chain(serde_json::json!([{"name": "small", "bodyLimit": {"maxBytes": 20}}]));
+    gateway.plugin_with("echo", &["POST /test.Echo/:method"], &[plugin().await], Some(small));
+    let mut client = client(&gateway).await;
+    assert!(say(&mut client, Request::new("hello".to_owned())).await.is_ok());
+    let failed = say(&mut client, Request::new("x".repeat(100))).await.unwrap_err();
+    assert_eq!(failed.code(), Code::ResourceExhausted, "{failed:?}");
 }
