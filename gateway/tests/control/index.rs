@@ -4,40 +4,17 @@ use std::sync::Arc;
 
 use forward_crds::Plugin;
 use forward_gateway::{
-    control::index::{Index, Object},
-    data::{
-        snapshot::{Match, Route},
-        worker::{Settings, Shared},
-    },
+    control::index::Object,
+    data::snapshot::{Match, Route},
 };
 use forward_plan::routes::PluginId;
 use serde_json::json;
 
-use crate::objects::*;
-
-struct Table {
-    shared: Arc<Shared>,
-    index: Index,
-}
+use crate::{objects::*, table::Table};
 
 impl Table {
-    fn new() -> Self {
-        let shared = Shared::new(Settings::default(), 1);
-        Self { index: Index::new(shared.clone(), "gateway-a"), shared }
-    }
-
     fn apply(&mut self, plugin: Plugin) {
         self.take(Object::Plugin(Arc::new(plugin)));
-    }
-
-    fn take(&mut self, object: Object) {
-        self.index.apply(object);
-        self.index.publish();
-    }
-
-    fn delete(&mut self, object: Object) {
-        self.index.delete(object);
-        self.index.publish();
     }
 
     fn route(&self, text: &str) -> Option<Arc<Route>> {

@@ -10,4 +10,5 @@ mod metrics_page;
 mod middleware;
 mod objects;
 mod registration;
+mod table;
 mod verdict;

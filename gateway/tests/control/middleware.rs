@@ -4,33 +4,17 @@ use std::sync::Arc;
 
 use forward_crds::{MiddlewareState, Plugin, PluginSystem};
 use forward_gateway::{
-    control::index::{Index, Object},
-    data::{
-        chain::Chain,
-        snapshot::Match,
-        worker::{Settings, Shared},
-    },
+    control::index::Object,
+    data::{chain::Chain, snapshot::Match},
 };
 use serde_json::{Value, json};
 
-use crate::objects::{plugin, route, routes, system};
-
-struct Table {
-    shared: Arc<Shared>,
-    index: Index,
-}
+use crate::{
+    objects::{plugin, route, routes, system},
+    table::Table,
+};
 
 impl Table {
-    fn new() -> Self {
-        let shared = Shared::new(Settings::default(), 1);
-        Self { index: Index::new(shared.clone(), "gateway-a"), shared }
-    }
-
-    fn take(&mut self, object: Object) {
-        self.index.apply(object);
-        self.index.publish();
-    }
-
     /// Apply the plugin `pay` with these routes and this middleware.
     fn pay(&mut self, list: &[&str], middleware: Value) -> Plugin {
         let plugin = pay(list, middleware);
@@ -91,8 +75,7 @@ fn routes_meet_what_their_plugin_and_its_namespace_declare() {
     assert_eq!((table.steps("/x"), table.steps("/y")), ("IpFilter BodyLimit".into(), "IpFilter".into()));
     table.pay(&["GET /x", "GET /y"], json!([]));
     assert_eq!(table.steps("/x"), "IpFilter");
-    table.index.delete(Object::System(Arc::new(configured("shop", json!([])))));
-    table.index.publish();
+    table.delete(Object::System(Arc::new(configured("shop", json!([])))));
     assert_eq!(table.steps("/x"), "none");
 }
 
