@@ -123,11 +123,12 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
         Err(ref error) => status::refuse(&mut desired, plugin, error, Timestamp::now()),
         Ok(_) => {}
     }
-    let Some(left) = lag(context, plugin, &desired) else {
-        let told = write_status(context, plugin, &desired).await?;
-        return acted.map(|done| (done.wrote || told, sooner(done.next, awaited)));
-    };
-    acted.map(|done| (done.wrote, controller::Action::requeue(left)))
+    let difference = status::difference(plugin, &desired);
+    if let Some(left) = lag(context, plugin, difference) {
+        return acted.map(|done| (done.wrote, controller::Action::requeue(left)));
+    }
+    let told = difference != Difference::None && write_status(context, plugin, &desired).await?;
+    acted.map(|done| (done.wrote || told, sooner(done.next, awaited)))
 }
 
 /// When to look again, at the latest when the time of a hook is over.
@@ -138,10 +139,10 @@ fn sooner(next: controller::Action, awaited: Option<Duration>) -> controller::Ac
     }
 }
 
-/// How long the status may still be left as it is, where it may.
-fn lag(context: &Context, plugin: &Plugin, desired: &PluginStatus) -> Option<Duration> {
+/// How long a status that differs like this may still be left as it is, where it may.
+fn lag(context: &Context, plugin: &Plugin, difference: Difference) -> Option<Duration> {
     let mut lagging = lock(&context.lagging);
-    let left = match status::difference(plugin, desired) {
+    let left = match difference {
         Difference::Details => {
             let since = *lagging.entry(key(plugin)).or_insert_with(Instant::now);
             DETAILS_AFTER.checked_sub(since.elapsed())

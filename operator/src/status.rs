@@ -175,11 +175,8 @@ fn begins_hook(plugin: &Plugin, desired: &PluginStatus) -> bool {
     desired.hooks.iter().any(is_new)
 }
 
-/// Write `desired` unless it is there already. Answers whether it was written.
+/// Write `desired`. Answers whether the plugin was still there.
 pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
-    if plugin.status.as_ref().is_some_and(|before| is_current(desired, before)) {
-        return Ok(false);
-    }
     let name = plugin.name_any();
     let mut body = json!({
         "apiVersion": Plugin::api_version(&()),
