@@ -257,6 +257,7 @@ async fn stops_amid_handshakes_and_with_idle_connections() {
     gateway.stop().await;
     assert_eq!(silent.rest().await, "");
     let mut rest = String::new();
+    // The end of the connection, whether TLS was told of it or not.
     timeout(PATIENCE, idle.read_to_string(&mut rest)).await.unwrap().ok();
     assert_eq!(rest, "");
 }

@@ -291,6 +291,11 @@ async fn a_service_that_leads_out_of_the_namespace_is_not_called() {
     served.abort();
 }
 
+/// How often the Service was looked up: once for each try to connect.
+fn lookups(api: &Api) -> usize {
+    lock(&api.asked).iter().filter(|(_, path, _)| path.starts_with("services/")).count()
+}
+
 #[tokio::test]
 async fn a_call_that_is_under_way_is_not_made_twice_and_ends_with_its_operator() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -309,8 +314,7 @@ async fn a_call_that_is_under_way_is_not_made_twice_and_ends_with_its_operator()
     drop(calls);
     // The end of the connection, whether by a reset or not.
     drop(first.read_to_end(&mut bytes).await);
-    let asked = lock(&api.asked).iter().filter(|(_, path, _)| path.starts_with("services/")).count();
-    assert_eq!(asked, 1, "the Service was looked up once");
+    assert_eq!(lookups(&api), 1, "the Service was looked up once");
     assert!(lock(&sink.index).snapshot("shop", "cart").unwrap().live.answers.is_empty());
 }
 
@@ -319,7 +323,13 @@ async fn a_service_on_its_way_up_is_waited_for() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let api = api(Some(own_service(free.port())), |_| None);
     let run = begin_at(&api, plugin(http(free.port()), PluginState::Unloaded), 0).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    let tried_again = async {
+        while lookups(&api) < 2 {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4), tried_again).await.expect("it is tried again");
     let listener = TcpListener::bind(free).await.unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut bytes = vec![0; 4096];
