@@ -1,8 +1,11 @@
 //! Answers that are made smaller on their way, and those that must not be.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::Notify};
 
 use super::*;
 
@@ -115,14 +118,23 @@ async fn sends_what_there_is_before_it_waits_for_more() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_does_so_compressed_too() {
     let gateway = Gateway::new();
-    let broken = origin(|mut peer| async move {
-        peer.head().await;
-        peer.send(format!("HTTP/1.1 200 OK\r\n{PAGE}Content-Length: 1000\r\n\r\nhalf")).await;
-    })
-    .await;
-    gateway.behind(compress(), broken);
-    let request = format!("GET /x HTTP/1.1\r\n{CLOSE}Accept-Encoding: gzip\r\n\r\n");
-    let answer = gateway.ask(&request).await;
-    assert_eq!(value(&answer, "content-encoding"), Some("gzip"));
-    assert!(!answer.ends_with("0\r\n\r\n"), "its end is missing, and the client can tell");
+    let seen = Arc::new(Notify::new());
+    let is_seen = seen.clone();
+    let broken = origin(move |mut peer| {
+        let is_seen = is_seen.clone();
+        async move {
+            peer.head().await;
+            peer.send(format!("HTTP/1.1 200 OK\r\n{PAGE}Content-Length: 1000\r\n\r\nhalf")).await;
+            is_seen.notified().await;
+        }
+    });
+    gateway.behind(compress(), broken.await);
+    let mut client = gateway.client().await;
+    client.send(format!("GET /x HTTP/1.1\r\n{CLOSE}Accept-Encoding: gzip\r\n\r\n")).await;
+    let head = client.head().await;
+    assert_eq!(value(&head, "content-encoding"), Some("gzip"));
+    // Not before: a connection that breaks at once can take the head with it.
+    seen.notify_one();
+    let rest = client.rest().await;
+    assert!(!rest.ends_with("0\r\n\r\n"), "its end is missing, and the client can tell");
 }
