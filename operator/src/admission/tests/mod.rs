@@ -2,7 +2,6 @@
 
 mod certificates;
 mod confirmation;
-mod cost;
 mod following;
 mod fuzz;
 mod reviews;
@@ -24,11 +23,7 @@ use super::{
     Confirmer, Reviewer,
     review::{self, NoReview},
 };
-use crate::{
-    index::{Index, Object},
-    metrics::Metrics,
-    watch::Listed,
-};
+use crate::{index::Index, live::Object, metrics::Metrics, watch::Listed};
 
 /// A plugin of the namespace `shop`.
 fn plugin(name: &str, spec: Value) -> Value {
