@@ -160,11 +160,11 @@ pub struct PluginSpec {
 
     /// What is to be done around the steps of the plugin's life.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hooks: Option<Hooks>,
+    pub hooks: Option<Box<Hooks>>,
 
     /// Overrides for the plugin's pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<PodTemplate>,
+    pub template: Option<Box<PodTemplate>>,
 }
 
 /// How a plugin is spoken to.

@@ -12,7 +12,11 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{error::Error, metrics::Metrics};
+use crate::{
+    error::Error,
+    kept::{Keep, Kept},
+    metrics::Metrics,
+};
 
 /// The operator's name in `managedFields`.
 pub const MANAGER: &str = "forward-operator";
@@ -75,17 +79,23 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// An object of that name which is not the plugin's is left alone and reported.
-    pub async fn apply<K: Kind>(&self, desired: &K, live: Option<&Arc<K>>) -> Result<bool, Error> {
+    pub async fn apply<K: Kind + Keep>(
+        &self,
+        desired: &K,
+        live: Option<&Arc<Kept<K>>>,
+    ) -> Result<bool, Error> {
         let name = desired.name_any();
         let build = |source| Error::Build { kind: K::NAME, name: name.clone(), source };
         let body = serde_json::to_value(desired).map_err(build)?;
         match live {
             Some(live) => {
-                let there = serde_json::to_value(&**live).map_err(build)?;
-                if is_subset(&body, &there) && (!K::IS_WHOLE || is_subset(&there["spec"], &body["spec"])) {
+                let is_as_desired = |there: &Value| {
+                    is_subset(&body, there) && (!K::IS_WHOLE || is_subset(&there["spec"], &body["spec"]))
+                };
+                if live.is_as(&body, is_as_desired) {
                     return Ok(false);
                 }
-                self.check_owner(&**live)?;
+                self.check_owner(live)?;
             }
             None => {
                 self.check_free::<K>(&name).await?;
@@ -94,6 +104,9 @@ impl Writer<'_> {
         let params = PatchParams::apply(MANAGER).force();
         call_api("apply", K::NAME, &name, self.api::<K>().patch(&name, &params, &Patch::Apply(&body)))
             .await?;
+        if let Some(live) = live {
+            live.made(&body);
+        }
         self.metrics.wrote(K::NAME);
         tracing::debug!(kind = K::NAME, name, "applied");
         Ok(true)
@@ -103,7 +116,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// Those of [`Self::apply`].
-    pub async fn create<K: Kind>(&self, desired: &K) -> Result<bool, Error> {
+    pub async fn create<K: Kind + Keep>(&self, desired: &K) -> Result<bool, Error> {
         let name = desired.name_any();
         if self.check_free::<K>(&name).await? { self.apply(desired, None).await } else { Ok(false) }
     }
@@ -113,29 +126,34 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// Those of [`Self::apply`].
-    pub async fn apply_or_delete<K: Kind>(
+    pub async fn apply_or_delete<K: Kind + Keep>(
         &self,
         desired: Option<&K>,
-        live: Option<&Arc<K>>,
+        live: Option<&Arc<Kept<K>>>,
     ) -> Result<bool, Error> {
         match (desired, live) {
             (Some(desired), live) => self.apply(desired, live).await,
-            (None, Some(live)) if self.is_own(&**live) => self.delete(&**live).await.map(|()| true),
+            (None, Some(live)) if self.is_among(&live.identity.owners) => {
+                self.delete(live).await.map(|()| true)
+            }
             (None, _) => Ok(false),
         }
     }
 
     /// Delete an object of the plugin, if that very object is still there.
-    pub async fn delete<K: Kind>(&self, live: &K) -> Result<(), Error> {
+    pub async fn delete<K: Kind + Keep>(&self, live: &Kept<K>) -> Result<(), Error> {
         self.check_owner(live)?;
-        let name = live.name_any();
+        let name = &live.identity.name;
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(kube::api::Preconditions { uid: live.uid(), resource_version: None }),
+            preconditions: Some(kube::api::Preconditions {
+                uid: live.identity.uid.clone(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
         let api = self.api::<K>();
-        if call_if_there("delete", K::NAME, &name, api.delete(&name, &params)).await?.is_some() {
+        if call_if_there("delete", K::NAME, name, api.delete(name, &params)).await?.is_some() {
             self.metrics.deleted(K::NAME);
             tracing::debug!(kind = K::NAME, name, "deleted");
         }
@@ -151,8 +169,8 @@ impl Writer<'_> {
         }
     }
 
-    fn check_owner<K: Kind>(&self, live: &K) -> Result<(), Error> {
-        self.check_owner_of(K::NAME, &live.name_any(), live.owner_references())
+    fn check_owner<K: Kind + Keep>(&self, live: &Kept<K>) -> Result<(), Error> {
+        self.check_owner_of(K::NAME, &live.identity.name, &live.identity.owners)
     }
 
     fn check_owner_of(&self, kind: &'static str, name: &str, owners: &[OwnerReference]) -> Result<(), Error> {
@@ -171,11 +189,7 @@ impl Writer<'_> {
         Err(Error::ForeignObject { kind, name: name.to_owned() })
     }
 
-    /// Whether an object is one of the plugin's.
-    fn is_own<K: Kind>(&self, live: &K) -> bool {
-        self.is_among(live.owner_references())
-    }
-
+    /// Whether an object with these owners is one of the plugin's.
     fn is_among(&self, owners: &[OwnerReference]) -> bool {
         let uid = self.plugin.uid();
         owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())

@@ -6,53 +6,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use forward_crds::{OverrideStatus, PLUGIN_LABEL, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
+use forward_crds::{OverrideStatus, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
 use forward_plan::{
     Decision, Effective, HookRun, Judged, Namespace, Overrides, Settings, Warning, hook_runs,
     routes::{Contest, Offer, PluginId},
 };
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    batch::v1::Job,
-    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
-    policy::v1::PodDisruptionBudget,
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+
+use crate::{
+    live::{Live, Object},
+    observe::observe,
 };
-use kube::{Resource, ResourceExt, runtime::reflector::ObjectRef};
-
-use crate::{build::HOOK_POLICY, observe::observe};
-
-/// An object of a kind that is watched.
-#[derive(Clone)]
-pub enum Object {
-    Plugin(Arc<Plugin>),
-    System(Arc<PluginSystem>),
-    Deployment(Arc<Deployment>),
-    Service(Arc<Service>),
-    ServiceAccount(Arc<ServiceAccount>),
-    ConfigMap(Arc<ConfigMap>),
-    NetworkPolicy(Arc<NetworkPolicy>),
-    DisruptionBudget(Arc<PodDisruptionBudget>),
-    Pod(Arc<Pod>),
-    Job(Arc<Job>),
-}
-
-/// The objects that are there for one plugin.
-#[derive(Clone, Default)]
-pub struct Live {
-    pub deployment: Option<Arc<Deployment>>,
-    pub service: Option<Arc<Service>>,
-    pub service_account: Option<Arc<ServiceAccount>>,
-    pub network_policy: Option<Arc<NetworkPolicy>>,
-    pub disruption_budget: Option<Arc<PodDisruptionBudget>>,
-    pub config_maps: BTreeMap<String, Arc<ConfigMap>>,
-    pub pods: BTreeMap<String, Arc<Pod>>,
-    /// The policy of the pods of its hooks, and their Jobs.
-    pub hook_policy: Option<Arc<NetworkPolicy>>,
-    pub jobs: BTreeMap<String, Arc<Job>>,
-    /// What came of hooks that no object tells of, by the id of the run: until the status says it.
-    pub answers: BTreeMap<String, HookRun>,
-}
 
 /// Everything that a reconciliation of one plugin starts from, at one moment.
 pub struct Snapshot {
@@ -145,7 +109,7 @@ impl Index {
     }
 
     fn change(&mut self, object: Object, there: bool) -> Vec<ObjectRef<Plugin>> {
-        let namespace = object.namespace();
+        let namespace = object.namespace().to_owned();
         self.contend(&object, there);
         let tenant = self.tenants.entry(namespace.clone()).or_default();
         let touched = tenant.change(object, there, &self.overrides);
@@ -158,13 +122,13 @@ impl Index {
     /// Take in what an object means for routes: those of its plugin, or of a namespace whose host
     /// names are others.
     fn contend(&mut self, object: &Object, there: bool) {
-        let tenant = self.tenants.get(&object.namespace());
+        let tenant = self.tenants.get(object.namespace());
         match object {
             Object::Plugin(plugin) if there => {
                 self.contest.apply(Offer::of(plugin, tenant.map_or(&[][..], Tenant::hosts)));
             }
             Object::Plugin(plugin) => {
-                self.contest.remove(&PluginId::new(object.namespace(), plugin.name_any()));
+                self.contest.remove(&PluginId::new(object.namespace().to_owned(), plugin.name_any()));
             }
             Object::System(system) if system.name_any() == SYSTEM_NAME => {
                 let hosts = if there { &system.spec.hosts[..] } else { &[] };
@@ -233,6 +197,11 @@ impl Index {
         plugins.collect()
     }
 
+    /// Every object that is known.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        self.tenants.values().flat_map(Tenant::objects)
+    }
+
     /// How every plugin stands, by what its status says.
     pub fn standings(&self) -> Vec<Standing> {
         let plugins = self.tenants.values().flat_map(|tenant| tenant.plugins.values());
@@ -266,6 +235,12 @@ impl Tenant {
 
     fn manifests(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.plugins.keys().filter_map(|name| self.manifest(name))
+    }
+
+    fn objects(&self) -> impl Iterator<Item = Object> {
+        let plugins = self.manifests().cloned().map(Object::Plugin);
+        let system = self.system.clone().map(Object::System);
+        plugins.chain(system).chain(self.live.values().flat_map(Live::objects))
     }
 
     fn hosts(&self) -> &[String] {
@@ -351,109 +326,6 @@ impl Tenant {
         // Whatever changed, it may be a difference to what the plugin should have.
         touched.insert(name);
         touched
-    }
-}
-
-impl Live {
-    fn change(&mut self, object: Object, there: bool) {
-        match object {
-            Object::Plugin(_) | Object::System(_) => {}
-            Object::Deployment(object) => self.deployment = there.then_some(object),
-            Object::Service(object) => self.service = there.then_some(object),
-            Object::ServiceAccount(object) => self.service_account = there.then_some(object),
-            Object::NetworkPolicy(object) if object.name_any().ends_with(HOOK_POLICY) => {
-                self.hook_policy = there.then_some(object);
-            }
-            Object::NetworkPolicy(object) => self.network_policy = there.then_some(object),
-            Object::Job(object) => change(&mut self.jobs, object, there),
-            Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
-            Object::ConfigMap(object) => change(&mut self.config_maps, object, there),
-            Object::Pod(object) => change(&mut self.pods, object, there),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        let Self {
-            deployment,
-            service,
-            service_account,
-            network_policy,
-            disruption_budget,
-            config_maps,
-            pods,
-            hook_policy,
-            jobs,
-            answers,
-        } = self;
-        deployment.is_none()
-            && service.is_none()
-            && service_account.is_none()
-            && network_policy.is_none()
-            && disruption_budget.is_none()
-            && config_maps.is_empty()
-            && pods.is_empty()
-            && hook_policy.is_none()
-            && jobs.is_empty()
-            && answers.is_empty()
-    }
-}
-
-fn change<K: Resource>(map: &mut BTreeMap<String, Arc<K>>, object: Arc<K>, there: bool) {
-    if there {
-        map.insert(object.name_any(), object);
-    } else {
-        map.remove(&object.name_any());
-    }
-}
-
-impl Object {
-    fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
-        match self {
-            Self::Plugin(object) => object.meta(),
-            Self::System(object) => object.meta(),
-            Self::Deployment(object) => object.meta(),
-            Self::Service(object) => object.meta(),
-            Self::ServiceAccount(object) => object.meta(),
-            Self::ConfigMap(object) => object.meta(),
-            Self::NetworkPolicy(object) => object.meta(),
-            Self::DisruptionBudget(object) => object.meta(),
-            Self::Pod(object) => object.meta(),
-            Self::Job(object) => object.meta(),
-        }
-    }
-
-    fn namespace(&self) -> String {
-        self.meta().namespace.clone().unwrap_or_default()
-    }
-
-    /// The plugin that an object was made for. The label alone does not tell: people copy it onto
-    /// objects of their own, as `kubectl expose` does.
-    fn plugin(&self) -> Option<String> {
-        let plugin = self.meta().labels.as_ref()?.get(PLUGIN_LABEL)?;
-        let is_its = match self {
-            Self::Plugin(_) | Self::System(_) => false,
-            Self::NetworkPolicy(policy) => {
-                let name = policy.name_any();
-                name.strip_suffix(HOOK_POLICY).unwrap_or(&name) == plugin
-            }
-            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
-                self.meta().name.as_ref() == Some(plugin)
-            }
-            Self::ConfigMap(_) | Self::Job(_) => self.controller(Plugin::kind(&()).as_ref()) == Some(plugin),
-            // A ReplicaSet has the name of its Deployment and a hash without hyphens.
-            Self::Pod(_) => self
-                .controller("ReplicaSet")
-                .and_then(|name| name.rsplit_once('-'))
-                .is_some_and(|(deployment, _)| deployment == plugin),
-        };
-        is_its.then(|| plugin.clone())
-    }
-
-    /// The name of the object's controller, where that is of the kind.
-    fn controller(&self, kind: &str) -> Option<&String> {
-        let owners = self.meta().owner_references.as_ref()?;
-        let owner = owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
-        Some(&owner.name)
     }
 }
 

@@ -15,7 +15,9 @@ mod error;
 mod golden;
 mod hooks;
 mod index;
+mod kept;
 mod lease;
+mod live;
 mod metrics;
 #[cfg(test)]
 #[path = "../../tests/src/metrics_page.rs"]

@@ -10,8 +10,10 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::{
             ConfigMap, Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting,
-            ContainerStatus, Pod,
+            ContainerStatus, Pod, Service, ServiceAccount,
         },
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -19,10 +21,11 @@ use kube::{Resource, ResourceExt};
 
 use crate::{
     build::{
-        CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, HOOK_ID, HOOK_REVISION, REVISION, STAGE, TEMPLATE_HASH,
-        VERSION,
+        CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, HOOK_ID, HOOK_REVISION, REVISION, STAGE, STAGE_NOTE,
+        TEMPLATE_HASH, VERSION,
     },
-    index::Live,
+    kept::Keep,
+    live::Live,
 };
 
 /// A run of this many seconds makes the kubelet begin anew with its pauses between restarts: the end
@@ -47,23 +50,127 @@ const CREATE_REASONS: [&str; 5] = [
     "PostStartHookError",
 ];
 
-pub fn observe(live: &Live) -> Observed {
-    let deadline = live.deployment.as_deref().and_then(passed_deadline);
-    let template =
-        live.deployment.as_deref().and_then(|deployment| template_annotation(deployment, TEMPLATE_HASH));
-    let pods = live.pods.values().map(|pod| pod_facts(pod, template, deadline)).collect();
-    Observed {
-        workload: live.deployment.as_deref().map(workload),
-        pods,
-        hooks: hooks(live),
-        stages: live.config_maps.values().filter_map(|map| stage(map)).collect(),
+/// What is read from a Deployment.
+#[derive(Debug)]
+pub struct DeploymentFacts {
+    workload: Workload,
+    /// The hash of its template.
+    template: Option<String>,
+    /// Its deadline in seconds, once that has passed.
+    passed_deadline: Option<i32>,
+}
+
+/// What is read from a pod by itself.
+#[derive(Debug)]
+pub struct PodSeen {
+    facts: PodFacts,
+    /// Annotations that are asked for.
+    annotations: Box<[(&'static str, String)]>,
+}
+
+/// The annotations of pods that are asked for.
+const ANNOTATIONS: [&str; 4] = [TEMPLATE_HASH, CONFIG_HASH, HOOK_REVISION, STAGE_NOTE];
+
+impl PodSeen {
+    /// One of the annotations that are asked for.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.iter().find(|(it, _)| *it == key).map(|(_, value)| value.as_str())
     }
+}
+
+impl Keep for Deployment {
+    type Facts = DeploymentFacts;
+
+    fn facts(&self) -> DeploymentFacts {
+        DeploymentFacts {
+            workload: workload(self),
+            template: template_annotation(self, TEMPLATE_HASH).map(str::to_owned),
+            passed_deadline: passed_deadline(self),
+        }
+    }
+}
+
+impl Keep for Pod {
+    type Facts = PodSeen;
+    const IS_COMPARED: bool = false;
+
+    fn facts(&self) -> PodSeen {
+        let annotations = self.annotations();
+        let asked = ANNOTATIONS.iter().filter_map(|key| Some((*key, annotations.get(*key)?.clone())));
+        PodSeen { facts: pod_facts(self), annotations: asked.collect() }
+    }
+}
+
+impl Keep for ConfigMap {
+    /// How far pods may go, by the spec that they are of.
+    type Facts = Option<(String, Stage)>;
+
+    fn facts(&self) -> Self::Facts {
+        stage(self)
+    }
+}
+
+impl Keep for Job {
+    /// What is seen of a hook, and the id of its run.
+    type Facts = Option<(String, HookRun)>;
+    const IS_COMPARED: bool = false;
+
+    fn facts(&self) -> Self::Facts {
+        Some((self.annotations().get(HOOK_ID)?.clone(), run(self)))
+    }
+}
+
+impl Keep for Service {
+    type Facts = ();
+
+    fn facts(&self) {}
+}
+
+impl Keep for ServiceAccount {
+    type Facts = ();
+
+    fn facts(&self) {}
+}
+
+impl Keep for NetworkPolicy {
+    type Facts = ();
+
+    fn facts(&self) {}
+}
+
+impl Keep for PodDisruptionBudget {
+    type Facts = ();
+
+    fn facts(&self) {}
+}
+
+/// What runs of a plugin.
+pub fn observe(live: &Live) -> Observed {
+    let deployment = live.deployment.as_deref().map(|deployment| &deployment.facts);
+    Observed {
+        workload: deployment.map(|deployment| deployment.workload.clone()),
+        pods: live.pods.values().map(|pod| pod_of(&pod.facts, deployment)).collect(),
+        hooks: hooks(live),
+        stages: live.config_maps.values().filter_map(|map| map.facts.clone()).collect(),
+    }
+}
+
+/// A pod as one of its Deployment's.
+fn pod_of(pod: &PodSeen, deployment: Option<&DeploymentFacts>) -> PodFacts {
+    let template = deployment.and_then(|deployment| deployment.template.as_deref());
+    let mut facts = pod.facts.clone();
+    facts.current = template.is_some() && pod.annotation(TEMPLATE_HASH) == template;
+    let is_on_its_way = !matches!(facts.phase, PodPhase::Ready | PodPhase::Terminating);
+    if facts.current && is_on_its_way && facts.problem.is_none() {
+        let deadline = deployment.and_then(|deployment| deployment.passed_deadline);
+        facts.problem = deadline.map(|after| overdue(facts.phase, after));
+    }
+    facts
 }
 
 /// What is seen of hooks, by the id of each run.
 fn hooks(live: &Live) -> BTreeMap<String, HookRun> {
-    let jobs = live.jobs.values().filter_map(|job| Some((job.annotations().get(HOOK_ID)?.clone(), run(job))));
-    let mut runs: BTreeMap<_, _> = jobs.collect();
+    let mut runs: BTreeMap<_, _> = live.jobs.values().filter_map(|job| job.facts.clone()).collect();
     runs.extend(live.answers.clone());
     runs
 }
@@ -153,18 +260,17 @@ fn template_annotation<'a>(deployment: &'a Deployment, key: &str) -> Option<&'a 
     template.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-fn pod_facts(pod: &Pod, template: Option<&str>, deadline: Option<i32>) -> PodFacts {
+/// A pod by itself: whether it is current, and late, its Deployment tells.
+fn pod_facts(pod: &Pod) -> PodFacts {
     let container = container(pod);
     let phase = phase(pod, container);
-    let current = template.is_some() && pod.annotations().get(TEMPLATE_HASH).map(String::as_str) == template;
     let problem = match phase {
         PodPhase::Ready | PodPhase::Terminating => None,
-        _ => problem(pod, container)
-            .or_else(|| deadline.filter(|_| current).map(|after| overdue(phase, after))),
+        _ => problem(pod, container),
     };
     PodFacts {
         name: pod.name_any(),
-        current,
+        current: false,
         phase,
         problem,
         version: pod.annotations().get(VERSION).cloned().unwrap_or_default(),
@@ -266,12 +372,10 @@ fn overdue(phase: PodPhase, seconds: i32) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde::Deserialize;
 
     use super::*;
-    use crate::golden;
+    use crate::{golden, live::Object};
 
     /// Objects as a cluster showed them.
     #[derive(Deserialize)]
@@ -287,11 +391,13 @@ mod tests {
     #[test]
     fn observes_each_case() {
         golden::check("observe", "observed", 10, |case: Case| {
-            let pods = case.pods.into_iter().map(|pod| (pod.name_any(), Arc::new(pod))).collect();
-            let jobs = case.jobs.into_iter().map(|job| (job.name_any(), Arc::new(job))).collect();
-            let config_maps = case.config_maps.into_iter().map(|map| (map.name_any(), Arc::new(map)));
-            let (deployment, config_maps) = (Some(Arc::new(case.deployment)), config_maps.collect());
-            let live = Live { deployment, pods, jobs, config_maps, ..Live::default() };
+            let pods = case.pods.into_iter().map(Object::from);
+            let jobs = case.jobs.into_iter().map(Object::from);
+            let config_maps = case.config_maps.into_iter().map(Object::from);
+            let mut live = Live::default();
+            for object in pods.chain(jobs).chain(config_maps).chain([case.deployment.into()]) {
+                live.change(object, true);
+            }
             serde_saphyr::to_string(&observe(&live)).unwrap()
         });
     }

@@ -9,7 +9,7 @@ use std::{
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use forward_crds::{Plugin, PluginStatus};
-use forward_plan::{Action, Decision, hook_revision, revision};
+use forward_plan::{Action, ConditionReason, Decision, hook_revision, revision};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Client, Resource, ResourceExt,
@@ -25,11 +25,13 @@ use crate::{
     build::{self, Objects, Peers},
     error::{Category, Error},
     hooks::{self, Calls},
-    index::{Index, Live, Snapshot, lock},
+    index::{Index, Snapshot, lock},
+    live::Live,
     metrics::{Metrics, Outcome, OutcomeLabel},
     refresh::refresh,
     status::{self, Difference},
     teardown::{self, Progress},
+    watch::Known,
 };
 
 /// When an object is looked at again whose spec the API server refused: what stood in the way
@@ -39,7 +41,15 @@ const AFTER_INVALID: Duration = Duration::from_secs(60);
 /// How long a status may lag behind in its details. What follows within that time is written at once
 /// with them: a plugin that comes up among hundreds costs a write for each step and not for each
 /// word on the others that it waits for.
-const DETAILS_AFTER: Duration = Duration::from_secs(1);
+const DETAILS_AFTER: Duration = Duration::from_secs(2);
+
+/// Waits that end by themselves, of which no event tells: the status says so while it is, and most
+/// are over when somebody reads of them.
+const PASSING: [ConditionReason; 3] = [
+    ConditionReason::WaitingForDependencies,
+    ConditionReason::WaitingForSlot,
+    ConditionReason::WaitingForRegistration,
+];
 
 /// What every reconciliation shares.
 pub struct Context {
@@ -56,8 +66,8 @@ pub struct Context {
 }
 
 /// Reconcile one plugin and count how it went.
-pub async fn reconcile(plugin: Arc<Plugin>, context: Arc<Context>) -> Result<controller::Action, Error> {
-    let (namespace, name) = key(&plugin);
+pub async fn reconcile(known: Arc<Known>, context: Arc<Context>) -> Result<controller::Action, Error> {
+    let (namespace, name) = key(&*known);
     let span = tracing::info_span!("reconcile", plugin = format!("{namespace}/{name}"));
     let _in_flight = context.metrics.begin();
     let start = Instant::now();
@@ -75,10 +85,10 @@ pub async fn reconcile(plugin: Arc<Plugin>, context: Arc<Context>) -> Result<con
 }
 
 /// When to try again after an error: once something changed, or after a growing time with jitter.
-pub fn on_error(plugin: Arc<Plugin>, error: &Error, context: Arc<Context>) -> controller::Action {
+pub fn on_error(known: Arc<Known>, error: &Error, context: Arc<Context>) -> controller::Action {
     let category = error.category();
     context.metrics.failed(error);
-    let key = key(&plugin);
+    let key = key(&*known);
     let name = format!("{}/{}", key.0, key.1);
     tracing::warn!(plugin = name, ?category, error = chain(error), "reconcile failed");
     match category {
@@ -116,7 +126,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     match acted {
         // There is nothing left to write a status to.
         Ok(Done { gone: true, .. }) => {
-            lock(&context.lagging).remove(&key(plugin));
+            lock(&context.lagging).remove(&key(&**plugin));
             return Ok((true, controller::Action::await_change()));
         }
         Err(error) if error.category() != Category::Invalid => return Err(error),
@@ -268,7 +278,7 @@ async fn remove_old_configs(
 ) -> Result<(), Error> {
     for (name, config_map) in &live.config_maps {
         if !current.contains(name) {
-            writer.delete(&**config_map).await?;
+            writer.delete(config_map).await?;
         }
     }
     Ok(())
@@ -285,7 +295,9 @@ async fn write_status(context: &Context, plugin: &Plugin, desired: &PluginStatus
     let before = plugin.status.as_ref().and_then(|status| ready(status));
     if let Some(now) = ready(desired).filter(|now| before.map(|before| &before.reason) != Some(&now.reason)) {
         tracing::info!(reason = now.reason, message = now.message, "state changed");
-        publish(context, plugin, desired, now).await;
+        if !PASSING.iter().any(|passing| passing.as_str() == now.reason) {
+            publish(context, plugin, desired, now).await;
+        }
     }
     Ok(true)
 }
@@ -313,7 +325,7 @@ async fn publish(context: &Context, plugin: &Plugin, status: &PluginStatus, read
     }
 }
 
-fn key(plugin: &Plugin) -> (String, String) {
+fn key(plugin: &impl ResourceExt) -> (String, String) {
     (plugin.namespace().unwrap_or_default(), plugin.name_any())
 }
 

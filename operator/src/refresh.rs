@@ -7,7 +7,7 @@ use forward_crds::Reload;
 use forward_plan::Stage;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
@@ -16,7 +16,8 @@ use crate::{
     apply::{MANAGER, Writer, call_if_there},
     build::{CONFIG_HASH, HOOK_REVISION, STAGE_NOTE},
     error::{Category, Error},
-    index::Live,
+    kept::Identity,
+    live::Live,
 };
 
 const KIND: &str = "Pod";
@@ -32,30 +33,30 @@ pub async fn refresh(
 ) -> Result<bool, Error> {
     let in_place = writer.plugin.spec.reload == Reload::InPlace;
     let mut wrote = false;
-    for pod in live.pods.values().filter(|pod| pod.meta().deletion_timestamp.is_none()) {
-        let waits = |revision: &str| pod.annotations().get(HOOK_REVISION).is_some_and(|it| it == revision);
+    for pod in live.pods.values().filter(|pod| pod.identity.deletion.is_none()) {
+        let waits = |revision: &str| pod.facts.annotation(HOOK_REVISION).is_some_and(|it| it == revision);
         // What they may do from the beginning they need not be told.
         let stage = stage.filter(|(revision, stage)| *stage > Stage::Wait && waits(revision));
         let notes =
             [in_place.then_some((CONFIG_HASH, hash)), stage.map(|(_, stage)| (STAGE_NOTE, stage.as_str()))];
-        let is_stale = |(key, value): &(&str, &str)| pod.annotations().get(*key).is_none_or(|it| it != value);
+        let is_stale = |(key, value): &(&str, &str)| pod.facts.annotation(key).is_none_or(|it| it != *value);
         let notes: BTreeMap<_, _> = notes.into_iter().flatten().filter(is_stale).collect();
         if !notes.is_empty() {
-            note(writer, pod, &notes).await?;
+            note(writer, &pod.identity, &notes).await?;
             wrote = true;
         }
     }
     Ok(wrote)
 }
 
-async fn note(writer: &Writer<'_>, pod: &Pod, notes: &BTreeMap<&str, &str>) -> Result<(), Error> {
-    let name = pod.name_any();
-    let api = Api::<Pod>::namespaced(writer.client.clone(), &pod.namespace().unwrap_or_default());
+async fn note(writer: &Writer<'_>, pod: &Identity, notes: &BTreeMap<&str, &str>) -> Result<(), Error> {
+    let Identity { namespace, name, uid, .. } = pod;
+    let api = Api::<Pod>::namespaced(writer.client.clone(), namespace);
     // With the uid, a pod that was made anew under the name is left alone.
-    let body = json!({"metadata": {"uid": pod.uid(), "annotations": notes}});
+    let body = json!({"metadata": {"uid": uid, "annotations": notes}});
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(body);
-    match call_if_there("annotate", KIND, &name, api.patch(&name, &params, &patch)).await {
+    match call_if_there("annotate", KIND, name, api.patch(name, &params, &patch)).await {
         Err(error) if error.category() == Category::Conflict => Ok(()),
         Err(error) => Err(error),
         Ok(None) => Ok(()),

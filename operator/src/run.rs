@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail};
-use forward_crds::Plugin;
 use futures::StreamExt;
 use kube::{
     Client, Config,
@@ -30,7 +29,7 @@ use crate::{
     metrics::Metrics,
     reconcile::{Context, on_error, reconcile},
     release,
-    watch::{Listed, Sink, Watches},
+    watch::{Known, Listed, Sink, Watches},
 };
 
 pub fn run(args: Args) -> Result<()> {
@@ -62,7 +61,7 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let index = Arc::new(Mutex::new(Index::new(overrides())));
     metrics.follow(&index);
     let sink = Sink { index, ..Sink::default() };
-    let (store, writer) = reflector::store::<Plugin>();
+    let (store, writer) = reflector::store::<Known>();
     let (namespace, lease) = (&args.namespace, &args.lease);
     let mut leadership =
         Leadership::seek(connect_once(&config)?, namespace, lease, &args.identity, metrics.lease.clone());
@@ -95,7 +94,7 @@ struct Operator {
     client: Client,
     metrics: Arc<Metrics>,
     sink: Sink,
-    store: Store<Plugin>,
+    store: Store<Known>,
     listed: Listed,
 }
 

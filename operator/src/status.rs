@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use forward_crds::{HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginStatus};
-use forward_plan::{ConditionReason, ConditionView, state_time, timings};
+use forward_plan::{ConditionReason, ConditionView, Workload, state_time, timings};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -28,16 +28,17 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
     let Snapshot { plugin, overrides, live, decision, .. } = snapshot;
     let generation = plugin.metadata.generation;
     let before = plugin.status.clone().unwrap_or_default();
-    let deployment = live.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
+    let observed = observe(live);
+    let replicas = |count: fn(&Workload) -> i32| Some(observed.workload.as_ref().map_or(0, count));
     PluginStatus {
         state: Some(decision.state),
         state_time: Some(state_time(&before, decision.state, now)),
-        timings: timings(&before, &observe(live), now),
+        timings: timings(&before, &observed, now),
         observed_generation: generation,
         version: decision.version.clone(),
         config_hash: decision.config_hash.clone(),
-        replicas: Some(deployment.and_then(|status| status.replicas).unwrap_or(0)),
-        ready_replicas: Some(deployment.and_then(|status| status.ready_replicas).unwrap_or(0)),
+        replicas: replicas(|workload| workload.total_replicas),
+        ready_replicas: replicas(|workload| workload.ready_replicas),
         selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any())),
         dependencies: decision.dependencies.clone(),
         hooks: decision.hooks.iter().map(|hook| timed(hook, now)).collect(),
@@ -111,6 +112,7 @@ pub fn refuse(status: &mut PluginStatus, plugin: &Plugin, error: &Error, now: Ti
 
 /// The condition of the operator that is not always there.
 const CONFIG_VALID: &str = "ConfigValid";
+const DEPENDENCIES_READY: &str = "DependenciesReady";
 
 /// How the status that there is differs from the one that there should be, in the operator's part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,8 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
     }
     let holds = |condition: &Condition| {
         before.conditions.iter().any(|it| it.type_ == condition.type_ && it.status == condition.status)
+            // It goes on from there by itself, and how far it then is says more.
+            || condition.type_ == DEPENDENCIES_READY && condition.status == "True"
     };
     let goes_on = before.state == desired.state
         && before.observed_generation == desired.observed_generation
@@ -270,7 +274,11 @@ mod tests {
 
     #[test]
     fn words_and_counts_are_details_and_the_rest_is_news() {
-        let before = status(json!([ready("False")]));
+        let satisfied = |status: &str| {
+            json!({"type": "DependenciesReady", "status": status, "reason": "R", "message": "",
+                   "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let before = status(json!([ready("False"), satisfied("False")]));
         let mut plugin: Plugin = serde_json::from_value(
             json!({"metadata": {"name": "a"}, "spec": {"version": "1.0.0", "image": "a"}}),
         )
@@ -278,13 +286,15 @@ mod tests {
         assert_eq!(difference(&plugin, &before), Difference::News, "there is no status yet");
         plugin.status = Some(before.clone());
         assert_eq!(difference(&plugin, &before), Difference::None);
-        let details: [fn(&mut PluginStatus); 3] = [
+        let details: [fn(&mut PluginStatus); 4] = [
+            |status| status.conditions[1].status = "True".to_owned(),
             |status| status.conditions[0].message = "2 of 3".to_owned(),
             |status| status.conditions[0].reason = "Other".to_owned(),
             |status| status.replicas = Some(2),
         ];
-        let news: [fn(&mut PluginStatus); 6] = [
+        let news: [fn(&mut PluginStatus); 7] = [
             |status| status.conditions[0].status = "True".to_owned(),
+            |status| status.conditions[1].status = "Unknown".to_owned(),
             |status| status.conditions[0].type_ = "Stalled".to_owned(),
             |status| status.state = None,
             |status| status.observed_generation = Some(3),

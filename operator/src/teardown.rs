@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     apply::{Kind, MANAGER, Writer, call_if_there},
     error::Error,
-    index::Live,
+    live::Live,
 };
 
 /// How long past its own deadline a pod may hold up the end of its plugin: after that its node is
@@ -31,8 +31,8 @@ pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
 pub async fn unload(writer: &Writer<'_>, live: &Live) -> Result<bool, Error> {
     let budget = writer.apply_or_delete(None, live.disruption_budget.as_ref()).await?;
     let deployment =
-        match live.deployment.as_ref().filter(|deployment| deployment.meta().deletion_timestamp.is_none()) {
-            Some(deployment) => writer.delete(&**deployment).await.map(|()| true)?,
+        match live.deployment.as_ref().filter(|deployment| deployment.identity.deletion.is_none()) {
+            Some(deployment) => writer.delete(deployment).await.map(|()| true)?,
             None => false,
         };
     Ok(budget || deployment)
@@ -53,7 +53,7 @@ pub async fn remove(writer: &Writer<'_>, live: &Live, now: Timestamp) -> Result<
     if live.deployment.is_some() {
         return Ok(Progress::Asked { now: unload(writer, live).await? });
     }
-    let left = live.pods.values().map(|pod| match &pod.meta().deletion_timestamp {
+    let left = live.pods.values().map(|pod| match &pod.identity.deletion {
         Some(at) => now.duration_until(at.0) + LOST,
         None => LOST,
     });

@@ -1,8 +1,9 @@
 //! Follows the API server: every event goes into the index, and what it touches into the queue.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fmt::Debug,
+    marker::PhantomData,
     mem,
     sync::{Arc, Mutex},
 };
@@ -10,8 +11,8 @@ use std::{
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
 use forward_plan::HookRun;
 use futures::{
-    StreamExt,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+    Stream, StreamExt,
+    channel::mpsc::{UnboundedSender, unbounded},
 };
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -22,6 +23,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
+    core::{ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, store::Writer},
@@ -34,7 +36,17 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::index::{Index, Object, lock};
+use crate::{
+    index::{Index, lock},
+    live::Object,
+};
+
+/// How many objects one answer to a list holds at most: the first lists of all kinds are read at the
+/// same time, and what they are read into stays with the process.
+const PAGE: u32 = 100;
+
+/// A plugin's name, which is all that the controller keeps of it.
+pub type Known = PartialObjectMeta<Plugin>;
 
 /// Where events go.
 #[derive(Clone, Default)]
@@ -66,14 +78,14 @@ pub struct Listed {
 impl Sink {
     /// The queue of a replica that begins to act: every plugin that there is, once, and from now on
     /// what events touch.
-    pub fn open(&self) -> UnboundedReceiver<ObjectRef<Plugin>> {
+    pub fn open(&self) -> impl Stream<Item = ObjectRef<Known>> + Send + Unpin + use<> {
         // Unbounded, but read without delay into the controller's queue, which holds each plugin
         // once.
         let (sender, receiver) = unbounded();
         *lock(&self.queue.0) = Some(sender);
         // What an event touches before this is in the index already, and otherwise in the queue.
         self.queue.push(lock(&self.index).all());
-        receiver
+        receiver.map(|plugin: ObjectRef<Plugin>| plugin.into_kind_unchecked(()))
     }
 
     /// Take in what came of a hook, as an event.
@@ -115,24 +127,19 @@ impl Listed {
 }
 
 impl Watches {
-    pub fn start(client: &Client, sink: &Sink, store: Writer<Plugin>) -> Self {
+    pub fn start(client: &Client, sink: &Sink, store: Writer<Known>) -> Self {
         let (sender, complete) = watch::channel(0);
         let mut watches = Self { tasks: JoinSet::new(), listed: Listed::new(complete, 0) };
-        watches.add(Follower::new(client, sink, Object::Plugin, Some(store)), false, &sender);
-        watches.add(Follower::<PluginSystem>::new(client, sink, Object::System, None), false, &sender);
-        watches.add(Follower::<Deployment>::new(client, sink, Object::Deployment, None), true, &sender);
-        watches.add(Follower::<Service>::new(client, sink, Object::Service, None), true, &sender);
-        watches.add(
-            Follower::<ServiceAccount>::new(client, sink, Object::ServiceAccount, None),
-            true,
-            &sender,
-        );
-        watches.add(Follower::<ConfigMap>::new(client, sink, Object::ConfigMap, None), true, &sender);
-        watches.add(Follower::<NetworkPolicy>::new(client, sink, Object::NetworkPolicy, None), true, &sender);
-        let budgets = Follower::<PodDisruptionBudget>::new(client, sink, Object::DisruptionBudget, None);
-        watches.add(budgets, true, &sender);
-        watches.add(Follower::<Pod>::new(client, sink, Object::Pod, None), true, &sender);
-        watches.add(Follower::<Job>::new(client, sink, Object::Job, None), true, &sender);
+        watches.add(Follower::<Plugin>::new(client, sink, Some(store)), false, &sender);
+        watches.add(Follower::<PluginSystem>::new(client, sink, None), false, &sender);
+        watches.add(Follower::<Deployment>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<Service>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<ServiceAccount>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<ConfigMap>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<NetworkPolicy>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<PodDisruptionBudget>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<Pod>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<Job>::new(client, sink, None), true, &sender);
         watches
     }
 
@@ -149,38 +156,38 @@ impl Watches {
     }
 }
 
-trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
+trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Into<Object> + Send + Sync + 'static
+{
+}
 
-impl<K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Watched for K {}
-
-type Key = (Option<String>, String);
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Into<Object> + Send + Sync + 'static
+{
+}
 
 /// Follows one kind.
 struct Follower<K: Watched> {
     api: Api<K>,
     sink: Sink,
-    wrap: fn(Arc<K>) -> Object,
-    /// The controller's store, for the kind it reconciles.
-    store: Option<Writer<K>>,
-    /// What is there; what a new list does not name is gone.
-    known: BTreeMap<Key, Arc<K>>,
-    /// What the list that is under way has named.
-    listing: BTreeMap<Key, Arc<K>>,
+    /// The controller's store of names, for the kind it reconciles.
+    store: Option<Writer<Known>>,
+    /// Namespaces and names that the list which is under way has named; what it does not name is gone.
+    listing: BTreeSet<(String, String)>,
 }
 
 impl<K: Watched> Follower<K> {
-    fn new(client: &Client, sink: &Sink, wrap: fn(Arc<K>) -> Object, store: Option<Writer<K>>) -> Self {
-        let (known, listing) = (BTreeMap::new(), BTreeMap::new());
-        Self { api: Api::all(client.clone()), sink: sink.clone(), wrap, store, known, listing }
+    fn new(client: &Client, sink: &Sink, store: Option<Writer<Known>>) -> Self {
+        Self { api: Api::all(client.clone()), sink: sink.clone(), store, listing: BTreeSet::new() }
     }
 
     async fn run(mut self, owned: bool, listed: watch::Sender<usize>) {
-        let config = watcher::Config::default();
+        let config = watcher::Config::default().page_size(PAGE);
         let config = if owned { config.labels(PLUGIN_LABEL) } else { config };
         let mut listed = Some(listed);
         // Managed fields are half of an object's size, and nothing is decided from them.
         let events = watcher::watcher(self.api.clone(), config).default_backoff();
-        let mut events = events.modify(|object| object.managed_fields_mut().clear()).boxed();
+        let mut events = events.modify(|object| object.meta_mut().managed_fields = None).boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -197,54 +204,67 @@ impl<K: Watched> Follower<K> {
 
     fn take(&mut self, event: Event<K>) {
         if let Some(store) = &mut self.store {
-            store.apply_watcher_event(&event);
+            store.apply_watcher_event(&named(&event));
         }
         match event {
             Event::Init => self.listing.clear(),
             Event::InitApply(object) => {
-                let object = Arc::new(object);
-                self.listing.insert(key(&*object), object.clone());
+                self.listing.insert((object.namespace().unwrap_or_default(), object.name_any()));
                 self.apply(object);
             }
             Event::InitDone => {
                 let listed = mem::take(&mut self.listing);
-                for (key, object) in mem::replace(&mut self.known, listed) {
-                    if !self.known.contains_key(&key) {
-                        self.delete(object);
-                    }
+                for object in self.unlisted(&listed) {
+                    self.delete(object);
                 }
             }
-            Event::Apply(object) => {
-                let object = Arc::new(object);
-                self.known.insert(key(&*object), object.clone());
-                self.apply(object);
-            }
-            Event::Delete(object) => {
-                self.known.remove(&key(&object));
-                self.delete(Arc::new(object));
-            }
+            Event::Apply(object) => self.apply(object),
+            Event::Delete(object) => self.delete(object.into()),
         }
     }
 
-    fn apply(&self, object: Arc<K>) {
-        let touched = lock(&self.sink.index).apply((self.wrap)(object));
+    /// What is known of this kind and not listed.
+    fn unlisted(&self, listed: &BTreeSet<(String, String)>) -> Vec<Object> {
+        let is_unlisted = |object: &Object| {
+            object.kind() == K::kind(&())
+                && !listed.contains(&(object.namespace().to_owned(), object.name().to_owned()))
+        };
+        lock(&self.sink.index).objects().filter(is_unlisted).collect()
+    }
+
+    fn apply(&self, object: K) {
+        let object = object.into();
+        let touched = lock(&self.sink.index).apply(object);
         self.sink.changed.notify_waiters();
         self.sink.queue.push(touched);
     }
 
-    fn delete(&self, object: Arc<K>) {
-        let touched = lock(&self.sink.index).delete((self.wrap)(object));
+    fn delete(&self, object: Object) {
+        let touched = lock(&self.sink.index).delete(object);
         self.sink.changed.notify_waiters();
         self.sink.queue.push(touched);
     }
 }
 
-fn key<K: Resource>(object: &K) -> Key {
-    (object.namespace(), object.name_any())
+/// The same event, of the object's name alone.
+fn named<K: Resource>(event: &Event<K>) -> Event<Known> {
+    let name = |object: &K| {
+        let (name, namespace) = (object.meta().name.clone(), object.meta().namespace.clone());
+        let metadata = ObjectMeta { name, namespace, ..ObjectMeta::default() };
+        Known { types: None, metadata, _phantom: PhantomData }
+    };
+    match event {
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+        Event::InitApply(object) => Event::InitApply(name(object)),
+        Event::Apply(object) => Event::Apply(name(object)),
+        Event::Delete(object) => Event::Delete(name(object)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
@@ -262,7 +282,7 @@ mod tests {
         let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let sink = Sink::default();
         let mut touched = sink.open();
-        let mut follower = Follower::new(&Client::new(service, "shop"), &sink, Object::Plugin, None);
+        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink, None);
         for event in
             [Event::Init, Event::InitApply(plugin("a")), Event::InitApply(plugin("b")), Event::InitDone]
         {
@@ -274,16 +294,16 @@ mod tests {
         }
         let there = |name| lock(&follower.sink.index).snapshot("shop", name).is_some();
         assert_eq!(["a", "b", "c"].map(there), [false, false, true]);
-        assert_eq!(touched.try_recv().unwrap(), ObjectRef::new("a").within("shop"));
+        assert_eq!(touched.next().await, Some(ObjectRef::new("a").within("shop")));
     }
     #[tokio::test]
     async fn who_begins_to_act_is_told_of_every_plugin_once_and_then_of_events() {
         let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let sink = Sink::default();
-        let mut follower = Follower::new(&Client::new(service, "shop"), &sink, Object::Plugin, None);
-        let received = |queue: &mut UnboundedReceiver<ObjectRef<Plugin>>| -> Vec<String> {
-            std::iter::from_fn(|| queue.try_recv().ok()).map(|plugin| plugin.name).collect()
-        };
+        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink, None);
+        fn received(queue: &mut (impl Stream<Item = ObjectRef<Known>> + Unpin)) -> Vec<String> {
+            std::iter::from_fn(|| queue.next().now_or_never().flatten()).map(|plugin| plugin.name).collect()
+        }
         // While this replica stands by, events are not kept.
         for name in ["a", "b", "a"] {
             follower.take(Event::Apply(plugin(name)));

@@ -11,6 +11,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use semver::Version;
@@ -24,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
     /// Absent where every version will do.
-    pub range: Option<Range>,
+    pub range: Option<Arc<Range>>,
     pub by: BTreeSet<String>,
 }
 
@@ -92,7 +93,7 @@ impl Star<'_> {
     }
 
     fn ranges(&self) -> impl Iterator<Item = (&Range, &Claim)> {
-        self.claims.values().filter_map(|claim| Some((claim.range.as_ref()?, claim)))
+        self.claims.values().filter_map(|claim| Some((claim.range.as_deref()?, claim)))
     }
 
     fn count(&self, wanted: impl Fn(&Claim) -> bool) -> usize {
@@ -114,7 +115,7 @@ impl Star<'_> {
     fn exclusive_claims(&self) -> Vec<(&Option<String>, &Claim)> {
         let ranges = || {
             let ranges =
-                self.claims.iter().filter_map(|(text, claim)| Some((claim.range.as_ref()?, text, claim)));
+                self.claims.iter().filter_map(|(text, claim)| Some((claim.range.as_deref()?, text, claim)));
             // Who is first by name speaks for those with the same end.
             ranges.map(|(range, text, claim)| (range, (text, claim), claim.by.first()))
         };
@@ -190,7 +191,8 @@ impl Star<'_> {
         let mut resolutions = Vec::new();
         for version in versions {
             let refusing: Vec<&Claim> = self.claims.values().filter(|claim| claim.refuses(version)).collect();
-            let refusing_ranges: Vec<&Option<Range>> = refusing.iter().map(|claim| &claim.range).collect();
+            let refusing_ranges: Vec<&Option<Arc<Range>>> =
+                refusing.iter().map(|claim| &claim.range).collect();
             if resolutions.len() == room || !seen.insert(refusing_ranges) {
                 continue;
             }

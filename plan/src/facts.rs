@@ -34,7 +34,7 @@ pub struct Need {
     /// The range as it is written.
     pub text: Option<String>,
     /// Absent where every version will do, pre-releases too (which `*` does not accept).
-    pub range: Option<Range>,
+    pub range: Option<Arc<Range>>,
 }
 
 /// The version that serves.
@@ -179,7 +179,7 @@ impl Facts {
     /// The first of its image and those of its hooks that its namespace does not allow.
     fn refused_image(&self, settings: &Settings) -> Option<&str> {
         let spec = &self.plugin.spec;
-        let hooks = spec.hooks.iter().flat_map(Hooks::iter);
+        let hooks = spec.hooks.as_deref().into_iter().flat_map(Hooks::iter);
         let jobs = hooks.filter_map(|(_, hook)| hook.job.as_ref()?.image.as_deref());
         let mut images = std::iter::once(spec.image.as_str()).chain(jobs);
         images.find(|image| !is_allowed(image, &settings.image_prefixes))
@@ -343,6 +343,7 @@ fn read_needs(plugin: &Plugin) -> Result<BTreeMap<String, Need>, (BTreeMap<Strin
                 None
             }
         };
+        let range = range.map(Arc::new);
         needs.insert(dependency.name.clone(), Need { optional: dependency.optional, text, range });
     }
     match wrong {

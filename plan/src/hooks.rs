@@ -134,7 +134,7 @@ pub fn is_told_to_start(plugin: &Plugin) -> bool {
 fn is_gated(plugin: &Plugin) -> bool {
     let waits = |hooks: &Hooks| IN_PODS.into_iter().any(|name| hooks.get(name).is_some());
     let spec = &plugin.spec;
-    spec.protocol == Protocol::Grpc && (!spec.auto_start || spec.hooks.as_ref().is_some_and(waits))
+    spec.protocol == Protocol::Grpc && (!spec.auto_start || spec.hooks.as_deref().is_some_and(waits))
 }
 
 fn is_on_the_way_up(hook: HookName) -> bool {
@@ -150,7 +150,7 @@ impl<'a> Ledger<'a> {
         }
         let mut ledger = Self {
             facts,
-            hooks: spec.hooks.as_ref().unwrap_or(&NONE),
+            hooks: spec.hooks.as_deref().unwrap_or(&NONE),
             revision: hook_revision(&facts.plugin, settings),
             is_applied: facts.is_applied(settings),
             records: Vec::new(),

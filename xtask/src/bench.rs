@@ -45,6 +45,7 @@ struct OperatorArgs {
 
 const OPERATOR: &str = "forward-operator";
 const PROGRAM: &str = "forward-bench";
+const WEBHOOK: &str = "forward-operator-webhook";
 
 pub fn run(args: &Args) -> Result<()> {
     let Subject::Operator(args) = &args.subject;
@@ -90,6 +91,8 @@ fn set_up(layout: &Layout, target: &Target) -> Result<()> {
             .arg("--show-only=templates/operator/rbac.yaml"),
     )?;
     exec::feed(target.kubectl().args(["apply", "--server-side", "--filename=-"]).args(namespace), &rights)?;
+    // Where the operator puts the certificates of its webhook, which only the program asks.
+    exec::output(target.kubectl().args(["create", "secret", "generic", WEBHOOK]).args(namespace))?;
     let token =
         exec::output(target.kubectl().args(["create", "token", OPERATOR, "--duration=24h"]).args(namespace))?;
     let path = layout.etc("operator.kubeconfig");

@@ -40,7 +40,7 @@ async fn apply_against<F: Future<Output = Server>>(
     let (service, server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let (client, plugin, metrics) = (Client::new(service, "shop"), plugin(), Metrics::new());
     let writer = Writer { client: &client, metrics: &metrics, plugin: &plugin };
-    let (desired, live) = (config_map("u-1", "{}"), live.map(Arc::new));
+    let (desired, live) = (config_map("u-1", "{}"), live.map(|live| Arc::new(Kept::new(&live))));
     let (result, mut server) = tokio::join!(writer.apply(&desired, live.as_ref()), script(server));
     drop(client);
     assert!(server.next_request().await.is_none(), "one call too many");

@@ -78,7 +78,7 @@ fn template(input: &Input<'_>, limits: &Limits, config: &Config) -> serde_json::
     let overrides = plugin.spec.template.clone().unwrap_or_default();
     let mut template = PodTemplateSpec {
         metadata: Some(pod_metadata(input, &overrides, config)),
-        spec: Some(pod(input, limits, overrides, config)),
+        spec: Some(pod(input, limits, *overrides, config)),
     };
     let hash = hash(&[&serde_json::to_vec(&template)?]);
     let annotations = template.metadata.get_or_insert_default().annotations.get_or_insert_default();

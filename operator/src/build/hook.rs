@@ -111,7 +111,7 @@ fn template(input: &HookInput<'_>, build: &Input<'_>, config: &Config) -> PodTem
     let overrides = plugin.spec.template.clone().unwrap_or_default();
     let (labels, annotations) = pod_labels(plugin, &overrides);
     let own = [(HOOK_OF.to_owned(), plugin.name_any()), network::reach_label(&plugin.name_any())];
-    let mut pod = pod(build, &limits, overrides, config);
+    let mut pod = pod(build, &limits, *overrides, config);
     pod.containers = vec![run(input, container(build, &limits))];
     pod.restart_policy = Some("Never".to_owned());
     pod.termination_grace_period_seconds = Some(GRACE);

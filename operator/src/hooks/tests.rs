@@ -21,7 +21,8 @@ use tokio::{
 use super::*;
 use crate::{
     build,
-    index::{Index, Object, lock},
+    index::{Index, lock},
+    live::Object,
     metrics::Metrics,
     watch::Sink,
 };

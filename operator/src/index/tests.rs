@@ -1,3 +1,10 @@
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -26,23 +33,23 @@ fn index() -> Index {
     index
 }
 
-fn of<K: DeserializeOwned>(wrap: fn(Arc<K>) -> Object, name: &str, owner: Option<(&str, &str)>) -> Object {
-    wrap(Arc::new(serde_json::from_value(metadata(name, owner)).unwrap()))
+fn of<K: DeserializeOwned + Into<Object>>(name: &str, owner: Option<(&str, &str)>) -> Object {
+    serde_json::from_value::<K>(metadata(name, owner)).unwrap().into()
 }
 
 #[test]
 fn wakes_the_plugin_whose_object_changed() {
     let mut index = index();
     for object in [
-        of(Object::Deployment, "cart", None),
-        of(Object::Service, "cart", None),
-        of(Object::ServiceAccount, "cart", None),
-        of(Object::NetworkPolicy, "cart", None),
-        of(Object::DisruptionBudget, "cart", None),
-        of(Object::ConfigMap, "cart-config-1", Some(("Plugin", "cart"))),
-        of(Object::Pod, "cart-1-x", Some(("ReplicaSet", "cart-1"))),
-        of(Object::NetworkPolicy, "cart.hooks", None),
-        of(Object::Job, "cart-hook-1", Some(("Plugin", "cart"))),
+        of::<Deployment>("cart", None),
+        of::<Service>("cart", None),
+        of::<ServiceAccount>("cart", None),
+        of::<NetworkPolicy>("cart", None),
+        of::<PodDisruptionBudget>("cart", None),
+        of::<ConfigMap>("cart-config-1", Some(("Plugin", "cart"))),
+        of::<Pod>("cart-1-x", Some(("ReplicaSet", "cart-1"))),
+        of::<NetworkPolicy>("cart.hooks", None),
+        of::<Job>("cart-hook-1", Some(("Plugin", "cart"))),
     ] {
         assert_eq!(index.apply(object.clone()), [ObjectRef::new("cart").within("shop")]);
         assert_eq!(index.delete(object), [ObjectRef::new("cart").within("shop")]);
@@ -54,17 +61,17 @@ fn wakes_the_plugin_whose_object_changed() {
 fn leaves_objects_alone_that_only_carry_the_label() {
     let mut index = index();
     for object in [
-        of(Object::Deployment, "another", None),
-        of(Object::Service, "cart-public", None),
-        of(Object::ServiceAccount, "shop", None),
-        of(Object::NetworkPolicy, "cart-monitoring", None),
-        of(Object::DisruptionBudget, "carts", None),
-        of(Object::ConfigMap, "settings", None),
-        of(Object::ConfigMap, "settings", Some(("Plugin", "another"))),
-        of(Object::NetworkPolicy, "another.hooks", None),
-        of(Object::Job, "cart-hook-1", Some(("CronJob", "cart"))),
-        of(Object::Pod, "debug", None),
-        of(Object::Pod, "cart-more-1-x", Some(("ReplicaSet", "cart-more-1"))),
+        of::<Deployment>("another", None),
+        of::<Service>("cart-public", None),
+        of::<ServiceAccount>("shop", None),
+        of::<NetworkPolicy>("cart-monitoring", None),
+        of::<PodDisruptionBudget>("carts", None),
+        of::<ConfigMap>("settings", None),
+        of::<ConfigMap>("settings", Some(("Plugin", "another"))),
+        of::<NetworkPolicy>("another.hooks", None),
+        of::<Job>("cart-hook-1", Some(("CronJob", "cart"))),
+        of::<Pod>("debug", None),
+        of::<Pod>("cart-more-1-x", Some(("ReplicaSet", "cart-more-1"))),
     ] {
         assert_eq!(index.apply(object), []);
     }
@@ -98,7 +105,7 @@ fn a_variable_counts_until_it_can_mean_two_plugins() {
 #[test]
 fn forgets_a_namespace_with_its_last_object() {
     let mut index = index();
-    let service = of(Object::Service, "cart", None);
+    let service = of::<Service>("cart", None);
     index.apply(service.clone());
     index.delete(cart());
     assert!(index.snapshot("shop", "cart").is_none());

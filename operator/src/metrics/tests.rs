@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    index::Object,
+    live::Object,
     metrics_page::{Row, rows, told},
 };
 

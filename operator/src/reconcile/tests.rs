@@ -3,15 +3,15 @@
 mod refresh;
 mod scenario;
 
+use forward_crds::PluginSystem;
 use http::{Method, StatusCode};
-use k8s_openapi::api::{networking::v1::NetworkPolicy, policy::v1::PodDisruptionBudget};
-use serde_json::json;
+use k8s_openapi::api::{batch::v1::Job, policy::v1::PodDisruptionBudget};
+use serde_json::{Value, json};
 
 use super::*;
-use crate::index::Object;
 use scenario::{
     Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read,
-    reconcile_with, roll_out, written,
+    reconcile_with, roll_out, written, written_with,
 };
 
 #[tokio::test]
@@ -33,14 +33,13 @@ async fn a_new_plugin_gets_its_finalizer_then_its_objects_then_a_status() {
 #[tokio::test]
 async fn a_plugin_that_stands_costs_no_call() {
     let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
-    let mut objects = written(&first);
-    roll_out(&mut objects);
+    let mut objects = roll_out(&first);
     let mut there = manifest(json!({}), json!({}));
-    objects.insert(0, read(Object::Plugin, there.clone()));
+    objects.insert(0, read::<Plugin>(there.clone()));
     let second = reconcile_with(objects.clone(), NO_TROUBLE).await;
     assert_eq!(second.lines(), ["PATCH plugins/hello/status"]);
     there["status"] = second.calls[0].body["status"].clone();
-    objects[0] = read(Object::Plugin, there);
+    objects[0] = read::<Plugin>(there);
     let third = reconcile_with(objects, NO_TROUBLE).await;
     assert!(third.calls.is_empty(), "{:?}", third.lines());
 }
@@ -58,21 +57,20 @@ async fn a_new_plugin_costs_a_read_and_a_write_for_each_object() {
 #[tokio::test]
 async fn details_of_a_status_are_written_a_little_later() {
     let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
-    let mut objects = written(&first);
     let mut there = manifest(json!({}), json!({}));
     there["status"] = first.body(Method::PATCH, "plugins/hello/status")["status"].clone();
-    objects.push(read(Object::Plugin, there));
     // A pod more of those that are to come: words and counts change, and nothing else.
-    for object in &mut objects {
-        if let Object::Deployment(deployment) = object {
-            let status = json!({"replicas": 1, "updatedReplicas": 1});
-            Arc::make_mut(deployment).status = serde_json::from_value(status).unwrap();
+    let mut objects = written_with(&first, |kind, body| {
+        if kind == "deployments" {
+            body["status"] = json!({"replicas": 1, "updatedReplicas": 1});
         }
-    }
-    let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    });
+    objects.push(read::<Plugin>(there.clone()));
+    let run = reconcile_with(objects, NO_TROUBLE).await;
     assert!(run.calls.is_empty(), "{:?}", run.lines());
     assert_ne!(run.result.unwrap(), controller::Action::await_change(), "it is looked at again by itself");
-    roll_out(&mut objects);
+    let mut objects = roll_out(&first);
+    objects.push(read::<Plugin>(there));
     let run = reconcile_with(objects, NO_TROUBLE).await;
     assert_eq!(run.condition("Available").0, "True", "news are written at once");
 }
@@ -110,7 +108,7 @@ async fn a_budget_is_there_while_there_is_more_than_one_pod() {
 async fn a_budget_of_somebody_else_stays() {
     let budget = json!({"metadata": {"name": "hello", "namespace": "shop", "uid": "u-9",
                                      "labels": {"goforward.dev/plugin": "hello"}}});
-    let budget = read::<PodDisruptionBudget>(Object::DisruptionBudget, budget);
+    let budget = read::<PodDisruptionBudget>(budget);
     let run = reconcile_with(vec![budget, plugin(json!({}), json!({}))], NO_TROUBLE).await;
     run.result.as_ref().unwrap();
     assert!(!run.lines().iter().any(|line| line.contains("poddisruptionbudgets")), "{:?}", run.lines());
@@ -119,21 +117,17 @@ async fn a_budget_of_somebody_else_stays() {
 #[tokio::test]
 async fn a_policy_that_somebody_changed_is_put_right() {
     let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
-    let changes: [fn(&mut NetworkPolicy); 3] = [
-        |policy| {
-            let selector = policy.spec.as_mut().unwrap().pod_selector.as_mut().unwrap();
-            selector.match_labels.as_mut().unwrap().insert("app".to_owned(), "nobody".to_owned());
-        },
-        |policy| policy.spec.as_mut().unwrap().ingress.as_mut().unwrap().push(Default::default()),
-        |policy| policy.spec.as_mut().unwrap().ingress.as_mut().unwrap()[0].ports = None,
+    let changes: [fn(&mut Value); 3] = [
+        |spec| spec["podSelector"]["matchLabels"]["app"] = "nobody".into(),
+        |spec| spec["ingress"].as_array_mut().unwrap().push(json!({})),
+        |spec| spec["ingress"][0]["ports"] = Value::Null,
     ];
     for change in changes {
-        let mut objects = written(&first);
-        for object in &mut objects {
-            if let Object::NetworkPolicy(policy) = object {
-                change(Arc::make_mut(policy));
+        let mut objects = written_with(&first, |kind, body| {
+            if kind == "networkpolicies" {
+                change(&mut body["spec"]);
             }
-        }
+        });
         objects.push(plugin(json!({}), json!({})));
         let run = reconcile_with(objects, NO_TROUBLE).await;
         assert_eq!(run.lines(), ["PATCH networkpolicies/hello", "PATCH plugins/hello/status"]);
@@ -142,8 +136,7 @@ async fn a_policy_that_somebody_changed_is_put_right() {
 
 #[tokio::test]
 async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
-    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
-    roll_out(&mut objects);
+    let mut objects = roll_out(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
     let template = json!({"template": {"serviceAccountName": "shop"}});
     objects.push(plugin(json!({"generation": 2}), template.clone()));
     let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
@@ -152,7 +145,7 @@ async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
     assert_eq!(run.condition("Stalled"), ("False", "NotStalled"));
     let system = json!({"metadata": {"name": "default", "namespace": "shop", "generation": 1},
                         "spec": {"templates": {"serviceAccountNames": ["shop"]}}});
-    objects.push(read(Object::System, system));
+    objects.push(read::<PluginSystem>(system));
     let run = reconcile_with(objects, NO_TROUBLE).await;
     let account =
         &run.body(Method::PATCH, "deployments/hello")["spec"]["template"]["spec"]["serviceAccountName"];
@@ -163,7 +156,7 @@ async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
 async fn settings_of_the_namespace_reach_the_pods() {
     let system = json!({"metadata": {"name": "default", "namespace": "shop", "generation": 4},
                         "spec": {"sandbox": {"memory": "40Mi"}}});
-    let system = read(Object::System, system);
+    let system = read::<PluginSystem>(system);
     let run = reconcile_with(vec![system, plugin(json!({}), json!({}))], NO_TROUBLE).await;
     let deployment = run.body(Method::PATCH, "deployments/hello");
     assert_eq!(deployment["metadata"]["annotations"]["goforward.dev/revision"], "1-memory=40Mi");
@@ -210,11 +203,13 @@ async fn what_is_gone_when_it_is_written_is_no_failure_and_no_write() {
 
 #[tokio::test]
 async fn configurations_stay_until_no_pod_can_start_with_them() {
-    let mut objects = written(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    let mut objects = written(&first);
     objects.extend([plugin(json!({}), json!({})), old_config()]);
-    let run = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    let run = reconcile_with(objects, NO_TROUBLE).await;
     assert_eq!(run.lines(), ["PATCH plugins/hello/status"]);
-    roll_out(&mut objects);
+    let mut objects = roll_out(&first);
+    objects.extend([plugin(json!({}), json!({})), old_config()]);
     let run = reconcile_with(objects, NO_TROUBLE).await;
     assert_eq!(run.lines(), ["DELETE configmaps/hello-config-old", "PATCH plugins/hello/status"]);
 }
@@ -275,12 +270,11 @@ async fn the_time_of_a_change_is_counted_when_it_ends() {
                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
     let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
-    let mut objects = written(&first);
-    roll_out(&mut objects);
+    let mut objects = roll_out(&first);
     let mut moving = manifest(json!({}), json!({}));
     let conditions = [("Ready", "False"), ("Reconciling", "True"), ("Registered", "True")];
     moving["status"] = json!({"conditions": conditions.map(|(type_, status)| condition(type_, status))});
-    objects.push(read(Object::Plugin, moving));
+    objects.push(read::<Plugin>(moving));
     let run = reconcile_with(objects, NO_TROUBLE).await;
     assert_eq!(run.condition("Ready"), ("True", "Ready"));
     let text = run.metrics.render().unwrap();
@@ -313,7 +307,7 @@ async fn a_hook_is_written_down_then_run_and_pods_are_made_after_it() {
 
     let mut there = manifest(version(), spec());
     there["status"] = told["status"].clone();
-    let second = reconcile_with(vec![read(Object::Plugin, there.clone())], NO_TROUBLE).await;
+    let second = reconcile_with(vec![read::<Plugin>(there.clone())], NO_TROUBLE).await;
     let made = second.calls.iter().filter(|call| call.method == Method::PATCH);
     let kinds: Vec<_> = made.map(|call| call.path.split('/').next().unwrap()).collect();
     assert_eq!(kinds, ["serviceaccounts", "configmaps", "networkpolicies", "jobs"]);
@@ -322,7 +316,7 @@ async fn a_hook_is_written_down_then_run_and_pods_are_made_after_it() {
     let is_job = |call: &&Call| call.method == Method::PATCH && call.path.starts_with("jobs/hello-hook-");
     let mut job = second.calls.iter().find(is_job).unwrap().body.clone();
     job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
-    let objects = vec![read(Object::Plugin, there), read(Object::Job, job)];
+    let objects = vec![read::<Plugin>(there), read::<Job>(job)];
     let third = reconcile_with(objects, NO_TROUBLE).await;
     let deployment = third.body(Method::PATCH, "deployments/hello");
     assert!(deployment["metadata"]["annotations"]["goforward.dev/hook-revision"].is_string(), "{deployment}");
@@ -337,4 +331,20 @@ async fn an_event_that_is_never_answered_does_not_hold_up_its_plugin() {
     let reconciled = reconcile_with(vec![plugin(json!({}), json!({}))], trouble);
     let run = tokio::time::timeout(AFTER_INVALID, reconciled).await.expect("it ends");
     assert!(run.result.is_ok());
+}
+
+#[tokio::test]
+async fn events_tell_of_steps_and_of_what_somebody_must_do_and_not_of_what_passes() {
+    let needs = || plugin(json!({}), json!({"dependencies": [{"name": "stock"}]}));
+    let stock = json!({"name": "stock", "namespace": "shop", "uid": "u-7", "generation": 1});
+    let stock = || read::<Plugin>(manifest(stock.clone(), json!({})));
+    for (objects, reason, is_told) in [
+        (vec![needs(), stock()], "WaitingForDependencies", false),
+        (vec![needs()], "DependencyMissing", true),
+        (vec![plugin(json!({}), json!({}))], "RollingOut", true),
+    ] {
+        let run = reconcile_with(objects, NO_TROUBLE).await;
+        assert_eq!(run.condition("Ready").1, reason);
+        assert_eq!(run.events, Vec::from_iter(is_told.then_some(reason)));
+    }
 }

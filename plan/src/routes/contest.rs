@@ -89,7 +89,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Contest {
     offers: BTreeMap<PluginId, Offer>,
-    slots: BTreeMap<Slot, BTreeMap<Claimant, Pattern>>,
+    /// Who claims a slot and in which spelling, the first of them first. Most have one claimant.
+    slots: BTreeMap<Slot, Vec<(Claimant, Pattern)>>,
 }
 
 impl Offer {
@@ -250,7 +251,7 @@ impl Contest {
         let lost = self.judge(offer).into_iter().filter_map(|route| route.message);
         let mut warnings: Vec<Warning> = lost.map(|why| Warning::RouteLost { why }).collect();
         for (slot, pattern) in offer.claims() {
-            let first = self.slots.get(slot).and_then(|claimants| claimants.keys().next());
+            let first = self.slots.get(slot).and_then(|claimants| claimants.first()).map(|(first, _)| first);
             if let Some(first) =
                 first.filter(|first| first.id != offer.claimant.id && offer.claimant < **first)
             {
@@ -268,12 +269,13 @@ impl Contest {
 
     /// Who has a slot.
     pub fn winner(&self, slot: &Slot) -> Option<Winner> {
-        let (claimant, pattern) = self.slots.get(slot)?.first_key_value()?;
+        let (claimant, pattern) = self.slots.get(slot)?.first()?;
         Some(Winner { plugin: claimant.id.clone(), pattern: pattern.clone() })
     }
 
     fn loses(&self, claimant: &Claimant, slot: &Slot) -> Option<String> {
-        let best = self.slots.get(slot)?.keys().find(|other| other.id != claimant.id)?;
+        let mut claimants = self.slots.get(slot)?.iter().map(|(other, _)| other);
+        let best = claimants.find(|other| other.id != claimant.id)?;
         (best < claimant).then(|| best.advantage_over(claimant))
     }
 
@@ -283,24 +285,23 @@ impl Contest {
         let mut change = Change::default();
         for slot in gone.keys().chain(come.keys()).copied().collect::<BTreeSet<_>>() {
             let claimants = self.slots.entry(slot.clone()).or_default();
-            let first =
-                claimants.first_key_value().map(|(claimant, pattern)| (claimant.clone(), pattern.clone()));
+            let first = claimants.first().cloned();
             if let Some(earlier) = earlier {
-                claimants.remove(&earlier.claimant);
+                claimants.retain(|(claimant, _)| claimant != &earlier.claimant);
             }
             if let (Some(later), Some(pattern)) = (later, come.get(slot)) {
-                claimants.insert(later.claimant.clone(), (*pattern).clone());
+                let place = claimants.partition_point(|(claimant, _)| claimant < &later.claimant);
+                claimants.insert(place, (later.claimant.clone(), (*pattern).clone()));
             }
-            let now = claimants.first_key_value();
+            let now = claimants.first();
             if first.as_ref().map(|(claimant, _)| claimant) != now.map(|(claimant, _)| claimant) {
-                change.plugins.extend(claimants.keys().map(|claimant| claimant.id.clone()));
+                change.plugins.extend(claimants.iter().map(|(claimant, _)| claimant.id.clone()));
             }
-            let winner = |(claimant, pattern): (&Claimant, &Pattern)| Winner {
+            let winner = |(claimant, pattern): &(Claimant, Pattern)| Winner {
                 plugin: claimant.id.clone(),
                 pattern: pattern.clone(),
             };
-            let (before, after) =
-                (first.as_ref().map(|(claimant, pattern)| winner((claimant, pattern))), now.map(winner));
+            let (before, after) = (first.as_ref().map(winner), now.map(winner));
             if before != after {
                 change.slots.insert(slot.clone(), after);
             }

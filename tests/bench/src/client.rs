@@ -6,10 +6,13 @@ use anyhow::{Context, Result, bail};
 use forward_crds::Plugin;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::Request;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+    },
 };
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
@@ -130,6 +133,12 @@ impl Cluster {
 
     pub async fn get(&self, namespace: &str, name: &str) -> Result<Seen> {
         Ok(self.light::<Plugin>(namespace).get(name).await?.status.unwrap_or_default())
+    }
+
+    /// What is in a Secret.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<BTreeMap<String, ByteString>> {
+        let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
+        Ok(secrets.get(name).await?.data.unwrap_or_default())
     }
 
     /// Follow all objects of a kind until so many are done. Answers when each was seen.

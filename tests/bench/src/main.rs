@@ -4,6 +4,7 @@
 //! Times on a machine that does other things as well mean little by themselves: each is compared with
 //! a time of the same run. Counts, memory and the processor time of one process mean what they say.
 
+mod admission;
 mod calls;
 mod chain;
 mod client;
@@ -53,7 +54,7 @@ enum Measure {
     Together,
     /// A chain of plugins, each of which waits for the one before.
     Chain,
-    /// Very many plugins: memory, the steady state, events, a restart.
+    /// Very many plugins: memory, the steady state, events, reviews, a restart.
     Size,
 }
 

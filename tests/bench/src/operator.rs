@@ -27,21 +27,27 @@ use crate::{
 /// Longer than its Lease, which a predecessor that was killed may still hold.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
+/// The webhook's Secret, as the chart names it.
+pub const WEBHOOK: &str = "forward-operator-webhook";
 
 /// An operator that runs until it is stopped or dropped.
 pub struct Operator {
     child: Child,
     pid: i32,
     admin: SocketAddr,
+    /// Where reviews are answered; the API server does not know of it.
+    pub webhook: SocketAddr,
 }
 
 impl Operator {
     /// Start it. It may not act yet.
     pub fn start(args: &Args) -> Result<Self> {
-        let admin = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).context("a free port")?;
+        let port = || TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).context("a free port");
+        let (admin, webhook) = (port()?, port()?);
         let log = File::options().create(true).append(true).open("operator.log").context("its log")?;
         let child = Command::new(&args.operator)
             .arg(format!("--listen={admin}"))
+            .args([format!("--webhook={WEBHOOK}"), format!("--webhook-listen={webhook}")])
             .env("KUBECONFIG", &args.operator_kubeconfig)
             .stdin(Stdio::null())
             .stdout(log)
@@ -49,7 +55,7 @@ impl Operator {
             .spawn()
             .with_context(|| format!("start {}", args.operator.display()))?;
         let pid = i32::try_from(child.id().context("its pid")?)?;
-        Ok(Self { child, pid, admin })
+        Ok(Self { child, pid, admin, webhook })
     }
 
     /// Wait until it leads and has looked at so many plugins, and has nothing left to do. Answers how

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// What plugins accept of each other.
+const RANGE: &str = "^1.0";
+
 /// So many plugins in layers; each needs two of the layer before.
 pub fn graph(count: usize, depth: usize) -> Vec<Value> {
     let width = count.div_ceil(depth);
@@ -10,25 +13,26 @@ pub fn graph(count: usize, depth: usize) -> Vec<Value> {
         let before = |place: usize| (layer - 1) * width + place % width;
         if layer == 0 { Vec::new() } else { vec![before(place), before(place + 1)] }
     };
-    (0..count).map(|number| plugin(number, &needs(number))).collect()
+    (0..count).map(|number| plugin(number, &needs(number), RANGE)).collect()
 }
 
 /// So many plugins, each of which needs the one before.
 pub fn chain(length: usize) -> Vec<Value> {
-    (0..length).map(|number| plugin(number, &number.checked_sub(1).into_iter().collect::<Vec<_>>())).collect()
+    let needs = |number: usize| number.checked_sub(1).into_iter().collect::<Vec<_>>();
+    (0..length).map(|number| plugin(number, &needs(number), RANGE)).collect()
 }
 
 pub fn name(number: usize) -> String {
     format!("plugin-{number:05}")
 }
 
-/// About what a plugin of an application says of itself.
-fn plugin(number: usize, needs: &[usize]) -> Value {
+/// About what a plugin of an application says of itself; `range` is that of all its dependencies.
+pub fn plugin(number: usize, needs: &[usize], range: &str) -> Value {
     let name = name(number);
     let mut needs = needs.to_vec();
     needs.dedup();
     let needs: Vec<_> =
-        needs.iter().map(|need| json!({"name": self::name(*need), "version": "^1.0"})).collect();
+        needs.iter().map(|need| json!({"name": self::name(*need), "version": range})).collect();
     json!({
         "apiVersion": "goforward.dev/v1alpha1",
         "kind": "Plugin",

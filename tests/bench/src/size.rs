@@ -7,7 +7,7 @@ use forward_crds::Plugin;
 use tokio::time::{Instant, interval, sleep};
 
 use crate::{
-    Bench,
+    Bench, admission,
     calls::reads_and_writes,
     client::{self, is_started},
     operator::Operator,
@@ -56,6 +56,7 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.told(format!("processor time for an edit at {FEW}"), format!("{:.2} ms", few.processor * 1e3));
     table.told(format!("processor time for an edit at {count}"), format!("{:.2} ms", many.processor * 1e3));
     table.wanted("ratio of these", many.processor / few.processor, 1.3, "");
+    admission::measure(bench, operator.webhook, ("many", count), table).await?;
     operator.stop().await?;
 
     let mark = bench.calls.mark()?;

@@ -28,8 +28,8 @@ use crate::{
 const ACCOUNT: &str = "forward-operator";
 /// How long the operator's token holds, in seconds: longer than a test.
 const TOKEN: i64 = 3_600;
-/// A cluster is settled when nothing was written for so long.
-const SETTLED: Duration = Duration::from_millis(1_500);
+/// A cluster is settled when nothing was written for so long: longer than details of a status wait.
+const SETTLED: Duration = Duration::from_millis(3_500);
 /// It is not looked at while there was a write so short ago.
 const PAUSE: Duration = Duration::from_millis(400);
 

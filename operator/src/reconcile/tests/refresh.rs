@@ -1,13 +1,15 @@
 //! How pods that take a configuration while they run are told of it.
 
+use forward_crds::Plugin;
 use http::{Method, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::scenario::{
-    NO_TROUBLE, Run, Trouble, manifest, old_config, plugin, pod, read, reconcile_with, roll_out, written,
+    NO_TROUBLE, Run, Trouble, manifest, old_config, plugin, pod, pod_manifest, read, reconcile_with,
+    roll_out, written,
 };
-use crate::index::Object;
+use crate::live::Object;
 
 const NOTED: &str = "goforward.dev/config-hash";
 
@@ -17,11 +19,10 @@ fn in_place() -> Object {
 
 /// The pod of a plugin, changed.
 fn pod_with(change: impl Fn(&mut Value)) -> Object {
-    let Object::Pod(pod) = pod() else { panic!("it is a pod") };
-    let mut pod = serde_json::to_value(&*pod).unwrap();
+    let mut pod = pod_manifest();
     pod["metadata"]["uid"] = "u-5".into();
     change(&mut pod["metadata"]);
-    read::<Pod>(Object::Pod, pod)
+    read::<Pod>(pod)
 }
 
 /// Reconcile a plugin that is as it should be, but for its pods. The answer is also the hash of its
@@ -85,11 +86,10 @@ async fn a_pod_that_is_gone_or_made_anew_is_no_failure_and_no_write() {
 async fn old_configurations_stay_while_a_pod_is_being_told() {
     let first = reconcile_with(vec![in_place()], NO_TROUBLE).await;
     let hash = &first.body(Method::PATCH, "deployments/hello")["metadata"]["annotations"][NOTED];
-    let mut objects = written(&first);
-    roll_out(&mut objects);
+    let mut objects = roll_out(&first);
     let mut reloaded = manifest(json!({}), json!({"reload": "InPlace"}));
     reloaded["status"] = json!({"reload": {"configHash": hash}});
-    objects.extend([read(Object::Plugin, reloaded), old_config()]);
+    objects.extend([read::<Plugin>(reloaded), old_config()]);
     for (noted, goes) in [(hash, true), (&json!("other"), false)] {
         let mut objects = objects.clone();
         objects.push(pod_with(|metadata| metadata["annotations"] = json!({NOTED: noted})));

@@ -7,14 +7,18 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
-use kube::{client::Body, runtime::events::Reporter};
+use kube::{
+    client::Body,
+    core::{ObjectMeta, PartialObjectMetaExt},
+    runtime::events::Reporter,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::{index::Object, watch::Sink};
+use crate::{live::Object, watch::Sink};
 
-/// A call to the API server. Events are answered and not recorded.
+/// A call to the API server.
 #[derive(Debug)]
 pub struct Call {
     pub method: Method,
@@ -31,7 +35,10 @@ pub const NO_ANSWER: StatusCode = StatusCode::REQUEST_TIMEOUT;
 
 pub struct Run {
     pub result: Result<controller::Action, Error>,
+    /// Those that are not about events.
     pub calls: Vec<Call>,
+    /// The reasons of the events.
+    pub events: Vec<String>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -62,7 +69,12 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
     for object in objects {
         index.apply(object);
     }
-    let plugin = index.snapshot("shop", "hello").unwrap().plugin;
+    let metadata = ObjectMeta {
+        name: Some("hello".to_owned()),
+        namespace: Some("shop".to_owned()),
+        ..ObjectMeta::default()
+    };
+    let known = Arc::new(metadata.into_response_partial());
     let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
     let metrics = Arc::new(Metrics::new());
     let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
@@ -77,7 +89,7 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         lagging: Mutex::default(),
     });
     let serve = tokio::spawn(async move {
-        let (mut calls, mut unanswered) = (Vec::new(), Vec::new());
+        let (mut calls, mut events, mut unanswered) = (Vec::new(), Vec::new(), Vec::new());
         while let Some((request, send)) = server.next_request().await {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();
@@ -92,14 +104,16 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
                     send.send_response(Response::builder().status(status).body(body).unwrap());
                 }
             }
-            if !call.path.starts_with("events") {
-                calls.push(call);
+            match call.path.starts_with("events") {
+                true => events.push(call.body["reason"].as_str().unwrap().to_owned()),
+                false => calls.push(call),
             }
         }
-        calls
+        (calls, events)
     });
-    let result = reconcile(plugin, context).await;
-    Run { result, calls: serve.await.unwrap(), metrics }
+    let result = reconcile(known, context).await;
+    let (calls, events) = serve.await.unwrap();
+    Run { result, calls, events, metrics }
 }
 
 /// What is not there is not found; what is written is as it was sent.
@@ -137,12 +151,12 @@ pub fn manifest(metadata: Value, spec: Value) -> Value {
     plugin
 }
 
-pub fn read<K: DeserializeOwned>(wrap: fn(Arc<K>) -> Object, value: Value) -> Object {
-    wrap(Arc::new(serde_json::from_value(value).unwrap()))
+pub fn read<K: DeserializeOwned + Into<Object>>(value: Value) -> Object {
+    serde_json::from_value::<K>(value).unwrap().into()
 }
 
 pub fn plugin(metadata: Value, spec: Value) -> Object {
-    read(Object::Plugin, manifest(metadata, spec))
+    read::<Plugin>(manifest(metadata, spec))
 }
 
 pub fn deleted() -> Value {
@@ -151,32 +165,37 @@ pub fn deleted() -> Value {
 
 /// The objects that a run wrote, as they are there afterwards.
 pub fn written(run: &Run) -> Vec<Object> {
+    written_with(run, |_, _| {})
+}
+
+/// The same, after somebody has changed what is of a kind.
+pub fn written_with(run: &Run, change: impl Fn(&str, &mut Value)) -> Vec<Object> {
     let kinds = |call: &Call| -> Option<Object> {
         let (kind, _) = call.path.split_once('/')?;
         let mut body = call.body.clone();
         body["metadata"]["uid"] = "u-2".into();
+        change(kind, &mut body);
         Some(match kind {
-            "serviceaccounts" => read::<ServiceAccount>(Object::ServiceAccount, body),
-            "configmaps" => read::<ConfigMap>(Object::ConfigMap, body),
-            "services" => read::<Service>(Object::Service, body),
-            "networkpolicies" => read::<NetworkPolicy>(Object::NetworkPolicy, body),
-            "poddisruptionbudgets" => read::<PodDisruptionBudget>(Object::DisruptionBudget, body),
-            "deployments" => read::<Deployment>(Object::Deployment, body),
+            "serviceaccounts" => read::<ServiceAccount>(body),
+            "configmaps" => read::<ConfigMap>(body),
+            "services" => read::<Service>(body),
+            "networkpolicies" => read::<NetworkPolicy>(body),
+            "poddisruptionbudgets" => read::<PodDisruptionBudget>(body),
+            "deployments" => read::<Deployment>(body),
             _ => return None,
         })
     };
     run.calls.iter().filter(|call| call.method == Method::PATCH).filter_map(kinds).collect()
 }
 
-/// The Deployment among `objects` becomes one whose pods are all ready.
-pub fn roll_out(objects: &mut [Object]) {
-    for object in objects {
-        if let Object::Deployment(deployment) = object {
-            let status =
-                json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
-            Arc::make_mut(deployment).status = serde_json::from_value(status).unwrap();
+/// The Deployment that a run wrote becomes one whose pods are all ready.
+pub fn roll_out(run: &Run) -> Vec<Object> {
+    let ready = json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+    written_with(run, |kind, body| {
+        if kind == "deployments" {
+            body["status"] = ready.clone();
         }
-    }
+    })
 }
 
 pub fn old_config() -> Object {
@@ -185,15 +204,19 @@ pub fn old_config() -> Object {
     let labels = json!({"goforward.dev/plugin": "hello"});
     let metadata = json!({"name": "hello-config-old", "namespace": "shop", "uid": "u-3", "labels": labels,
                           "ownerReferences": [owner]});
-    read::<ConfigMap>(Object::ConfigMap, json!({"metadata": metadata}))
+    read::<ConfigMap>(json!({"metadata": metadata}))
 }
 
 /// A pod of the plugin.
 pub fn pod() -> Object {
+    read::<Pod>(pod_manifest())
+}
+
+pub fn pod_manifest() -> Value {
     let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "hello-1", "uid": "u-4",
                        "controller": true});
     let labels = json!({"goforward.dev/plugin": "hello"});
     let metadata =
         json!({"name": "hello-1-x", "namespace": "shop", "labels": labels, "ownerReferences": [owner]});
-    read::<Pod>(Object::Pod, json!({"metadata": metadata}))
+    json!({"metadata": metadata})
 }

@@ -1,0 +1,152 @@
+//! Objects that were made for plugins, as they are kept: what is read from them is read once, when
+//! they come. With ten thousand plugins the objects themselves would be most of the memory.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    marker::PhantomData,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use forward_crds::PLUGIN_LABEL;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+use serde::Serialize;
+use serde_json::Value;
+
+/// Kinds that are kept.
+pub trait Keep: Resource<DynamicType = ()> + Serialize {
+    /// What is read from an object.
+    type Facts;
+    /// Whether objects are compared with what they should be.
+    const IS_COMPARED: bool = true;
+
+    /// Read it.
+    fn facts(&self) -> Self::Facts;
+}
+
+/// What is asked of an object's metadata.
+#[derive(Debug)]
+pub struct Identity {
+    pub namespace: String,
+    pub name: String,
+    pub uid: Option<String>,
+    /// The plugin that its label names.
+    pub plugin: Option<String>,
+    pub owners: Box<[OwnerReference]>,
+    /// When it was told to go.
+    pub deletion: Option<Time>,
+}
+
+/// An object.
+#[derive(Debug)]
+pub struct Kept<K: Keep> {
+    pub identity: Identity,
+    pub facts: K::Facts,
+    content: Mutex<Content>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// What an object is compared by.
+#[derive(Debug)]
+enum Content {
+    /// All that it says, in JSON.
+    Text(Box<str>),
+    /// It is as it should be: what that was, as a hash.
+    Matched(u64),
+    /// Nobody compares it.
+    None,
+}
+
+impl<K: Keep> Kept<K> {
+    /// Keep what is asked of an object.
+    pub fn new(object: &K) -> Self {
+        let content = match serde_json::to_string(object) {
+            Ok(text) if K::IS_COMPARED => Content::Text(text.into()),
+            _ => Content::None,
+        };
+        Self {
+            identity: Identity::of(object.meta()),
+            facts: object.facts(),
+            content: Mutex::new(content),
+            kind: PhantomData,
+        }
+    }
+
+    /// Whether the object is as `desired` by `matches`, which is asked about what it says. The
+    /// answer yes is kept instead of the text: whatever changes the object comes as a new one.
+    pub fn is_as(&self, desired: &Value, matches: impl FnOnce(&Value) -> bool) -> bool {
+        let mut content = self.content();
+        match &*content {
+            Content::Text(text) => {
+                let is_as = serde_json::from_str(text).is_ok_and(|there| matches(&there));
+                if is_as {
+                    *content = Content::Matched(hash(desired));
+                }
+                is_as
+            }
+            Content::Matched(matched) => *matched == hash(desired),
+            Content::None => false,
+        }
+    }
+
+    /// Take note that the object was made as `desired`. Where that changed nothing, no new object comes.
+    pub fn made(&self, desired: &Value) {
+        *self.content() = Content::Matched(hash(desired));
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Identity {
+    fn of(meta: &ObjectMeta) -> Self {
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone(),
+            plugin: meta.labels.as_ref().and_then(|labels| labels.get(PLUGIN_LABEL).cloned()),
+            owners: meta.owner_references.clone().unwrap_or_default().into(),
+            deletion: meta.deletion_timestamp.clone(),
+        }
+    }
+
+    /// The name of the object's controller, where that is of the kind.
+    pub fn controller(&self, kind: &str) -> Option<&String> {
+        let owner = self.owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
+        Some(&owner.name)
+    }
+}
+
+fn hash(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_matched_once_matches_until_something_else_is_desired() {
+        let map: ConfigMap = serde_json::from_value(json!({"data": {"a": "1", "b": "2"}})).unwrap();
+        let kept = Arc::new(Kept::new(&map));
+        let [one, two] = ["1", "2"].map(|value| json!({"data": {"a": value}}));
+        let is_as = |desired: &Value, kept: &Kept<ConfigMap>| {
+            kept.is_as(desired, |there| there["data"]["a"] == desired["data"]["a"])
+        };
+        assert!(!is_as(&two, &kept));
+        assert!(is_as(&one, &kept), "what differed is still there to be compared");
+        assert!(kept.is_as(&one, |_| panic!("it is not compared again")));
+        assert!(!kept.is_as(&two, |_| panic!("there is nothing to compare with")));
+        kept.made(&two);
+        assert!(is_as(&two, &kept));
+        assert!(!is_as(&one, &kept));
+    }
+}

@@ -1,0 +1,211 @@
+//! The objects of the cluster that the operator follows, and those of one plugin among them.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use forward_crds::{Plugin, PluginSystem};
+use forward_plan::HookRun;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+};
+use kube::Resource;
+
+use crate::{
+    build::HOOK_POLICY,
+    kept::{Identity, Keep, Kept},
+};
+
+/// An object of a kind that is watched.
+#[derive(Clone)]
+pub enum Object {
+    Plugin(Arc<Plugin>),
+    System(Arc<PluginSystem>),
+    Deployment(Arc<Kept<Deployment>>),
+    Service(Arc<Kept<Service>>),
+    ServiceAccount(Arc<Kept<ServiceAccount>>),
+    ConfigMap(Arc<Kept<ConfigMap>>),
+    NetworkPolicy(Arc<Kept<NetworkPolicy>>),
+    DisruptionBudget(Arc<Kept<PodDisruptionBudget>>),
+    Pod(Arc<Kept<Pod>>),
+    Job(Arc<Kept<Job>>),
+}
+
+/// The objects that are there for one plugin.
+#[derive(Clone, Default)]
+pub struct Live {
+    pub deployment: Option<Arc<Kept<Deployment>>>,
+    pub service: Option<Arc<Kept<Service>>>,
+    pub service_account: Option<Arc<Kept<ServiceAccount>>>,
+    pub network_policy: Option<Arc<Kept<NetworkPolicy>>>,
+    pub disruption_budget: Option<Arc<Kept<PodDisruptionBudget>>>,
+    pub config_maps: BTreeMap<String, Arc<Kept<ConfigMap>>>,
+    pub pods: BTreeMap<String, Arc<Kept<Pod>>>,
+    /// The policy of the pods of its hooks, and their Jobs.
+    pub hook_policy: Option<Arc<Kept<NetworkPolicy>>>,
+    pub jobs: BTreeMap<String, Arc<Kept<Job>>>,
+    /// What came of hooks that no object tells of, by the id of the run: until the status says it.
+    pub answers: BTreeMap<String, HookRun>,
+}
+
+impl Object {
+    pub fn kind(&self) -> Cow<'static, str> {
+        match self {
+            Self::Plugin(_) => Plugin::kind(&()),
+            Self::System(_) => PluginSystem::kind(&()),
+            Self::Deployment(_) => Deployment::kind(&()),
+            Self::Service(_) => Service::kind(&()),
+            Self::ServiceAccount(_) => ServiceAccount::kind(&()),
+            Self::ConfigMap(_) => ConfigMap::kind(&()),
+            Self::NetworkPolicy(_) => NetworkPolicy::kind(&()),
+            Self::DisruptionBudget(_) => PodDisruptionBudget::kind(&()),
+            Self::Pod(_) => Pod::kind(&()),
+            Self::Job(_) => Job::kind(&()),
+        }
+    }
+
+    pub fn namespace(&self) -> &str {
+        let meta = match self {
+            Self::Plugin(plugin) => plugin.meta(),
+            Self::System(system) => system.meta(),
+            object => return object.identity().map_or("", |identity| &identity.namespace),
+        };
+        meta.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub fn name(&self) -> &str {
+        let meta = match self {
+            Self::Plugin(plugin) => plugin.meta(),
+            Self::System(system) => system.meta(),
+            object => return object.identity().map_or("", |identity| &identity.name),
+        };
+        meta.name.as_deref().unwrap_or_default()
+    }
+
+    /// That of an object that was made for a plugin.
+    fn identity(&self) -> Option<&Identity> {
+        Some(match self {
+            Self::Plugin(_) | Self::System(_) => return None,
+            Self::Deployment(object) => &object.identity,
+            Self::Service(object) => &object.identity,
+            Self::ServiceAccount(object) => &object.identity,
+            Self::ConfigMap(object) => &object.identity,
+            Self::NetworkPolicy(object) => &object.identity,
+            Self::DisruptionBudget(object) => &object.identity,
+            Self::Pod(object) => &object.identity,
+            Self::Job(object) => &object.identity,
+        })
+    }
+
+    /// The plugin that an object was made for. The label alone does not tell: people copy it onto
+    /// objects of their own, as `kubectl expose` does.
+    pub fn plugin(&self) -> Option<String> {
+        let identity = self.identity()?;
+        let plugin = identity.plugin.as_ref()?;
+        let is_its = match self {
+            Self::Plugin(_) | Self::System(_) => false,
+            Self::NetworkPolicy(_) => {
+                identity.name.strip_suffix(HOOK_POLICY).unwrap_or(&identity.name) == plugin
+            }
+            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
+                &identity.name == plugin
+            }
+            Self::ConfigMap(_) | Self::Job(_) => {
+                identity.controller(Plugin::kind(&()).as_ref()) == Some(plugin)
+            }
+            // A ReplicaSet has the name of its Deployment and a hash without hyphens.
+            Self::Pod(_) => identity
+                .controller("ReplicaSet")
+                .and_then(|name| name.rsplit_once('-'))
+                .is_some_and(|(deployment, _)| deployment == plugin),
+        };
+        is_its.then(|| plugin.clone())
+    }
+}
+
+macro_rules! objects {
+    ($($kind:ident => $variant:ident),*) => {$(
+        impl From<$kind> for Object {
+            fn from(object: $kind) -> Self {
+                Self::$variant(Arc::new(Kept::new(&object)))
+            }
+        }
+    )*};
+}
+
+objects! {
+    Deployment => Deployment, Service => Service, ServiceAccount => ServiceAccount, ConfigMap => ConfigMap,
+    NetworkPolicy => NetworkPolicy, PodDisruptionBudget => DisruptionBudget, Pod => Pod, Job => Job
+}
+
+impl From<Plugin> for Object {
+    fn from(plugin: Plugin) -> Self {
+        Self::Plugin(Arc::new(plugin))
+    }
+}
+
+impl From<PluginSystem> for Object {
+    fn from(system: PluginSystem) -> Self {
+        Self::System(Arc::new(system))
+    }
+}
+
+impl Live {
+    /// Take in an object, or that it is gone.
+    pub fn change(&mut self, object: Object, there: bool) {
+        match object {
+            Object::Plugin(_) | Object::System(_) => {}
+            Object::Deployment(object) => self.deployment = there.then_some(object),
+            Object::Service(object) => self.service = there.then_some(object),
+            Object::ServiceAccount(object) => self.service_account = there.then_some(object),
+            Object::NetworkPolicy(object) if object.identity.name.ends_with(HOOK_POLICY) => {
+                self.hook_policy = there.then_some(object);
+            }
+            Object::NetworkPolicy(object) => self.network_policy = there.then_some(object),
+            Object::Job(object) => change(&mut self.jobs, object, there),
+            Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
+            Object::ConfigMap(object) => change(&mut self.config_maps, object, there),
+            Object::Pod(object) => change(&mut self.pods, object, there),
+        }
+    }
+
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let Self {
+            deployment,
+            service,
+            service_account,
+            network_policy,
+            disruption_budget,
+            config_maps,
+            pods,
+            hook_policy,
+            jobs,
+            answers: _,
+        } = self.clone();
+        let policies = network_policy.into_iter().chain(hook_policy).map(Object::NetworkPolicy);
+        let one_each = [
+            deployment.map(Object::Deployment),
+            service.map(Object::Service),
+            service_account.map(Object::ServiceAccount),
+            disruption_budget.map(Object::DisruptionBudget),
+        ];
+        let many = config_maps.into_values().map(Object::ConfigMap);
+        let many = many.chain(pods.into_values().map(Object::Pod)).chain(jobs.into_values().map(Object::Job));
+        one_each.into_iter().flatten().chain(policies).chain(many)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.objects().next().is_none()
+    }
+}
+
+fn change<K: Keep>(map: &mut BTreeMap<String, Arc<Kept<K>>>, object: Arc<Kept<K>>, there: bool) {
+    let name = object.identity.name.clone();
+    if there {
+        map.insert(name, object);
+    } else {
+        map.remove(&name);
+    }
+}

@@ -1,0 +1,90 @@
+//! What a review of the webhook takes, asked over HTTPS as the API server asks.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use http::{Request, Uri};
+use kube::{Client, Config};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::{Bench, operator::WEBHOOK, plugins, table::Table};
+
+const NAMESPACE: &str = "forward-system";
+const REVIEWS: usize = 2_000;
+/// Reviews of the first connection's first moments, which are not counted.
+const WARM: usize = 100;
+/// How long the operator may take to make its certificates.
+const CERTIFICATES: Duration = Duration::from_secs(60);
+
+/// Ask about edits of many of `count` plugins, one after the other: half with nothing to say about
+/// them, half with a conflict to warn of.
+pub async fn measure(
+    bench: &Bench,
+    webhook: SocketAddr,
+    (namespace, count): (&str, usize),
+    table: &mut Table,
+) -> Result<()> {
+    let client = connect(bench, webhook).await?;
+    let (mut times, mut warned) = (Vec::new(), 0);
+    for number in 0..WARM + REVIEWS {
+        // A leaf needs others, so that its range is something to warn of.
+        let leaf = count - 1 - number % (count / 2);
+        let review = review(namespace, leaf, if number % 2 == 0 { "^1.0" } else { "^9.0" });
+        let request = Request::post("/validate?timeout=5s").header("content-type", "application/json");
+        let request = request.body(serde_json::to_vec(&review)?)?;
+        let begin = Instant::now();
+        let answer: Value = client.request(request).await.context("ask the webhook")?;
+        if number >= WARM {
+            times.push(begin.elapsed());
+        }
+        ensure!(answer["response"]["allowed"] == true, "a review was denied: {answer}");
+        warned += usize::from(answer["response"]["warnings"].as_array().is_some_and(|all| !all.is_empty()));
+    }
+    ensure!(warned >= REVIEWS / 2, "only {warned} of {} reviews warned", WARM + REVIEWS);
+    times.sort();
+    let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
+    table.told(format!("a review at {count}, the median"), format!("{:.2} ms", at(50)));
+    table.wanted(format!("a review at {count}, the 99th of 100"), at(99), 5.0, " ms");
+    Ok(())
+}
+
+/// A client that trusts the certificates in the webhook's Secret.
+async fn connect(bench: &Bench, webhook: SocketAddr) -> Result<Client> {
+    let begin = Instant::now();
+    let authority = loop {
+        if let Some(authority) = bench.cluster.secret(NAMESPACE, WEBHOOK).await?.remove("ca.crt") {
+            break authority.0;
+        }
+        ensure!(begin.elapsed() < CERTIFICATES, "the operator makes no certificates");
+        sleep(Duration::from_millis(200)).await;
+    };
+    let mut config = Config::new(Uri::try_from(format!("https://{webhook}"))?);
+    config.tls_server_name = Some(format!("{WEBHOOK}.{NAMESPACE}.svc"));
+    let authorities = CertificateDer::pem_slice_iter(&authority).map(|it| it.map(|it| it.to_vec()));
+    config.root_cert = Some(authorities.collect::<Result<_, _>>().context("read the authorities")?);
+    Ok(Client::try_from(config)?)
+}
+
+fn review(namespace: &str, number: usize, range: &str) -> Value {
+    let name = plugins::name(number);
+    let plugin = |range: &str, priority: usize| {
+        let mut plugin = plugins::plugin(number, &[number / 2], range);
+        plugin["metadata"]["namespace"] = namespace.into();
+        plugin["spec"]["priority"] = priority.into();
+        plugin
+    };
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": format!("review-{number}"),
+            "kind": {"group": "goforward.dev", "version": "v1alpha1", "kind": "Plugin"},
+            "resource": {"group": "goforward.dev", "version": "v1alpha1", "resource": "plugins"},
+            "name": name, "namespace": namespace, "operation": "UPDATE",
+            "userInfo": {}, "dryRun": false,
+            "object": plugin(range, 1), "oldObject": plugin("^1.0", 0),
+        },
+    })
+}
