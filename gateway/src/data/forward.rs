@@ -71,24 +71,8 @@ impl Outbound {
     }
 }
 
-/// Send a request to its plugin, and answer in its place where it cannot and that is wanted.
+/// Send a request to its plugin.
 pub async fn forward(
-    worker: &Rc<Worker>,
-    outbound: Outbound,
-    record: &Record,
-) -> Result<Response<Answer>, Problem> {
-    let route = outbound.route.clone();
-    let answered = carry(worker, outbound, record).await;
-    match (answered, route.policies().answer()) {
-        (Err(Problem::Upstream { .. }), Some(respond)) => {
-            record.measure(Measure::Answer);
-            Ok(respond_with(respond))
-        }
-        (answered, _) => answered,
-    }
-}
-
-async fn carry(
     worker: &Rc<Worker>,
     outbound: Outbound,
     record: &Record,
@@ -98,21 +82,35 @@ async fn carry(
     let patience = Patience { clock: worker.clock.clone(), timeout, progress };
     let (response, lease) = match ask(worker, &route, request, &patience, record).await {
         Ok(answered) => answered,
-        Err(failure) => return Err(explain(&route, &failure, &terms, record)),
+        Err(failure) => return instead(&route, explain(&route, &failure, &terms, record), record),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (client, protocol) = upgrade.unzip();
         let underway = record.tunnel(&route.plugin);
         let opened =
             protocol.and_then(|protocol| tunnel::open(worker, client, &protocol, response, lease, underway));
-        return opened
-            .ok_or_else(|| malformed(&route, "changes a protocol that it was not asked to change", record));
+        let unasked = "changes a protocol that it was not asked to change";
+        return opened.map_or_else(|| instead(&route, malformed(&route, unasked, record), record), Ok);
     }
-    let response = answer(response, lease, &patience).map_err(|reason| malformed(&route, reason, record))?;
+    let response = match answer(response, lease, &patience) {
+        Ok(response) => response,
+        Err(reason) => return instead(&route, malformed(&route, reason, record), record),
+    };
     Ok(match terms.stall {
         Some(stall) => response.map(|body| body.bounded(worker.clock.clone(), stall)),
         None => response,
     })
+}
+
+/// What is answered in the place of a plugin that cannot, where that is wanted.
+fn instead(route: &Route, problem: Problem, record: &Record) -> Result<Response<Answer>, Problem> {
+    match (problem, route.policies().answer()) {
+        (Problem::Upstream { .. }, Some(respond)) => {
+            record.measure(Measure::Answer);
+            Ok(respond_with(respond))
+        }
+        (problem, _) => Err(problem),
+    }
 }
 
 /// The head of an answer: of the plugin or, where it has none, of another one that stands in for it,

@@ -145,10 +145,11 @@ mod tests {
             let at = |port: u16| (port.to_string(), SocketAddr::from(([127, 0, 0, 1], port)));
             plugin.set_endpoints(&[at(1), at(2), at(3), at(4)]);
             let policy = CircuitBreaker { failures: 1, ..CircuitBreaker::default() };
+            let pods = plugin.endpoints().clone();
             std::thread::scope(|scope| {
-                for endpoint in plugin.endpoints().iter().cloned() {
+                for pod in pods.iter() {
                     let (plugin, policy) = (&plugin, &policy);
-                    scope.spawn(move || plugin.settle(&endpoint, Outcome::Failed, false, policy, 0));
+                    scope.spawn(move || plugin.settle(pod, Outcome::Failed, false, policy, 0));
                 }
             });
             assert_eq!(plugin.ejected(), 2);
