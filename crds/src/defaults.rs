@@ -1,7 +1,7 @@
 //! Defaults: functions for those that the API server fills in, constants for those that hold where
 //! neither a plugin nor its namespace's PluginSystem says anything.
 
-use crate::Duration;
+use crate::{Duration, RetryCause};
 
 /// The memory of a pod.
 pub const MEMORY: &str = "256Mi";
@@ -59,4 +59,32 @@ pub fn respond_status() -> i32 {
 
 pub fn respond_content_type() -> String {
     "text/plain; charset=utf-8".to_owned()
+}
+
+pub fn failures() -> i32 {
+    5
+}
+
+pub fn ejection() -> Duration {
+    Duration::from_secs(10)
+}
+
+pub fn longest_ejection() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+pub fn max_ejected_percent() -> i32 {
+    50
+}
+
+pub fn retry_attempts() -> i32 {
+    1
+}
+
+pub fn retry_causes() -> Vec<RetryCause> {
+    vec![RetryCause::Broken]
+}
+
+pub fn retry_budget_percent() -> i32 {
+    20
 }

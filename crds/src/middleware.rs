@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Duration, defaults,
+    CircuitBreaker, Concurrency, Duration, Fallback, Retry, defaults,
     rules::{self, middleware as own},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 /// round. `status.middleware` shows the order.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = own::exactly_one_kind())]
+#[x_kube(validation = own::exactly_one_kind(), validation = own::circuit_breaker_is_for_all_routes())]
 pub struct Middleware {
     /// The name, by which the status, problems and RateLimit headers speak of it.
     #[schemars(length(max = 63))]
@@ -45,6 +45,15 @@ pub struct Middleware {
     /// Phase Limit: how long the plugin may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timeout>,
+    /// Phase Limit: when a pod that fails is left alone for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Phase Limit: which requests are sent once more, to another pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// Phase Limit: how many requests the plugin may have under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// Phase Transform: change headers on their way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
@@ -54,6 +63,9 @@ pub struct Middleware {
     /// Phase Transform: always the same answer, without asking the plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
+    /// Phase Transform: what is answered where the plugin cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Phase Transform: make answers smaller for clients that take that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compress: Option<Compress>,
@@ -294,8 +306,9 @@ pub enum Scheme {
 }
 
 /// An answer that is always the same.
-#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = own::respond_body())]
 pub struct Respond {
     /// The status.
     #[serde(default = "defaults::respond_status")]

@@ -7,10 +7,14 @@
 //! read the whole request, or the connection becomes a tunnel.
 
 pub mod accept;
+pub mod attempt;
 pub mod balance;
 pub mod body;
+pub mod budget;
+pub mod bulkhead;
 pub mod chain;
 pub mod channel;
+pub mod circuit;
 pub mod clock;
 pub mod compress;
 pub mod cors;
@@ -26,11 +30,13 @@ pub mod pool;
 pub mod problem;
 pub mod record;
 pub mod request;
+pub mod resilience;
 pub mod secure;
 pub mod snapshot;
 pub mod stats;
 pub mod tap;
 pub mod trace;
 pub mod tunnel;
+pub mod turn;
 pub mod websocket;
 pub mod worker;

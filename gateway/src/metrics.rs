@@ -18,7 +18,7 @@ use prometheus_client::{
 use crate::{
     control::index::{Counted, Handle},
     data::{
-        stats::{BOUNDS, METHODS, PluginTotals, RouteTotals, STATUSES, UpstreamError},
+        stats::{BOUNDS, METHODS, Measure, PluginTotals, RouteTotals, STATUSES, UpstreamError},
         worker::Shared,
     },
     tls::store::Count,
@@ -205,20 +205,59 @@ fn upstreams(encoder: &mut DescriptorEncoder, plugins: &[Counted]) -> fmt::Resul
             ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
         }
     }
-    let mut metric =
-        encoder.encode_descriptor("in_flight", "Requests under way by plugin", None, MetricType::Gauge)?;
-    for (plugin, totals) in &totals {
-        ConstGauge::new(totals.in_flight)
-            .encode(metric.encode_family(&[("plugin", plugin.label.as_str())])?)?;
-    }
-    let mut metric =
-        encoder.encode_descriptor("endpoints", "Ready pods by plugin", None, MetricType::Gauge)?;
-    for (plugin, _) in &totals {
+    measures(encoder, &totals)?;
+    gauges(encoder, "in_flight", "Requests under way by plugin", &totals, |_, totals| totals.in_flight)?;
+    gauges(encoder, "endpoints", "Ready pods by plugin", &totals, |plugin, _| whole(plugin.endpoints))?;
+    let help = "Ready pods that are ejected, by plugin";
+    gauges(encoder, "ejected_endpoints", help, &totals, |plugin, _| whole(plugin.ejected))
+}
+
+fn measures(encoder: &mut DescriptorEncoder, all: &[(&Counted, PluginTotals)]) -> fmt::Result {
+    let counted = |encoder: &mut DescriptorEncoder, name, help, kinds: &[(&str, Measure)]| {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (plugin, totals) in all {
+            for (kind, measure) in kinds {
+                let count = totals.measures[*measure as usize];
+                let labels = [("plugin", plugin.label.as_str()), ("kind", kind)];
+                // A metric of one kind has no label for it.
+                let labels = &labels[..if kind.is_empty() { 1 } else { 2 }];
+                if count > 0 {
+                    ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    counted(encoder, "ejections", "Pods that were ejected, by plugin", &[("", Measure::Eject)])?;
+    let kinds = [
+        ("unsent", Measure::Resend),
+        ("stale", Measure::Reconnect),
+        ("repeated", Measure::Repeat),
+        ("refused", Measure::Forgo),
+    ];
+    counted(encoder, "retries", "Requests that were sent once more, by plugin and kind", &kinds)?;
+    let kinds = [("respond", Measure::Answer), ("plugin", Measure::Substitute)];
+    counted(encoder, "fallbacks", "Requests that a fallback answered, by plugin and kind", &kinds)
+}
+
+/// A gauge by plugin.
+fn gauges(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    all: &[(&Counted, PluginTotals)],
+    value: impl Fn(&Counted, &PluginTotals) -> i64,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (plugin, totals) in all {
         let labels = [("plugin", plugin.label.as_str())];
-        ConstGauge::new(i64::try_from(plugin.endpoints).unwrap_or(i64::MAX))
-            .encode(metric.encode_family(&labels)?)?;
+        ConstGauge::new(value(plugin, totals)).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {

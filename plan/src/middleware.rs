@@ -8,6 +8,7 @@ mod compress;
 mod cors;
 mod headers;
 mod redirect;
+mod resilience;
 mod step;
 
 use std::cmp::Reverse;
@@ -22,6 +23,7 @@ pub use compress::Compress;
 pub use cors::{Cors, Origins};
 pub use headers::{Changes, Headers};
 pub use redirect::Redirect;
+pub use resilience::{CircuitBreaker, Fallback, Retry};
 pub use step::{IpFilter, RateKey, RateLimit, Respond, Step, StepError, Timeout};
 
 /// All middleware of a plugin, in the order in which requests meet it.
@@ -63,8 +65,19 @@ impl Chain {
         Self(entries)
     }
 
+    /// The chain of the plugin with this name: what it declares itself must not lead back to it. What
+    /// its namespace declares may; it is not followed there.
+    pub fn of_plugin(mut self, name: &str) -> Self {
+        for entry in self.0.iter_mut().filter(|entry| entry.source == MiddlewareSource::Plugin) {
+            if matches!(&entry.step, Ok(Step::Fallback(Fallback::Plugin(other))) if other == name) {
+                entry.step = Err(StepError::OwnFallback);
+            }
+        }
+        self
+    }
+
     /// The entries that a route's requests meet, in that order.
-    pub fn of_route(&self, path: &[Segment], method: Method) -> impl Iterator<Item = &Entry> {
+    pub fn of_route(&self, path: &[Segment], method: Method) -> impl Iterator<Item = &Entry> + Clone {
         self.0.iter().filter(move |entry| entry.is_for(path, method))
     }
 

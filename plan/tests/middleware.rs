@@ -38,7 +38,7 @@ impl Case {
 
     /// The status, and for each route what its requests meet.
     fn outcome(&self) -> String {
-        let chain = Chain::new(&self.system, &self.plugin);
+        let chain = Chain::new(&self.system, &self.plugin).of_plugin("pay");
         let offer = self.offer();
         let mut text = String::new();
         for entry in chain.status(&offer) {

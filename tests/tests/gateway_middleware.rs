@@ -79,20 +79,19 @@ async fn is_let_through_until_the_limit(ns: &TestNamespace) -> Result<()> {
 #[tokio::test]
 async fn an_entry_that_cannot_be_carried_out_is_told_and_the_last_good_serves() {
     run("a_bad_entry_is_told_and_the_last_good_serves", async |ns| {
-        let entry = |body: &str| {
+        let entry = |fallback: &str| {
             let changes = json!({"response": {"set": [{"name": "X-Good", "value": "yes"}]}});
-            let respond = json!({"status": 204, "body": body});
             http(&json!([
                 {"name": "good", "headers": changes},
-                {"name": "nowhere", "routes": [{"path": "/nowhere"}], "respond": respond},
+                {"name": "nowhere", "routes": [{"path": "/nowhere"}], "fallback": {"plugin": fallback}},
             ]))
         };
-        ns.apply(&plugin("careful").set("http", entry(""))).await?;
+        ns.apply(&plugin("careful").set("http", entry("other"))).await?;
         ns.await_plugin("careful", "to be ready", seconds(60), started).await?;
         let gateway = ns.cluster.gateway()?;
         gateway.await_status(&ns.path("careful"), 200, seconds(10)).await?;
-        // The API server cannot know that this status has no body.
-        ns.apply(&plugin("careful").set("http", entry("text"))).await?;
+        // The API server does not compare this with the plugin's own name.
+        ns.apply(&plugin("careful").set("http", entry("careful"))).await?;
         let refused = has_reason("Registered", "InvalidMiddleware");
         let seen = ns.await_plugin("careful", "to be told", seconds(30), refused).await?;
         let entries = seen.status.context("status")?.middleware;
@@ -100,8 +99,39 @@ async fn an_entry_that_cannot_be_carried_out_is_told_and_the_last_good_serves() 
         ensure!(bad.state == MiddlewareState::Refused && bad.message.is_some(), "{bad:?}");
         let answer = gateway.get(&ns.path("careful")).await?;
         ensure!(answer.status == 200 && answer.headers.contains_key("x-good"), "{answer:?}");
-        ns.apply(&plugin("careful").set("http", entry(""))).await?;
+        ns.apply(&plugin("careful").set("http", entry("other"))).await?;
         ns.await_plugin("careful", "to be ready again", seconds(30), started).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fallback_answers_for_a_plugin_that_is_stopped() {
+    run("a_fallback_answers_for_a_stopped_plugin", async |ns| {
+        let sorry = json!([
+            {"name": "sorry", "fallback": {"respond": {"status": 203, "body": "come back later"}}},
+            {"name": "few", "concurrency": {"max": 100}},
+            {"name": "again", "retry": {"statuses": [503]}},
+            {"name": "pods", "circuitBreaker": {"failures": 3}},
+        ]);
+        ns.apply(&plugin("sleepy").set("http", http(&sorry))).await?;
+        ns.await_plugin("sleepy", "to be ready", seconds(60), started).await?;
+        let order = ["again", "few", "pods", "sorry"];
+        ns.await_plugin("sleepy", "to show its chain", seconds(20), |seen| chain(seen) == order).await?;
+        let gateway = ns.cluster.gateway()?;
+        gateway.await_status(&ns.path("sleepy"), 200, seconds(10)).await?;
+        ns.patch_plugin("sleepy", json!({"spec": {"suspend": true}})).await?;
+        let answer = gateway.await_status(&ns.path("sleepy"), 203, seconds(60)).await?;
+        ensure!(answer.text() == "come back later", "{answer:?}");
+        let merged =
+            json!({"spec": {"http": {"middleware": [{"name": "spare", "fallback": {"plugin": "spare"}}]}}});
+        ns.patch_plugin("sleepy", merged).await?;
+        gateway.await_status(&ns.path("sleepy"), 503, seconds(20)).await?;
+        ns.apply(&plugin("spare")).await?;
+        ns.await_plugin("spare", "to be ready", seconds(60), started).await?;
+        // It has no such path, and says so itself.
+        gateway.await_status(&ns.path("sleepy"), 404, seconds(20)).await?;
         Ok(())
     })
     .await;

@@ -5,15 +5,19 @@ use kube::core::Rule;
 use super::{LABEL, NAME, matches, rule};
 
 /// The fields of which a middleware has one.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 14] = [
     "ipFilter",
     "cors",
     "rateLimit",
     "bodyLimit",
     "timeout",
+    "circuitBreaker",
+    "retry",
+    "concurrency",
     "headers",
     "redirect",
     "respond",
+    "fallback",
     "compress",
     "log",
 ];
@@ -21,6 +25,9 @@ const KINDS: [&str; 10] = [
 /// Headers by which messages are framed and carried, and those that say who asked: an entry that
 /// could change them could make two servers see two different requests, or one client another.
 const OURS: &str = "(?i)^(connection|content-length|expect|forwarded|host|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|transfer-encoding|upgrade|x-forwarded-.*|x-real-ip|x-request-id)$";
+
+/// A duration that CEL can read: the type's own rule says what is wrong with others.
+const DURATION: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
 
 /// An origin as browsers write it, without the port that the scheme implies anyway, or every one.
 fn origin_pattern() -> String {
@@ -45,7 +52,7 @@ pub fn exactly_one_kind() -> Rule {
     let counted = KINDS.map(|kind| format!("(has(self.{kind}) ? 1 : 0)"));
     rule(
         format!("{} == 1", counted.join(" + ")),
-        "exactly one of ipFilter, cors, rateLimit, bodyLimit, timeout, headers, redirect, respond, compress and log must be set: an entry does one thing",
+        "exactly one of ipFilter, cors, rateLimit, bodyLimit, timeout, circuitBreaker, retry, concurrency, headers, redirect, respond, fallback, compress and log must be set: an entry does one thing",
     )
 }
 
@@ -85,10 +92,7 @@ pub fn header_needs_by_header() -> Rule {
 }
 
 pub fn at_most_a_day() -> Rule {
-    rule(
-        "!self.matches('^([0-9]{1,6}(ms|s|m|h))+$') || duration(self) <= duration('24h')",
-        "per must be at most 24h",
-    )
+    rule(format!("!self.matches('{DURATION}') || duration(self) <= duration('24h')"), "must be at most 24h")
 }
 
 pub fn timeout_times() -> Rule {
@@ -125,6 +129,46 @@ pub fn redirect_status() -> Rule {
         "self in [301, 302, 303, 307, 308]",
         "status of a redirect must be one of 301, 302, 303, 307 and 308",
     )
+}
+
+pub fn respond_body() -> Rule {
+    rule(
+        "!(has(self.body) && size(self.body) > 0 && self.status in [204, 205, 304])",
+        "an answer with the status 204, 205 or 304 has no body",
+    )
+    .field_path(".body")
+}
+
+pub fn circuit_breaker_is_for_all_routes() -> Rule {
+    rule(
+        "!has(self.circuitBreaker) || !has(self.routes) || size(self.routes) == 0",
+        "circuitBreaker is for all routes of the plugin, as its pods are: leave routes out",
+    )
+    .field_path(".routes")
+}
+
+pub fn longest_ejection_is_longest() -> Rule {
+    let is_duration = |field: &str| format!("self.{field}.matches('{DURATION}')");
+    rule(
+        format!(
+            "!({} && {}) || duration(self.ejection) <= duration(self.longestEjection)",
+            is_duration("ejection"),
+            is_duration("longestEjection"),
+        ),
+        "longestEjection must be at least ejection",
+    )
+    .field_path(".longestEjection")
+}
+
+pub fn retry_has_a_cause() -> Rule {
+    rule(
+        "(has(self.causes) && size(self.causes) > 0) || (has(self.statuses) && size(self.statuses) > 0)",
+        "retry needs something in causes or in statuses",
+    )
+}
+
+pub fn one_fallback() -> Rule {
+    rule("has(self.respond) != has(self.plugin)", "fallback needs respond or plugin, and not both")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use tokio::sync::Notify;
 
 use super::{
-    middleware::Chains,
+    middleware::{Chains, Targets},
     share::is_mine,
     slice::{Ready, merge, ready},
 };
@@ -56,6 +56,7 @@ pub struct View {
 pub struct Counted {
     pub label: String,
     pub endpoints: usize,
+    pub ejected: usize,
     pub plugin: Arc<[PluginStats]>,
     pub routes: Vec<(String, Arc<[RouteStats]>)>,
 }
@@ -74,6 +75,7 @@ pub struct Index {
     shared: Arc<Shared>,
     me: String,
     plugins: BTreeMap<PluginId, Entry>,
+    targets: Targets,
     /// What the PluginSystems say of routes, by namespace.
     systems: BTreeMap<String, System>,
     slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
@@ -142,6 +144,7 @@ impl Index {
             shared,
             me: me.into(),
             plugins: BTreeMap::new(),
+            targets: Targets::default(),
             systems: BTreeMap::new(),
             slices: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -204,6 +207,7 @@ impl Index {
         let counted = |entry: &Entry| Counted {
             label: entry.serving.label.clone(),
             endpoints: entry.serving.endpoints().len(),
+            ejected: entry.serving.ejected(),
             plugin: entry.serving.stats.clone(),
             routes: entry.stats.iter().map(|(pattern, stats)| (pattern.clone(), stats.clone())).collect(),
         };
@@ -214,9 +218,11 @@ impl Index {
         let id = id_of(&*plugin);
         let ready = self.ready(&id);
         let workers = self.shared.workers();
+        let targets = &mut self.targets;
         let entry = self.plugins.entry(id.clone()).or_insert_with(|| {
             let serving = snapshot::Plugin::new(id.clone(), workers);
             serving.set_endpoints(&addresses(&ready));
+            targets.add(serving.clone());
             let chains = Chains::default();
             Entry { plugin: plugin.clone(), serving, chains, stats: BTreeMap::new(), contested: 0 }
         });
@@ -233,6 +239,7 @@ impl Index {
         self.settle(change);
         if let Some(entry) = self.plugins.remove(id) {
             entry.serving.set_endpoints(&[]);
+            self.targets.remove(id);
             self.touched.insert(id.clone());
         }
     }
@@ -329,7 +336,7 @@ impl Index {
         let Some(entry) = self.plugins.get_mut(id) else { return };
         let system = self.systems.get(&id.namespace).map_or(&[][..], |system| &system.middleware);
         let own = entry.plugin.spec.http.as_ref().map_or(&[][..], |http| &http.middleware);
-        if !entry.chains.declare(system, own) {
+        if !entry.chains.declare(&id.name, system, own) {
             return;
         }
         for slot in entry.chains.served() {
@@ -347,7 +354,8 @@ impl Index {
             let stats = entry.stats.entry(pattern.clone());
             let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
             let (plugin, stats) = (entry.serving.clone(), stats.clone());
-            Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain: entry.chains.give(slot) }))
+            let chain = entry.chains.give(slot, &winner.plugin.namespace, &mut self.targets);
+            Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain }))
         });
         self.snapshot.set(&slot.host, &slot.path, slot.method, route);
         self.changed = true;

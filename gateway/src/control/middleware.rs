@@ -8,10 +8,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use forward_crds::{Middleware, MiddlewareSource, MiddlewareStatus};
 use forward_plan::{
     middleware::{Chain as Plan, Entry, RateLimit},
-    routes::{Offer, Slot},
+    routes::{Offer, PluginId, Slot},
 };
 
-use crate::data::{chain::Chain, limit::Limiter};
+use crate::data::{
+    bulkhead::Bulkhead,
+    chain::{Chain, Kept},
+    limit::Limiter,
+    resilience::Target,
+    snapshot,
+};
 
 /// The middleware of a plugin.
 #[derive(Debug, Default)]
@@ -19,31 +25,88 @@ pub struct Chains {
     plan: Plan,
     /// The chains that routes have, by route.
     served: BTreeMap<Slot, Option<Arc<Chain>>>,
-    /// The counters of its limits, which go on while the limit is the same.
+    counters: Counters,
+}
+
+/// What a plugin's limits count, by entry.
+#[derive(Debug, Default)]
+struct Counters {
+    /// They go on while the limit is the same.
     limiters: BTreeMap<(MiddlewareSource, String), Arc<Limiter>>,
+    bulkheads: BTreeMap<(MiddlewareSource, String), Arc<Bulkhead>>,
+}
+
+/// All plugins, by their names, for those that name others. Absent ones are in it while they are named.
+#[derive(Debug, Default)]
+pub struct Targets(BTreeMap<PluginId, Arc<Target>>);
+
+impl Targets {
+    /// A plugin is there.
+    pub fn add(&mut self, plugin: Arc<snapshot::Plugin>) {
+        self.of(plugin.id.clone()).set(Some(plugin));
+    }
+
+    /// A plugin is gone.
+    pub fn remove(&mut self, id: &PluginId) {
+        if let Some(target) = self.0.get(id) {
+            target.set(None);
+        }
+        self.0.retain(|other, target| other != id || Arc::strong_count(target) > 1);
+    }
+
+    fn of(&mut self, id: PluginId) -> Arc<Target> {
+        self.0.entry(id).or_default().clone()
+    }
+}
+
+/// What a chain of a plugin in `namespace` needs.
+struct Shelf<'a> {
+    counters: &'a mut Counters,
+    targets: &'a mut Targets,
+    namespace: &'a str,
+}
+
+impl Kept for Shelf<'_> {
+    fn limiter(&mut self, entry: &Entry, limit: &RateLimit) -> Arc<Limiter> {
+        let key = (entry.source, entry.name.clone());
+        if let Some(limiter) = self.counters.limiters.get(&key).filter(|limiter| limiter.policy() == limit) {
+            return limiter.clone();
+        }
+        let limiter = Arc::new(Limiter::new(&entry.name, limit.clone()));
+        self.counters.limiters.insert(key, limiter.clone());
+        limiter
+    }
+
+    fn bulkhead(&mut self, entry: &Entry) -> Arc<Bulkhead> {
+        self.counters.bulkheads.entry((entry.source, entry.name.clone())).or_default().clone()
+    }
+
+    fn target(&mut self, name: &str) -> Arc<Target> {
+        self.targets.of(PluginId::new(self.namespace, name))
+    }
 }
 
 impl Chains {
-    /// Take in what is declared. Whether routes may have to get another chain.
-    pub fn declare(&mut self, system: &[Middleware], plugin: &[Middleware]) -> bool {
-        let plan = Plan::new(system, plugin);
+    /// Take in what is declared for the plugin with this name. Whether routes may have to get another
+    /// chain.
+    pub fn declare(&mut self, name: &str, system: &[Middleware], plugin: &[Middleware]) -> bool {
+        let plan = Plan::new(system, plugin).of_plugin(name);
         let differs = plan != self.plan;
         self.plan = plan;
         differs
     }
 
-    /// The chain of a route.
-    pub fn give(&mut self, slot: &Slot) -> Option<Arc<Chain>> {
+    /// The chain of a route of a plugin in `namespace`.
+    pub fn give(&mut self, slot: &Slot, namespace: &str, targets: &mut Targets) -> Option<Arc<Chain>> {
         let is_refused = self.plan.refused().next().is_some();
         if let Some(served) = self.served.get(slot).filter(|_| is_refused) {
             return served.clone();
         }
-        let Self { plan, served, limiters } = self;
-        let mut entries = plan.of_route(&slot.path, slot.method).peekable();
-        let chain = entries
-            .peek()
-            .is_some()
-            .then(|| Arc::new(Chain::compile(entries, |entry, limit| limiter(limiters, entry, limit))));
+        let Self { plan, served, counters } = self;
+        let entries = plan.of_route(&slot.path, slot.method);
+        let is_some = entries.clone().next().is_some();
+        let mut shelf = Shelf { counters, targets, namespace };
+        let chain = is_some.then(|| Arc::new(Chain::compile(entries, &mut shelf)));
         served.insert(slot.clone(), chain.clone());
         chain
     }
@@ -62,21 +125,6 @@ impl Chains {
     pub fn status(&self, offer: &Offer) -> Vec<MiddlewareStatus> {
         self.plan.status(offer)
     }
-}
-
-/// The counters of a limit: those that there are, unless they count something else.
-fn limiter(
-    limiters: &mut BTreeMap<(MiddlewareSource, String), Arc<Limiter>>,
-    entry: &Entry,
-    limit: &RateLimit,
-) -> Arc<Limiter> {
-    let key = (entry.source, entry.name.clone());
-    if let Some(limiter) = limiters.get(&key).filter(|limiter| limiter.policy() == limit) {
-        return limiter.clone();
-    }
-    let limiter = Arc::new(Limiter::new(&entry.name, limit.clone()));
-    limiters.insert(key, limiter.clone());
-    limiter
 }
 
 #[cfg(test)]
@@ -98,12 +146,26 @@ mod tests {
             let limit = json!({"name": "often", "rateLimit": {"requests": requests}});
             let other = json!({"name": "gone", "respond": {"status": status}});
             let entries: Vec<Middleware> = serde_json::from_value(json!([limit, other])).unwrap();
-            chains.declare(&[], &entries);
-            chains.give(&slot);
-            chains.limiters.values().next().unwrap().clone()
+            chains.declare("pay", &[], &entries);
+            chains.give(&slot, "shop", &mut Targets::default());
+            chains.counters.limiters.values().next().unwrap().clone()
         };
         let first = counters(5, 410);
         assert!(Arc::ptr_eq(&first, &counters(5, 404)), "another entry has changed");
         assert!(!Arc::ptr_eq(&first, &counters(6, 404)));
+    }
+
+    #[test]
+    fn a_name_leads_to_who_is_there() {
+        let (mut targets, id) = (Targets::default(), PluginId::new("shop", "spare"));
+        let named = targets.of(id.clone());
+        assert!(named.get().is_none());
+        targets.add(snapshot::Plugin::new(id.clone(), 1));
+        assert_eq!(named.get().unwrap().id, id);
+        targets.remove(&id);
+        assert!(named.get().is_none() && targets.0.len() == 1, "it is named still");
+        drop(named);
+        targets.remove(&id);
+        assert!(targets.0.is_empty());
     }
 }

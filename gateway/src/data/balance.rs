@@ -1,12 +1,14 @@
 //! Which endpoint gets a request: of two that are picked at random, the one with fewer requests
 //! under way. Endpoints to which no connection came about lately are passed over while there
-//! are others.
+//! are others, and so are those that are ejected.
 
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
+
+use forward_plan::middleware::CircuitBreaker;
 
 use super::{clock::Tick, snapshot::Endpoint};
 
@@ -41,21 +43,50 @@ impl Default for Dice {
     }
 }
 
-/// Choose an endpoint that is not among `tried`.
+/// Why there is no endpoint to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nobody {
+    /// There is none that was not tried.
+    Absent,
+    /// All are ejected, and requests are to be refused then; one may be tried after so long.
+    Ejected(Tick),
+}
+
+/// Choose an endpoint that is not among `tried`. True where that is a trial of one that was ejected.
 pub fn pick<'a>(
     all: &'a [Arc<Endpoint>],
     tried: &[u64],
+    policy: &CircuitBreaker,
     now: Tick,
     dice: &Dice,
-) -> Option<&'a Arc<Endpoint>> {
-    let quick = least_of_two(all, dice)?;
-    if !quick.is_shunned(now) && !tried.contains(&quick.key) {
-        return Some(quick);
+) -> Result<(&'a Arc<Endpoint>, bool), Nobody> {
+    let is_closed = |endpoint: &Endpoint| policy.failures == 0 || endpoint.circuit.is_closed();
+    let quick = least_of_two(all, dice).ok_or(Nobody::Absent)?;
+    if is_closed(quick) && !quick.is_shunned(now) && !tried.contains(&quick.key) {
+        return Ok((quick, false));
     }
-    let fresh = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.key);
-    let untried = all.iter().filter(fresh).collect::<Vec<_>>();
-    let good = untried.iter().copied().filter(|endpoint| !endpoint.is_shunned(now)).collect::<Vec<_>>();
-    least_of_two(if good.is_empty() { &untried } else { &good }, dice).copied()
+    let untried = all.iter().filter(|endpoint| !tried.contains(&endpoint.key)).collect::<Vec<_>>();
+    let mut good = untried.clone();
+    good.retain(|endpoint| {
+        !endpoint.is_shunned(now) && (is_closed(endpoint) || endpoint.circuit.is_due(now))
+    });
+    while let Some(picked) = least_of_two(&good, dice).copied() {
+        if is_closed(picked) {
+            return Ok((picked, false));
+        }
+        if picked.circuit.try_it(now) {
+            return Ok((picked, true));
+        }
+        good.retain(|endpoint| endpoint.key != picked.key);
+    }
+    if policy.may_refuse() && !all.iter().any(|endpoint| is_closed(endpoint)) {
+        let wait = all.iter().map(|endpoint| endpoint.circuit.wait(now)).min();
+        return Err(Nobody::Ejected(wait.unwrap_or_default()));
+    }
+    // Better one that may fail than none.
+    let closed = untried.iter().copied().filter(|endpoint| is_closed(endpoint)).collect::<Vec<_>>();
+    let rest = if closed.is_empty() { &untried } else { &closed };
+    least_of_two(rest, dice).map(|endpoint| (*endpoint, false)).ok_or(Nobody::Absent)
 }
 
 fn least_of_two<'a, E: AsRef<Endpoint>>(all: &'a [E], dice: &Dice) -> Option<&'a E> {
@@ -73,10 +104,37 @@ fn least_of_two<'a, E: AsRef<Endpoint>>(all: &'a [E], dice: &Dice) -> Option<&'a
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::{super::circuit::Outcome, *};
 
     fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
         (0..count).map(|port| Endpoint::new(port.to_string(), ([127, 0, 0, 1], port).into())).collect()
+    }
+
+    /// That ejects at the first failure, for a second.
+    fn strict(max_ejected: u8) -> CircuitBreaker {
+        CircuitBreaker {
+            failures: 1,
+            ejection: Duration::from_secs(1),
+            max_ejected,
+            ..CircuitBreaker::default()
+        }
+    }
+
+    fn eject(endpoint: &Endpoint) {
+        assert!(endpoint.circuit.settle(Outcome::Failed, false, &strict(100), 0, || true));
+    }
+
+    /// Which of them requests go to, by index, in a hundred times.
+    fn picked(all: &[Arc<Endpoint>], tried: &[u64], policy: &CircuitBreaker) -> BTreeSet<usize> {
+        let dice = Dice::new();
+        let one = |_| {
+            let (picked, trial) = pick(all, tried, policy, 0, &dice).unwrap();
+            assert!(!trial);
+            all.iter().position(|endpoint| endpoint.key == picked.key).unwrap()
+        };
+        (0..100).map(one).collect()
     }
 
     #[test]
@@ -85,7 +143,7 @@ mod tests {
         all[0].in_flight.store(100, Relaxed);
         let mut counts = [0; 3];
         for _ in 0..1_000 {
-            let picked = pick(&all, &[], 0, &dice).unwrap();
+            let (picked, _) = pick(&all, &[], &CircuitBreaker::default(), 0, &dice).unwrap();
             counts[all.iter().position(|endpoint| endpoint.key == picked.key).unwrap()] += 1;
         }
         assert_eq!(counts[0], 0);
@@ -94,14 +152,39 @@ mod tests {
 
     #[test]
     fn passes_over_what_was_tried_and_what_failed() {
-        let (all, dice) = (endpoints(2), Dice::new());
-        assert_eq!(pick(&all, &[all[0].key], 0, &dice).unwrap().key, all[1].key);
-        assert!(pick(&all, &[all[0].key, all[1].key], 0, &dice).is_none());
-        assert!(pick(&[], &[], 0, &dice).is_none());
+        let (all, dice, policy) = (endpoints(2), Dice::new(), CircuitBreaker::default());
+        let absent = |all, tried: &[u64]| pick(all, tried, &policy, 0, &dice).err();
+        assert_eq!(picked(&all, &[all[0].key], &policy), [1].into());
+        assert_eq!(absent(&all, &[all[0].key, all[1].key]), Some(Nobody::Absent));
+        assert_eq!(absent(&[], &[]), Some(Nobody::Absent));
         all[1].shun(10);
-        for _ in 0..50 {
-            assert_eq!(pick(&all, &[], 0, &dice).unwrap().key, all[0].key);
-        }
-        assert_eq!(pick(&all, &[all[0].key], 0, &dice).unwrap().key, all[1].key, "better than none");
+        assert_eq!(picked(&all, &[], &policy), [0].into());
+        assert_eq!(picked(&all, &[all[0].key], &policy), [1].into(), "better than none");
+    }
+
+    #[test]
+    fn passes_over_what_is_ejected_while_there_are_others() {
+        let (all, usual) = (endpoints(3), strict(50));
+        eject(&all[0]);
+        assert_eq!(picked(&all, &[], &usual), [1, 2].into());
+        all[1].shun(10);
+        all[2].shun(10);
+        assert_eq!(picked(&all, &[], &usual), [1, 2].into(), "rather one to which no connection came about");
+        eject(&all[1]);
+        assert_eq!(picked(&all, &[all[2].key], &usual), [0, 1].into(), "better than none");
+        eject(&all[2]);
+        assert_eq!(picked(&all, &[], &usual), [0, 1, 2].into(), "better than none");
+        let never = CircuitBreaker { failures: 0, ..usual };
+        assert_eq!(picked(&all, &[], &never), [0].into(), "an entry that never ejects lets all back in");
+    }
+
+    #[test]
+    fn refuses_where_all_are_ejected_and_that_is_wanted() {
+        let (all, dice, policy) = (endpoints(2), Dice::new(), strict(100));
+        all.iter().for_each(|endpoint| eject(endpoint));
+        assert_eq!(pick(&all, &[], &policy, 3, &dice).err(), Some(Nobody::Ejected(7)));
+        let tried: Vec<_> = (0..2).map(|_| pick(&all, &[], &policy, 10, &dice).unwrap()).collect();
+        assert!(tried.iter().all(|(_, trial)| *trial) && tried[0].0.key != tried[1].0.key);
+        assert_eq!(pick(&all, &[], &policy, 10, &dice).err(), Some(Nobody::Ejected(0)), "both are tried");
     }
 }

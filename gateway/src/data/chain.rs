@@ -20,10 +20,12 @@ use http::{
 
 use super::{
     body::Answer,
+    bulkhead::Bulkhead,
     compress::{self, Encoding},
     cors, headers,
     limit::{Limiter, Quota},
     problem::Problem,
+    resilience::{Policies, Target},
 };
 
 /// The steps of a route.
@@ -32,6 +34,18 @@ pub struct Chain {
     steps: Box<[Step]>,
     /// Of how many in a hundred requests a line is logged, where the route has a say in it.
     pub log_percent: Option<u8>,
+    /// What is done where the plugin fails.
+    pub policies: Policies,
+}
+
+/// What outlives a chain.
+pub trait Kept {
+    /// The counters of a rate limit.
+    fn limiter(&mut self, entry: &Entry, limit: &plan::RateLimit) -> Arc<Limiter>;
+    /// The requests that are under way by an entry.
+    fn bulkhead(&mut self, entry: &Entry) -> Arc<Bulkhead>;
+    /// Another plugin of the namespace.
+    fn target(&mut self, name: &str) -> Arc<Target>;
 }
 
 #[derive(Debug)]
@@ -47,6 +61,8 @@ enum Step {
     Compress(Compress),
     /// It has acted before all others: see [`Chain::log_percent`].
     Log,
+    /// It acts when the plugin is asked: see [`Chain::policies`].
+    Policy,
     /// An entry of this name that cannot be carried out: nothing goes past it.
     Unusable(String),
 }
@@ -87,30 +103,34 @@ pub struct Terms {
 }
 
 impl Chain {
-    /// The chain of a route. `limiter` gives the counters of a limit, which outlive the chain.
-    pub fn compile<'a>(
-        entries: impl IntoIterator<Item = &'a Entry>,
-        mut limiter: impl FnMut(&Entry, &plan::RateLimit) -> Arc<Limiter>,
-    ) -> Self {
+    /// The chain of a route.
+    pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, kept: &mut impl Kept) -> Self {
+        let policies = Policies::compile(entries.clone(), kept);
         let mut log_percent = None;
         let step = |entry: &Entry| match &entry.step {
             Ok(plan::Step::IpFilter(filter)) => Step::IpFilter(filter.clone()),
             Ok(plan::Step::Cors(cors)) => Step::Cors(cors.clone()),
-            Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(limiter(entry, limit)),
+            Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(kept.limiter(entry, limit)),
             Ok(plan::Step::BodyLimit(bytes)) => Step::BodyLimit(*bytes),
             Ok(plan::Step::Timeout(timeout)) => Step::Timeout(*timeout),
             Ok(plan::Step::Headers(headers)) => Step::Headers(headers.clone()),
             Ok(plan::Step::Redirect(redirect)) => Step::Redirect(redirect.clone()),
             Ok(plan::Step::Respond(respond)) => Step::Respond(respond.clone()),
             Ok(plan::Step::Compress(compress)) => Step::Compress(compress.clone()),
+            Ok(
+                plan::Step::CircuitBreaker(_)
+                | plan::Step::Retry(_)
+                | plan::Step::Concurrency(_)
+                | plan::Step::Fallback(_),
+            ) => Step::Policy,
             Ok(plan::Step::Log(percent)) => {
                 log_percent = log_percent.max(Some(*percent));
                 Step::Log
             }
             Err(_) => Step::Unusable(entry.name.clone()),
         };
-        let steps = entries.into_iter().map(step).collect();
-        Self { steps, log_percent }
+        let steps = entries.map(step).collect();
+        Self { steps, log_percent, policies }
     }
 
     /// Whether the browser's questions about the route are answered here.
@@ -150,6 +170,7 @@ impl Chain {
                 | Step::Redirect(_)
                 | Step::Respond(_)
                 | Step::Log
+                | Step::Policy
                 | Step::Unusable(_) => {}
             }
         }
@@ -186,7 +207,7 @@ impl Step {
             }
             Self::Headers(headers) => headers.request.apply(&mut inbound.head.headers),
             Self::Compress(_) => passage.encoding = Encoding::of(inbound.head),
-            Self::Log => {}
+            Self::Log | Self::Policy => {}
             Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
             Self::Respond(respond) => return Ok(Some(respond_with(respond))),
             Self::Unusable(name) => return Err(Problem::Middleware(name.clone())),
@@ -238,7 +259,8 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-fn respond_with(respond: &Respond) -> Response<Answer> {
+/// An answer that is always the same.
+pub fn respond_with(respond: &Respond) -> Response<Answer> {
     let Respond { status, content_type, body } = respond;
     let mut response = Response::new(Answer::full(Bytes::from(body.clone())));
     *response.status_mut() = *status;

@@ -20,6 +20,8 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A moment, in ticks.
 pub type Tick = u64;
+/// How many ticks a second has.
+pub const SECOND: Tick = 10;
 
 /// The present tick by the machine's clock: for whoever has no [`Clock`].
 pub fn present() -> Tick {

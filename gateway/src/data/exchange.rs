@@ -16,7 +16,8 @@ use hyper::body::Incoming;
 
 use super::{
     body::{Progress, Upload},
-    clock::{Clock, Deadline, ticks},
+    circuit::Outcome,
+    clock::{Clock, Deadline, Tick, ticks},
     pool::{Lease, Link},
 };
 
@@ -30,12 +31,18 @@ const EXPECT: Duration = Duration::from_secs(1);
 pub enum Failure {
     /// There is nobody to send to.
     NoEndpoint,
+    /// The plugin says that it is unhealthy.
+    Unhealthy,
+    /// Too much is under way already.
+    Overloaded,
+    /// All endpoints are ejected; one may be tried after so long.
+    Open(Tick),
     /// No connection came about.
     Connect(io::Error),
     /// The request never left: here it is again.
     Unsent(Box<Request<Upload>>),
-    /// The connection broke. `silent`: it had been used before, and not a byte of an answer came.
-    Broken { error: hyper::Error, silent: bool },
+    /// The connection broke. `heard`: something of an answer came; `reused`: it had been used before.
+    Broken { error: hyper::Error, heard: bool, reused: bool },
     /// What came is not HTTP.
     Malformed(hyper::Error),
     /// The client broke off its body, or sent what is no body.
@@ -101,13 +108,37 @@ pub async fn send(
         if let Some(request) = failed.take_message() {
             return Failure::Unsent(Box::new(request));
         }
-        patience.failure(failed.into_error(), link.reused && !link.has_heard())
+        patience.failure(failed.into_error(), link.has_heard(), link.reused)
     })
+}
+
+impl Failure {
+    /// Whether a connection was used that the plugin had closed meanwhile, as servers do.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Broken { heard: false, reused: true, .. })
+    }
+
+    /// What it says of the endpoint.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(_) | Self::Malformed(_) | Self::Timeout => Outcome::Failed,
+            Self::Broken { .. } if !self.is_stale() => Outcome::Failed,
+            Self::Broken { .. }
+            | Self::NoEndpoint
+            | Self::Unhealthy
+            | Self::Overloaded
+            | Self::Open(_)
+            | Self::Unsent(_)
+            | Self::Client
+            | Self::TooLarge
+            | Self::Stalled => Outcome::Unknown,
+        }
+    }
 }
 
 impl Patience {
     /// Why a request that was begun got no answer: the client's body, where that is what broke off.
-    pub fn failure(&self, error: hyper::Error, silent: bool) -> Failure {
+    pub fn failure(&self, error: hyper::Error, heard: bool, reused: bool) -> Failure {
         if self.progress.as_ref().is_some_and(|progress| progress.is_too_large()) {
             Failure::TooLarge
         } else if self.progress.as_ref().is_some_and(|progress| progress.has_failed()) {
@@ -115,7 +146,7 @@ impl Patience {
         } else if error.is_parse() {
             Failure::Malformed(error)
         } else {
-            Failure::Broken { error, silent }
+            Failure::Broken { error, heard, reused }
         }
     }
 }

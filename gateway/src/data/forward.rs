@@ -1,32 +1,26 @@
-//! From a route to an answer: choose an endpoint, send, and try again where that can do no harm.
-//! Tried again is what never reached a server, whatever it was; and what is idempotent, has no
-//! body, and met a connection that its plugin closed while it was idle.
+//! From a route to an answer: the plugin's, or what is to be answered where it has none.
 
-use std::{io::ErrorKind, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::{body::Incoming, ext, upgrade::OnUpgrade};
 
 use super::{
-    balance::pick,
+    attempt::{Unanswered, attempt},
     body::{Answer, Progress, Upload},
-    chain::Terms,
-    clock::Tick,
-    exchange::{self, Failure, Patience},
+    chain::{Terms, respond_with},
+    clock::SECOND,
+    exchange::{Failure, Patience},
     headers,
     pool::Lease,
     problem::Problem,
     record::Record,
-    snapshot::Route,
-    stats::UpstreamError,
+    resilience::Policies,
+    snapshot::{Plugin, Route},
+    stats::{Measure, UpstreamError},
     tunnel,
     worker::Worker,
 };
-
-/// How often a request is sent at most.
-pub const ATTEMPTS: usize = 3;
-/// How long other endpoints are preferred to one that did not accept a connection: a second.
-pub const SHUN: Tick = 10;
 
 /// A request that is ready to be sent.
 pub struct Outbound {
@@ -36,13 +30,6 @@ pub struct Outbound {
     /// The client's own connection, where it asks to change the protocol, and to which.
     pub upgrade: Option<(OnUpgrade, HeaderValue)>,
     pub terms: Terms,
-}
-
-/// What it takes to send a request once more.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
 }
 
 impl Outbound {
@@ -93,87 +80,82 @@ pub async fn forward(
     let Outbound { route, request, progress, upgrade, terms } = outbound;
     let timeout = terms.answer.unwrap_or(worker.shared.settings.upstream_timeout);
     let patience = Patience { clock: worker.clock.clone(), timeout, progress };
-    let (response, lease) = match attempt(worker, &route, request, &patience).await {
+    let (response, lease) = match ask(worker, &route, request, &patience, record).await {
         Ok(answered) => answered,
-        Err(failure) => return Err(explain(&route, &failure, &terms, record)),
+        Err(failure) => return instead(&route, explain(&route, &failure, &terms, record), record),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (client, protocol) = upgrade.unzip();
         let underway = record.tunnel(&route.plugin);
         let opened =
             protocol.and_then(|protocol| tunnel::open(worker, client, &protocol, response, lease, underway));
-        return opened
-            .ok_or_else(|| malformed(&route, "changes a protocol that it was not asked to change", record));
+        let unasked = "changes a protocol that it was not asked to change";
+        return opened.map_or_else(|| instead(&route, malformed(&route, unasked, record), record), Ok);
     }
-    let response = answer(response, lease, &patience).map_err(|reason| malformed(&route, reason, record))?;
+    let response = match answer(response, lease, &patience) {
+        Ok(response) => response,
+        Err(reason) => return instead(&route, malformed(&route, reason, record), record),
+    };
     Ok(match terms.stall {
         Some(stall) => response.map(|body| body.bounded(worker.clock.clone(), stall)),
         None => response,
     })
 }
 
-/// The head of an answer, from the first endpoint that gives one.
-async fn attempt(
-    worker: &Rc<Worker>,
-    route: &Route,
-    mut request: Request<Upload>,
-    patience: &Patience,
-) -> Result<(Response<Incoming>, Lease), Failure> {
-    let mut tried = Vec::new();
-    let mut last = None;
-    for _ in 0..ATTEMPTS {
-        let endpoint = {
-            let endpoints = route.plugin.endpoints();
-            pick(&endpoints, &tried, worker.clock.now(), &worker.dice).cloned()
-        };
-        let Some(endpoint) = endpoint else { break };
-        let mut lease = Lease::new(endpoint, worker.pool.clone(), worker.clock.clone());
-        if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
-            lease.endpoint().shun(SHUN);
-            tried.push(lease.endpoint().key);
-            last = Some(failure);
-            continue;
+/// What is answered in the place of a plugin that cannot, where that is wanted.
+fn instead(route: &Route, problem: Problem, record: &Record) -> Result<Response<Answer>, Problem> {
+    match (problem, route.policies().answer()) {
+        (Problem::Upstream { .. }, Some(respond)) => {
+            record.measure(Measure::Answer);
+            Ok(respond_with(respond))
         }
-        let link = lease.link().expect("connect leaves a connection");
-        let copy = Copy::of(&request, link.reused);
-        match exchange::send(link, request, patience).await {
-            Ok(response) => return Ok((response, lease)),
-            Err(Failure::Unsent(unsent)) => {
-                request = *unsent;
-                last = Some(Failure::Connect(ErrorKind::ConnectionAborted.into()));
-            }
-            Err(failure @ Failure::Broken { silent: true, .. }) => match copy {
-                Some(copy) => {
-                    request = copy.into_request();
-                    last = Some(failure);
-                }
-                None => return Err(failure),
-            },
-            Err(failure) => return Err(failure),
-        }
+        (problem, _) => Err(problem),
     }
-    Err(last.unwrap_or(Failure::NoEndpoint))
 }
 
-impl Copy {
-    /// A copy where it can be needed: of a request that may be repeated, before it is sent over
-    /// a connection that may be stale.
-    fn of(request: &Request<Upload>, reused: bool) -> Option<Self> {
-        let may_be = reused && request.body().is_none() && request.method().is_idempotent();
-        may_be.then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
+/// The head of an answer: of the plugin or, where it has none, of another one that stands in for it,
+/// and then by what holds without an entry, so that nothing goes round in circles.
+async fn ask(
+    worker: &Rc<Worker>,
+    route: &Route,
+    request: Request<Upload>,
+    patience: &Patience,
+    record: &Record,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let (own, policies) = (&route.plugin, route.policies());
+    let Unanswered { failure, request } = match enter(worker, own, policies, request, patience, record).await
+    {
+        Ok(answered) => return Ok(answered),
+        Err(unanswered) => unanswered,
+    };
+    let Some((request, other)) = request.zip(policies.substitute(own)) else { return Err(failure) };
+    let answered = enter(worker, &other, Policies::usual(), request, patience, record).await;
+    answered
+        .inspect(|_| {
+            record.measure(Measure::Substitute);
+            record.error(error_of(&failure));
         })
-    }
+        .map_err(|_| failure)
+}
 
-    fn into_request(self) -> Request<Upload> {
-        let mut request = Request::new(Upload::default());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
+/// The head of a plugin's answer, where there is room for the request.
+async fn enter(
+    worker: &Rc<Worker>,
+    plugin: &Plugin,
+    policies: &Policies,
+    request: Request<Upload>,
+    patience: &Patience,
+    record: &Record,
+) -> Result<(Response<Incoming>, Lease), Unanswered> {
+    let admission = match policies.admit(worker, plugin) {
+        Ok(admission) => admission,
+        Err(failure) => return Err(Unanswered { failure, request: Some(request) }),
+    };
+    let answered = attempt(worker, plugin, policies, request, patience).await;
+    if answered.is_ok() {
+        record.hold(admission.underway);
     }
+    answered
 }
 
 /// The plugin's answer as the client gets it.
@@ -198,24 +180,42 @@ fn answer(
 fn malformed(route: &Route, reason: &str, record: &Record) -> Problem {
     tracing::warn!(plugin = route.plugin.label, reason, "malformed answer");
     record.error(UpstreamError::Malformed);
-    Problem::Upstream { plugin: route.plugin.label.clone(), error: UpstreamError::Malformed }
+    Problem::Upstream { plugin: route.plugin.label.clone(), error: UpstreamError::Malformed, seconds: 1 }
 }
 
 /// What the client is told; what we are told is logged here.
 pub fn explain(route: &Route, failure: &Failure, terms: &Terms, record: &Record) -> Problem {
-    let (kind, cause): (_, Option<&dyn std::error::Error>) = match failure {
-        Failure::NoEndpoint => (UpstreamError::NoEndpoint, None),
-        Failure::Unsent(_) => (UpstreamError::Connect, None),
-        Failure::Connect(error) => (UpstreamError::Connect, Some(error)),
-        Failure::Broken { error, .. } => (UpstreamError::Broken, Some(error)),
-        Failure::Malformed(error) => (UpstreamError::Malformed, Some(error)),
-        Failure::Timeout => (UpstreamError::Timeout, None),
+    let (cause, seconds): (Option<&dyn std::error::Error>, _) = match failure {
         Failure::Client => return Problem::BadRequest("the request's body is not valid HTTP"),
         Failure::TooLarge => return Problem::ContentTooLarge(terms.body_limit.unwrap_or_default()),
         Failure::Stalled => return Problem::RequestTimeout,
+        Failure::Connect(error) => (Some(error), 1),
+        Failure::Broken { error, .. } | Failure::Malformed(error) => (Some(error), 1),
+        Failure::Open(wait) => (None, wait.div_ceil(SECOND).max(1)),
+        Failure::NoEndpoint
+        | Failure::Unhealthy
+        | Failure::Overloaded
+        | Failure::Unsent(_)
+        | Failure::Timeout => (None, 1),
     };
-    record.error(kind);
+    let error = error_of(failure);
+    record.error(error);
     let plugin = &route.plugin.label;
-    tracing::debug!(plugin, route = route.pattern, kind = kind.as_str(), error = cause, "no answer");
-    Problem::Upstream { plugin: plugin.clone(), error: kind }
+    tracing::debug!(plugin, route = route.pattern, kind = error.as_str(), error = cause, "no answer");
+    Problem::Upstream { plugin: plugin.clone(), error, seconds }
+}
+
+/// As what a failure is counted.
+fn error_of(failure: &Failure) -> UpstreamError {
+    match failure {
+        Failure::NoEndpoint => UpstreamError::NoEndpoint,
+        Failure::Unhealthy => UpstreamError::Unhealthy,
+        Failure::Overloaded => UpstreamError::Overloaded,
+        Failure::Open(_) => UpstreamError::CircuitOpen,
+        Failure::Unsent(_) | Failure::Connect(_) => UpstreamError::Connect,
+        Failure::Broken { .. } => UpstreamError::Broken,
+        Failure::Malformed(_) => UpstreamError::Malformed,
+        Failure::Timeout => UpstreamError::Timeout,
+        Failure::Client | Failure::TooLarge | Failure::Stalled => UpstreamError::ClientGone,
+    }
 }

@@ -20,17 +20,19 @@ use http::{
 use hyper::body::Incoming;
 
 use super::{
-    balance::pick,
+    attempt::{ATTEMPTS, SHUN},
     body::{Answer, Progress, Upload},
     chain::Terms,
     channel::Share,
+    circuit::Outcome,
     clock::Deadline,
     exchange::{Failure, Patience, Wait, connected},
-    forward::{ATTEMPTS, SHUN, explain},
+    forward::explain,
     headers,
     problem::{Detail, Problem},
     record::Record,
     snapshot::Route,
+    turn::Turn,
     worker::Worker,
 };
 
@@ -190,9 +192,12 @@ pub async fn forward(
     let usual = limit.unwrap_or(worker.shared.settings.upstream_timeout);
     let timeout = terms.answer.map_or(usual, |most| most.min(usual));
     let patience = Patience { clock: worker.clock.clone(), timeout, progress };
-    let (response, share) = attempt(worker, &route, request, &patience, &mut deadline)
-        .await
-        .map_err(|failure| explain(&route, &failure, &terms, record))?;
+    let hurried = limit.is_some_and(|limit| limit <= timeout);
+    let refused = |failure: Failure| explain(&route, &failure, &terms, record);
+    let admission = route.policies().admit(worker, &route.plugin).map_err(refused)?;
+    let (response, share) =
+        attempt(worker, &route, request, &patience, (&mut deadline, hurried)).await.map_err(refused)?;
+    record.hold(admission.underway);
     Ok(answer(response, Underway { _share: share, _sending: sending, deadline }))
 }
 
@@ -218,27 +223,28 @@ fn prepare(head: &mut Parts) -> Result<Parts, Problem> {
     Ok(parts)
 }
 
-/// The head of an answer, from the first endpoint to which a connection comes about.
+/// The head of an answer, from the first endpoint to which a connection comes about. A call that is
+/// over because its client is `hurried` says nothing of the endpoint.
 async fn attempt(
     worker: &Rc<Worker>,
     route: &Route,
     mut request: Request<Upload>,
     patience: &Patience,
-    deadline: &mut Option<Deadline>,
+    (deadline, hurried): (&mut Option<Deadline>, bool),
 ) -> Result<(Response<Incoming>, Share), Failure> {
     let mut tried: Vec<u64> = Vec::new();
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let endpoint = {
-            let endpoints = route.plugin.endpoints();
-            pick(&endpoints, &tried, worker.clock.now(), &worker.dice).cloned()
+        let turn = match Turn::take(worker, &route.plugin, &route.policies().breaker, &tried) {
+            Ok(turn) => turn,
+            Err(none) => return Err(last.unwrap_or(none)),
         };
-        let Some(endpoint) = endpoint else { break };
-        let mut share = Share::new(endpoint);
+        let mut share = Share::new(turn.endpoint().clone());
         let connecting = worker.channels.connect(&mut share, worker.clock.now());
         let mut sender = match connected(&worker.clock, connecting).await {
             Ok(sender) => sender,
             Err(error) => {
+                turn.end(Outcome::Failed);
                 share.endpoint().shun(SHUN);
                 tried.push(share.endpoint().key);
                 last = Some(Failure::Connect(error));
@@ -256,18 +262,30 @@ async fn attempt(
             }
             wait.poll(cx).map(Err)
         })
-        .await?;
-        match answered {
-            Ok(response) => return Ok((response, share)),
-            Err(mut failed) => match failed.take_message() {
+        .await;
+        let failure = match answered {
+            Ok(Ok(response)) => {
+                let failed = route.policies().breaker.is_failure(response.status());
+                turn.end(if failed { Outcome::Failed } else { Outcome::Answered });
+                return Ok((response, share));
+            }
+            Ok(Err(mut failed)) => match failed.take_message() {
                 // The plugin closes the connection, and this never left.
                 Some(unsent) => {
                     request = unsent;
                     last = Some(Failure::Connect(ErrorKind::ConnectionAborted.into()));
+                    continue;
                 }
-                None => return Err(patience.failure(failed.into_error(), false)),
+                None => patience.failure(failed.into_error(), true, false),
             },
-        }
+            Err(failure) => failure,
+        };
+        turn.end(if hurried && matches!(failure, Failure::Timeout) {
+            Outcome::Unknown
+        } else {
+            failure.outcome()
+        });
+        return Err(failure);
     }
     Err(last.unwrap_or(Failure::NoEndpoint))
 }

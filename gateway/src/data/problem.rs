@@ -32,8 +32,8 @@ pub enum Problem {
     TooManyRequests(u64),
     /// A middleware of this name cannot be carried out, and nothing goes past it.
     Middleware(String),
-    /// There is a plugin, but it could not answer.
-    Upstream { plugin: String, error: UpstreamError },
+    /// There is a plugin, but it could not answer. With 503, it may in so many seconds.
+    Upstream { plugin: String, error: UpstreamError, seconds: u64 },
 }
 
 /// What a client is told, on the answer that tells it: for who says it in another way.
@@ -53,9 +53,11 @@ impl Problem {
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Middleware(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream { error, .. } => match error {
-                UpstreamError::NoEndpoint | UpstreamError::Unhealthy | UpstreamError::Connect => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                UpstreamError::NoEndpoint
+                | UpstreamError::Unhealthy
+                | UpstreamError::Connect
+                | UpstreamError::Overloaded
+                | UpstreamError::CircuitOpen => StatusCode::SERVICE_UNAVAILABLE,
                 UpstreamError::Broken | UpstreamError::Malformed | UpstreamError::ClientGone => {
                     StatusCode::BAD_GATEWAY
                 }
@@ -75,13 +77,15 @@ impl Problem {
             Self::ContentTooLarge(most) => format!("the body may have at most {most} bytes"),
             Self::TooManyRequests(seconds) => format!("too many requests; try again in {seconds}s"),
             Self::Middleware(name) => format!("middleware {name} of the route cannot be carried out"),
-            Self::Upstream { plugin, error } => match error {
+            Self::Upstream { plugin, error, .. } => match error {
                 UpstreamError::NoEndpoint => format!("plugin {plugin} has no ready pod"),
                 UpstreamError::Unhealthy => format!("plugin {plugin} is unhealthy"),
                 UpstreamError::Connect => format!("plugin {plugin} cannot be reached"),
                 UpstreamError::Broken => format!("plugin {plugin} broke the connection"),
                 UpstreamError::Malformed => format!("plugin {plugin} gave an answer that is not valid HTTP"),
                 UpstreamError::Timeout => format!("plugin {plugin} did not answer in time"),
+                UpstreamError::Overloaded => format!("plugin {plugin} has too many requests under way"),
+                UpstreamError::CircuitOpen => format!("all pods of plugin {plugin} have failed lately"),
                 UpstreamError::ClientGone => format!("the request to plugin {plugin} was not sent whole"),
             },
         }
@@ -116,8 +120,8 @@ impl Problem {
             | Self::ContentTooLarge(_) => {
                 drop(headers.insert(CONNECTION, HeaderValue::from_static("close")));
             }
-            Self::Upstream { .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
-                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")));
+            Self::Upstream { seconds, .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));
             }
             Self::TooManyRequests(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds))),
             Self::NotFound | Self::Forbidden(_) | Self::Middleware(_) | Self::Upstream { .. } => {}
@@ -169,11 +173,12 @@ mod tests {
 
     #[test]
     fn asks_to_retry_what_may_pass() {
-        let problem = |error| Problem::Upstream { plugin: "shop/pay".to_owned(), error }.answer(None);
+        let problem =
+            |error| Problem::Upstream { plugin: "shop/pay".to_owned(), error, seconds: 7 }.answer(None);
         let absent = problem(UpstreamError::NoEndpoint);
         assert_eq!(
             (absent.status().as_u16(), &absent.headers()[RETRY_AFTER]),
-            (503, &HeaderValue::from_static("1"))
+            (503, &HeaderValue::from_static("7"))
         );
         assert!(!problem(UpstreamError::Timeout).headers().contains_key(RETRY_AFTER));
     }

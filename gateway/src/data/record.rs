@@ -1,13 +1,14 @@
 //! The end of a request: counted once, whatever became of it, and logged where that is wanted.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{
+    bulkhead::Place,
     guard::Watch,
     snapshot::{Plugin, Route},
-    stats::UpstreamError,
+    stats::{Measure, UpstreamError},
     worker::Worker,
 };
 
@@ -20,6 +21,8 @@ pub struct Record {
     /// Until there is another one: that the client went away first.
     status: StatusCode,
     route: Option<Arc<Route>>,
+    /// What it takes of the limits of what is under way.
+    places: Cell<Vec<Place>>,
     line: Option<Line>,
 }
 
@@ -34,7 +37,8 @@ impl Record {
     pub fn begin(worker: Rc<Worker>, watch: Arc<Watch>, method: Method) -> Self {
         watch.enter(worker.clock.now());
         let status = StatusCode::from_u16(499).expect("499 is a status");
-        Self { worker, watch, started: Instant::now(), method, status, route: None, line: None }
+        let (started, places) = (Instant::now(), Cell::default());
+        Self { worker, watch, started, method, status, route: None, places, line: None }
     }
 
     /// It has a route: it counts for the route's plugin from now on.
@@ -60,7 +64,24 @@ impl Record {
     pub fn tunnel(&self, plugin: &Arc<Plugin>) -> Underway {
         self.watch.enter(self.worker.clock.now());
         plugin.stats[self.worker.index].enter();
-        Underway { plugin: plugin.clone(), worker: self.worker.clone(), watch: self.watch.clone() }
+        Underway {
+            plugin: plugin.clone(),
+            worker: self.worker.clone(),
+            watch: self.watch.clone(),
+            places: self.places.take(),
+        }
+    }
+
+    /// Keep its places until it ends.
+    pub fn hold(&self, places: Vec<Place>) {
+        self.places.set(places);
+    }
+
+    /// Count what was done about a plugin that failed.
+    pub fn measure(&self, measure: Measure) {
+        if let Some(route) = &self.route {
+            route.plugin.stats[self.worker.index].measure(measure);
+        }
     }
 
     /// Count what went wrong with the plugin.
@@ -73,7 +94,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { worker, watch, started, method, status, route, line } = self;
+        let Self { worker, watch, started, method, status, route, places, line } = self;
+        drop(places.take());
         watch.leave(worker.clock.now());
         let took = started.elapsed();
         if status.as_u16() == 499 {
@@ -110,6 +132,7 @@ pub struct Underway {
     plugin: Arc<Plugin>,
     worker: Rc<Worker>,
     watch: Arc<Watch>,
+    places: Vec<Place>,
 }
 
 impl Underway {
@@ -120,6 +143,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        self.places.clear();
         self.watch.leave(self.worker.clock.now());
         self.plugin.stats[self.worker.index].leave();
     }

@@ -17,7 +17,6 @@ use super::{
     record::Record,
     secure,
     snapshot::{Match, Route},
-    stats::UpstreamError,
     trace, websocket,
     worker::Worker,
 };
@@ -132,10 +131,6 @@ async fn send(
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     let Received { mut head, body, peer, host, id: _ } = received;
-    available(&route).map_err(|error| {
-        record.error(error);
-        Problem::Upstream { plugin: route.plugin.label.clone(), error }
-    })?;
     let scheme = secure::scheme(&head.extensions);
     headers::forward(&mut head.headers, peer, &host, scheme, &worker.shared.settings.trusted);
     secure::identify(&mut head);
@@ -143,16 +138,6 @@ async fn send(
         return grpc::forward(worker, route, head, body, terms, record).await;
     }
     forward(worker, Outbound::new(route, head, body, terms), record).await
-}
-
-fn available(route: &Route) -> Result<(), UpstreamError> {
-    if route.plugin.endpoints().is_empty() {
-        Err(UpstreamError::NoEndpoint)
-    } else if route.plugin.is_unhealthy() {
-        Err(UpstreamError::Unhealthy)
-    } else {
-        Ok(())
-    }
 }
 
 /// Refuse what can be read in two ways, and bring the target into the one form that plugins see:

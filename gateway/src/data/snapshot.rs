@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -16,8 +16,12 @@ use arc_swap::ArcSwap;
 use forward_plan::routes::{Method, PluginId, Segment, Trie};
 
 use super::{
+    budget::{Budget, RESERVE},
+    bulkhead::Bulkhead,
     chain::Chain,
+    circuit::Circuit,
     clock::{Tick, present},
+    resilience::Policies,
     stats::{PluginStats, RouteStats},
 };
 
@@ -56,6 +60,12 @@ pub struct Plugin {
     unhealthy: AtomicBool,
     /// By worker.
     pub stats: Arc<[PluginStats]>,
+    /// Requests that wait for the head of an answer.
+    pub waiting: Arc<Bulkhead>,
+    /// Of retries, by worker.
+    pub budgets: Box<[Budget]>,
+    /// Held while it is decided whether an endpoint may be ejected.
+    pub ejecting: Mutex<()>,
 }
 
 /// A ready pod of a plugin.
@@ -70,6 +80,7 @@ pub struct Endpoint {
     pub in_flight: AtomicUsize,
     retired: AtomicBool,
     shunned_until: AtomicU64,
+    pub circuit: Circuit,
 }
 
 /// What a request comes to.
@@ -120,6 +131,13 @@ impl Snapshot {
     }
 }
 
+impl Route {
+    /// What its requests do about failures of the plugin.
+    pub fn policies(&self) -> &Policies {
+        self.chain.as_ref().map_or(Policies::usual(), |chain| &chain.policies)
+    }
+}
+
 impl Methods {
     fn find(&self, method: &http::Method) -> Option<&Arc<Route>> {
         let known = method.as_str().parse::<Method>().ok();
@@ -136,7 +154,17 @@ impl Plugin {
     pub fn new(id: PluginId, workers: usize) -> Arc<Self> {
         let label = id.to_string();
         let stats = (0..workers).map(|_| PluginStats::default()).collect();
-        Arc::new(Self { id, label, endpoints: ArcSwap::default(), unhealthy: AtomicBool::new(false), stats })
+        let budgets = (0..workers).map(|_| Budget::new(RESERVE.div_ceil(workers))).collect();
+        Arc::new(Self {
+            id,
+            label,
+            endpoints: ArcSwap::default(),
+            unhealthy: AtomicBool::new(false),
+            stats,
+            waiting: Arc::default(),
+            budgets,
+            ejecting: Mutex::new(()),
+        })
     }
 
     pub fn endpoints(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
@@ -179,6 +207,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             shunned_until: AtomicU64::new(0),
+            circuit: Circuit::default(),
         })
     }
 

@@ -34,10 +34,14 @@ pub enum UpstreamError {
     Timeout,
     /// The client went away first.
     ClientGone,
+    /// Too many requests were under way.
+    Overloaded,
+    /// All pods were ejected.
+    CircuitOpen,
 }
 
 impl UpstreamError {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::NoEndpoint,
         Self::Unhealthy,
         Self::Connect,
@@ -45,6 +49,8 @@ impl UpstreamError {
         Self::Malformed,
         Self::Timeout,
         Self::ClientGone,
+        Self::Overloaded,
+        Self::CircuitOpen,
     ];
 
     /// As a label.
@@ -57,8 +63,41 @@ impl UpstreamError {
             Self::Malformed => "malformed",
             Self::Timeout => "timeout",
             Self::ClientGone => "client_gone",
+            Self::Overloaded => "overloaded",
+            Self::CircuitOpen => "circuit_open",
         }
     }
+}
+
+/// What the gateway did about a plugin that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// It ejected an endpoint.
+    Eject,
+    /// It sent a request once more that had not reached an endpoint.
+    Resend,
+    /// The same over another connection, because the one that was used was closed at the other end.
+    Reconnect,
+    /// It repeated a request because an entry says so.
+    Repeat,
+    /// It would have, but the budget was spent.
+    Forgo,
+    /// It answered itself.
+    Answer,
+    /// It asked another plugin.
+    Substitute,
+}
+
+impl Measure {
+    pub const ALL: [Self; 7] = [
+        Self::Eject,
+        Self::Resend,
+        Self::Reconnect,
+        Self::Repeat,
+        Self::Forgo,
+        Self::Answer,
+        Self::Substitute,
+    ];
 }
 
 /// One worker's counts of the requests for one route.
@@ -85,6 +124,7 @@ impl RouteStats {
 pub struct PluginStats {
     in_flight: AtomicI64,
     errors: [AtomicU64; UpstreamError::ALL.len()],
+    measures: [AtomicU64; Measure::ALL.len()],
 }
 
 impl PluginStats {
@@ -99,6 +139,10 @@ impl PluginStats {
 
     pub fn error(&self, kind: UpstreamError) {
         bump(&self.errors[kind as usize], 1);
+    }
+
+    pub fn measure(&self, measure: Measure) {
+        bump(&self.measures[measure as usize], 1);
     }
 }
 
@@ -132,6 +176,8 @@ pub struct PluginTotals {
     pub in_flight: i64,
     /// By [`UpstreamError::ALL`].
     pub errors: [u64; UpstreamError::ALL.len()],
+    /// By [`Measure::ALL`].
+    pub measures: [u64; Measure::ALL.len()],
 }
 
 impl PluginTotals {
@@ -140,6 +186,7 @@ impl PluginTotals {
         for worker in workers {
             totals.in_flight += worker.in_flight.load(Relaxed);
             add(&mut totals.errors, &worker.errors);
+            add(&mut totals.measures, &worker.measures);
         }
         totals
     }

@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use forward_gateway::{
     control::index::{Handle, Index, Object},
     data::{
+        circuit::Outcome,
         snapshot::Match,
-        stats::UpstreamError,
+        stats::{Measure, UpstreamError},
         worker::{Settings, Shared},
     },
     metrics::{Calls, Metrics},
     tls::store::Count,
 };
+use forward_plan::middleware::CircuitBreaker;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -36,6 +38,12 @@ fn text() -> String {
     }
     route.plugin.stats[1].enter();
     route.plugin.stats[0].error(UpstreamError::Timeout);
+    for measure in Measure::ALL {
+        route.plugin.stats[1].measure(measure);
+    }
+    let pods = route.plugin.endpoints().clone();
+    let policy = CircuitBreaker { failures: 1, ..CircuitBreaker::default() };
+    route.plugin.settle(&pods[0], Outcome::Failed, false, &policy, 0);
     shared.unmatched[0].record(&Method::POST, StatusCode::NOT_FOUND, Duration::ZERO);
     let calls = Calls::default();
     calls.described(true);
@@ -64,6 +72,14 @@ fn adds_up_the_workers_by_plugin_and_route() {
         r#"forward_gateway_upstream_errors_total{plugin="shop/pay",kind="timeout"} 1"#,
         r#"forward_gateway_in_flight{plugin="shop/pay"} 1"#,
         r#"forward_gateway_endpoints{plugin="shop/pay"} 2"#,
+        r#"forward_gateway_ejected_endpoints{plugin="shop/pay"} 1"#,
+        r#"forward_gateway_ejections_total{plugin="shop/pay"} 1"#,
+        r#"forward_gateway_retries_total{plugin="shop/pay",kind="unsent"} 1"#,
+        r#"forward_gateway_retries_total{plugin="shop/pay",kind="stale"} 1"#,
+        r#"forward_gateway_retries_total{plugin="shop/pay",kind="repeated"} 1"#,
+        r#"forward_gateway_retries_total{plugin="shop/pay",kind="refused"} 1"#,
+        r#"forward_gateway_fallbacks_total{plugin="shop/pay",kind="respond"} 1"#,
+        r#"forward_gateway_fallbacks_total{plugin="shop/pay",kind="plugin"} 1"#,
         r#"forward_gateway_describes_total{outcome="ok"} 1"#,
         r#"forward_gateway_health_checks_total{outcome="failed"} 1"#,
         "forward_gateway_routes 1",

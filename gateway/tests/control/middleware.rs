@@ -130,3 +130,53 @@ fn tells_of_middleware_for_routes_that_are_announced_later() {
     let announced = [serde_json::from_value(route("GET /late")).unwrap()];
     assert_eq!(table.index.middleware(&plugin, &announced)[0].state, MiddlewareState::Active);
 }
+
+#[test]
+fn what_a_plugin_says_of_failures_goes_before_what_its_namespace_says() {
+    let mut table = Table::new();
+    let breaker = |failures: u32| json!([{"name": "pods", "circuitBreaker": {"failures": failures}}]);
+    let failures = |table: &Table| table.chain("/x").map_or(5, |chain| chain.policies.breaker.failures);
+    table.pay(&["GET /x"], json!([]));
+    assert_eq!(failures(&table), 5);
+    table.system("shop", breaker(7));
+    assert_eq!(failures(&table), 7);
+    table.pay(&["GET /x"], breaker(9));
+    assert_eq!(failures(&table), 9);
+    table.system("shop", json!([]));
+    table.pay(
+        &["GET /x"],
+        json!([
+            {"name": "a", "circuitBreaker": {"failures": 1}},
+            {"name": "b", "priority": 1, "circuitBreaker": {"failures": 2}},
+        ]),
+    );
+    assert_eq!(failures(&table), 2, "the first in the order");
+}
+
+#[test]
+fn a_fallback_finds_its_plugin_whenever_that_comes_and_in_its_namespace_only() {
+    let mut table = Table::new();
+    table.pay(&["GET /x"], json!([{"name": "spare", "fallback": {"plugin": "spare"}}]));
+    let Match::Route(route) = table.shared.snapshot.load().find("", &http::Method::GET, "/x") else {
+        panic!("no route");
+    };
+    let found = || route.policies().substitute(&route.plugin).map(|plugin| plugin.label.clone());
+    assert_eq!(found(), None);
+    let mut foreign = plugin("spare", routes(&[]), json!({}));
+    foreign.metadata.namespace = Some("other".to_owned());
+    table.take(Object::Plugin(Arc::new(foreign)));
+    assert_eq!(found(), None);
+    let spare = Arc::new(plugin("spare", routes(&[]), json!({})));
+    table.take(Object::Plugin(spare.clone()));
+    assert_eq!(found().as_deref(), Some("shop/spare"));
+    table.delete(Object::Plugin(spare));
+    assert_eq!(found(), None);
+}
+
+#[test]
+fn a_plugin_is_not_its_own_fallback() {
+    let mut table = Table::new();
+    let own = table.pay(&["GET /x"], json!([{"name": "spare", "fallback": {"plugin": "pay"}}]));
+    let told = table.index.middleware(&own, &[]);
+    assert_eq!(told[0].state, MiddlewareState::Refused, "{told:?}");
+}

@@ -1,12 +1,23 @@
 //! A gateway, plugins and clients in one process.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use forward_crds::Middleware;
 use forward_gateway::{
     data::{
-        chain::Chain,
+        bulkhead::Bulkhead,
+        chain::{Chain, Kept},
         limit::Limiter,
+        resilience::Target,
         snapshot::{Plugin, Route, Snapshot},
         stats::{PluginTotals, RouteStats, RouteTotals},
         worker::{Secured, Settings, Shared, Workers},
@@ -89,7 +100,12 @@ impl Gateway {
 
     /// One plugin that answers everything behind this middleware.
     pub fn behind(&self, middleware: Value, endpoint: SocketAddr) -> Arc<Plugin> {
-        self.plugin_with("origin", &["* /", "* /*rest"], &[endpoint], Some(chain(middleware)))
+        self.behind_all(middleware, &[endpoint])
+    }
+
+    /// The same, with several pods.
+    pub fn behind_all(&self, middleware: Value, endpoints: &[SocketAddr]) -> Arc<Plugin> {
+        self.plugin_with("origin", &["* /", "* /*rest"], endpoints, Some(chain(middleware)))
     }
 
     pub async fn client(&self) -> Peer {
@@ -116,10 +132,33 @@ impl Gateway {
 
 /// A chain of these entries, as a manifest has them.
 pub fn chain(middleware: Value) -> Arc<Chain> {
+    chain_with(middleware, &BTreeMap::new())
+}
+
+/// The same, where some plugins may stand in.
+pub fn chain_with(middleware: Value, spares: &BTreeMap<String, Arc<Plugin>>) -> Arc<Chain> {
     let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
     let plan = middleware::Chain::new(&[], &entries);
-    let everywhere = plan.of_route(&[], Method::Any);
-    Arc::new(Chain::compile(everywhere, |entry, limit| Arc::new(Limiter::new(&entry.name, limit.clone()))))
+    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &mut Fresh(spares)))
+}
+
+/// Counters that nothing has counted with yet, and plugins by name.
+struct Fresh<'a>(&'a BTreeMap<String, Arc<Plugin>>);
+
+impl Kept for Fresh<'_> {
+    fn limiter(&mut self, entry: &middleware::Entry, limit: &middleware::RateLimit) -> Arc<Limiter> {
+        Arc::new(Limiter::new(&entry.name, limit.clone()))
+    }
+
+    fn bulkhead(&mut self, _: &middleware::Entry) -> Arc<Bulkhead> {
+        Arc::default()
+    }
+
+    fn target(&mut self, name: &str) -> Arc<Target> {
+        let target = Target::default();
+        target.set(self.0.get(name).cloned());
+        Arc::new(target)
+    }
 }
 
 pub fn set_endpoints(plugin: &Plugin, endpoints: &[SocketAddr]) {
@@ -266,4 +305,33 @@ pub async fn named(name: &'static str) -> SocketAddr {
 pub async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
+}
+
+/// A plugin that breaks off what it is asked, and counts that.
+pub async fn broken(asked: &Arc<AtomicUsize>) -> SocketAddr {
+    let asked = asked.clone();
+    origin(move |mut peer| {
+        let asked = asked.clone();
+        async move {
+            if !peer.head().await.is_empty() {
+                asked.fetch_add(1, Relaxed);
+            }
+        }
+    })
+    .await
+}
+
+/// A plugin that takes what it is asked, and never answers.
+pub async fn mute() -> SocketAddr {
+    origin(|mut peer| async move { drop(peer.rest().await) }).await
+}
+
+/// A plugin that answers everything with this status.
+pub async fn always(status: u16) -> SocketAddr {
+    origin(move |mut peer| async move {
+        while !peer.message().await.0.is_empty() {
+            peer.send(format!("HTTP/1.1 {status} Odd\r\nContent-Length: 3\r\n\r\nodd")).await;
+        }
+    })
+    .await
 }

@@ -1,9 +1,13 @@
 //! What middleware does to requests and answers, and what clients try to get past it.
 
+mod breakers;
+mod bulkheads;
 mod compression;
 mod cross_origin;
+mod fallbacks;
 mod limits;
 mod logging;
+mod retries;
 mod timeouts;
 
 use std::time::Duration;

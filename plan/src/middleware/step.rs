@@ -6,7 +6,7 @@ use std::time::Duration;
 use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Compress, Cors, Headers, Redirect};
+use super::{CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry};
 use crate::Cidr;
 
 /// What a middleware does.
@@ -22,12 +22,20 @@ pub enum Step {
     BodyLimit(u64),
     /// See [`crds::Timeout`].
     Timeout(Timeout),
+    /// See [`crds::CircuitBreaker`].
+    CircuitBreaker(CircuitBreaker),
+    /// See [`crds::Retry`].
+    Retry(Retry),
+    /// The most requests that may be under way.
+    Concurrency(u32),
     /// See [`crds::Headers`].
     Headers(Headers),
     /// See [`crds::Redirect`].
     Redirect(Redirect),
     /// See [`crds::Respond`].
     Respond(Respond),
+    /// See [`crds::Fallback`].
+    Fallback(Fallback),
     /// See [`crds::Compress`].
     Compress(Compress),
     /// Of how many in a hundred requests a line is logged.
@@ -66,6 +74,15 @@ pub enum StepError {
         /// What it holds.
         value: i64,
     },
+    /// It would hold for some routes of a plugin that has the same pods for all.
+    #[error("it is for all routes of the plugin: leave routes out")]
+    AllRoutes,
+    /// The longest time is not the longest.
+    #[error("longestEjection is shorter than ejection")]
+    LongestEjection,
+    /// It would ask the plugin where the plugin cannot answer.
+    #[error("a plugin cannot be its own fallback")]
+    OwnFallback,
     /// Another field is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -124,15 +141,19 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
     let Middleware {
         name: _,
         priority: _,
-        routes: _,
+        routes,
         ip_filter,
         cors,
         rate_limit,
         body_limit,
         timeout,
+        circuit_breaker,
+        retry,
+        concurrency,
         headers,
         redirect,
         respond,
+        fallback,
         compress,
         log,
     } = entry;
@@ -142,9 +163,18 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
         rate_limit.as_ref().map(|it| ("rateLimit", Limit, RateLimit::read(it).map(Step::RateLimit))),
         body_limit.as_ref().map(|it| ("bodyLimit", Limit, body_limit_of(*it))),
         timeout.as_ref().map(|it| ("timeout", Limit, Timeout::read(*it).map(Step::Timeout))),
+        circuit_breaker.as_ref().map(|it| {
+            let read = CircuitBreaker::read(it, routes.len());
+            ("circuitBreaker", Limit, read.map(Step::CircuitBreaker))
+        }),
+        retry.as_ref().map(|it| ("retry", Limit, Retry::read(it).map(Step::Retry))),
+        concurrency
+            .as_ref()
+            .map(|it| ("concurrency", Limit, positive("max", it.max.into()).map(Step::Concurrency))),
         headers.as_ref().map(|it| ("headers", Transform, Headers::read(it).map(Step::Headers))),
         redirect.as_ref().map(|it| ("redirect", Transform, Redirect::read(it).map(Step::Redirect))),
         respond.as_ref().map(|it| ("respond", Transform, Respond::read(it).map(Step::Respond))),
+        fallback.as_ref().map(|it| ("fallback", Transform, Fallback::read(it).map(Step::Fallback))),
         compress.as_ref().map(|it| ("compress", Transform, Compress::read(it).map(Step::Compress))),
         log.as_ref().map(|it| ("log", Observe, percent("percent", it.percent).map(Step::Log))),
     ];
@@ -227,7 +257,7 @@ impl Timeout {
 }
 
 impl Respond {
-    fn read(respond: &crds::Respond) -> Result<Self, StepError> {
+    pub(super) fn read(respond: &crds::Respond) -> Result<Self, StepError> {
         let crds::Respond { status, body, content_type } = respond;
         let status = status_code(*status, 200..=599)?;
         let content_type = header_value(content_type)?;
@@ -247,12 +277,12 @@ fn body_limit_of(limit: crds::BodyLimit) -> Result<Step, StepError> {
     Ok(Step::BodyLimit(bytes))
 }
 
-fn percent(field: &'static str, value: i32) -> Result<u8, StepError> {
+pub fn percent(field: &'static str, value: i32) -> Result<u8, StepError> {
     let out = StepError::OutOfRange { field, value: value.into() };
     u8::try_from(value).ok().filter(|percent| *percent <= 100).ok_or(out)
 }
 
-fn positive(field: &'static str, value: i64) -> Result<u32, StepError> {
+pub fn positive(field: &'static str, value: i64) -> Result<u32, StepError> {
     let out = StepError::OutOfRange { field, value };
     u32::try_from(value).ok().filter(|number| *number > 0).ok_or(out)
 }

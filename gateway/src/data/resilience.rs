@@ -1,0 +1,143 @@
+//! What a route's requests do about a plugin that fails or is slow.
+
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwapOption;
+use forward_crds::MiddlewareSource;
+use forward_plan::middleware::{CircuitBreaker, Entry, Fallback, Respond, Retry, Step};
+
+use super::{
+    bulkhead::{Bulkhead, Place},
+    chain::Kept,
+    exchange::Failure,
+    snapshot::Plugin,
+    worker::Worker,
+};
+
+/// How many requests may wait for the head of an answer without an entry, for each ready pod of a
+/// plugin: at a tenth of a second each, ten thousand a second.
+const WAITING_PER_POD: usize = 1024;
+/// How many may for all pods of a plugin: what they hold must fit into the gateway's memory.
+const WAITING: usize = 4096;
+
+/// What holds without an entry.
+static USUAL: LazyLock<Policies> = LazyLock::new(Policies::default);
+
+/// What holds for a route's requests. Where several entries have a say, the plugin's own goes before
+/// its namespace's, then the one that stands first; limits all hold.
+#[derive(Debug, Default)]
+pub struct Policies {
+    pub breaker: CircuitBreaker,
+    pub retry: Option<Retry>,
+    limits: Vec<(usize, Arc<Bulkhead>)>,
+    fallback: Option<Instead>,
+}
+
+/// What is answered where the plugin cannot.
+#[derive(Debug)]
+enum Instead {
+    Answer(Respond),
+    Plugin(Arc<Target>),
+}
+
+/// A plugin by its name, whether or not it is there.
+#[derive(Debug, Default)]
+pub struct Target(ArcSwapOption<Plugin>);
+
+/// A request that may be sent to its plugin: its places among those that are under way.
+#[derive(Debug)]
+pub struct Admission {
+    /// Until the head of the answer.
+    pub waiting: Place,
+    /// Until the end of the answer.
+    pub underway: Vec<Place>,
+}
+
+impl Policies {
+    /// What entries come to, in their order.
+    pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry>, kept: &mut impl Kept) -> Self {
+        let (mut breaker, mut retry, mut fallback) = (None, None, None);
+        let mut limits = Vec::new();
+        for entry in entries {
+            match &entry.step {
+                Ok(Step::CircuitBreaker(it)) => prefer(&mut breaker, entry.source, it),
+                Ok(Step::Retry(it)) => prefer(&mut retry, entry.source, it),
+                Ok(Step::Fallback(it)) => prefer(&mut fallback, entry.source, it),
+                Ok(Step::Concurrency(most)) => {
+                    limits.push((usize::try_from(*most).unwrap_or(usize::MAX), kept.bulkhead(entry)));
+                }
+                _ => {}
+            }
+        }
+        Self {
+            breaker: breaker.map(|(_, it)| it.clone()).unwrap_or_default(),
+            retry: retry.map(|(_, it)| it.clone()),
+            limits,
+            fallback: fallback.map(|(_, it)| match it {
+                Fallback::Respond(respond) => Instead::Answer(respond.clone()),
+                Fallback::Plugin(name) => Instead::Plugin(kept.target(name)),
+            }),
+        }
+    }
+
+    /// What holds without an entry.
+    pub fn usual() -> &'static Self {
+        &USUAL
+    }
+
+    /// Whether a request may be sent to the plugin now.
+    pub fn admit(&self, worker: &Worker, plugin: &Plugin) -> Result<Admission, Failure> {
+        let pods = plugin.endpoints().len();
+        if pods == 0 {
+            return Err(Failure::NoEndpoint);
+        }
+        if plugin.is_unhealthy() {
+            return Err(Failure::Unhealthy);
+        }
+        let replicas = usize::try_from(worker.shared.replicas()).unwrap_or(1);
+        let underway = self.limits.iter().map(|(most, limit)| limit.enter(most.div_ceil(replicas)));
+        let underway = underway.collect::<Option<_>>().ok_or(Failure::Overloaded)?;
+        let usual = (WAITING_PER_POD * pods).min(WAITING);
+        let waiting = plugin.waiting.enter(if self.limits.is_empty() { usual } else { usize::MAX });
+        Ok(Admission { waiting: waiting.ok_or(Failure::Overloaded)?, underway })
+    }
+
+    /// The answer where the plugin cannot.
+    pub fn answer(&self) -> Option<&Respond> {
+        match &self.fallback {
+            Some(Instead::Answer(respond)) => Some(respond),
+            Some(Instead::Plugin(_)) | None => None,
+        }
+    }
+
+    /// The plugin that is asked where the request's own cannot answer, if it is there.
+    pub fn substitute(&self, own: &Plugin) -> Option<Arc<Plugin>> {
+        self.target().and_then(Target::get).filter(|plugin| plugin.id != own.id)
+    }
+
+    /// Whether another plugin may be asked.
+    pub fn target(&self) -> Option<&Target> {
+        match &self.fallback {
+            Some(Instead::Plugin(target)) => Some(target),
+            Some(Instead::Answer(_)) | None => None,
+        }
+    }
+}
+
+impl Target {
+    /// The plugin, if it is there.
+    pub fn get(&self) -> Option<Arc<Plugin>> {
+        self.0.load_full()
+    }
+
+    /// It is there now, or is gone.
+    pub fn set(&self, plugin: Option<Arc<Plugin>>) {
+        self.0.store(plugin);
+    }
+}
+
+fn prefer<T>(found: &mut Option<(MiddlewareSource, T)>, source: MiddlewareSource, it: T) {
+    if found.as_ref().is_none_or(|(other, _)| *other < source) {
+        *found = Some((source, it));
+    }
+}

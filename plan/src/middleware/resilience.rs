@@ -1,0 +1,157 @@
+//! What holds when a plugin fails or is slow.
+
+use std::time::Duration;
+
+use forward_crds::{self as crds, RetryCause};
+use http::StatusCode;
+
+use super::{
+    Respond, StepError,
+    step::{percent, positive, status_code},
+};
+
+/// When an endpoint that fails is ejected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CircuitBreaker {
+    /// After how many failures in a row; 0: never.
+    pub failures: u16,
+    /// For how long the first time.
+    pub ejection: Duration,
+    /// For how long at most; at least [`CircuitBreaker::ejection`].
+    pub longest: Duration,
+    /// How many in a hundred endpoints at a time, from 1 to 100.
+    pub max_ejected: u8,
+    /// Statuses of answers that are failures.
+    pub statuses: Vec<StatusCode>,
+}
+
+/// Which requests are sent once more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How often at most.
+    pub attempts: u32,
+    /// Of a hundred requests, how many.
+    pub budget: u8,
+    broken: bool,
+    timeout: bool,
+    statuses: Vec<StatusCode>,
+}
+
+/// What is answered where the plugin cannot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// Always the same.
+    Respond(Respond),
+    /// What the plugin of this name answers.
+    Plugin(String),
+}
+
+impl CircuitBreaker {
+    pub(super) fn read(breaker: &crds::CircuitBreaker, routes: usize) -> Result<Self, StepError> {
+        let crds::CircuitBreaker { failures, statuses, ejection, longest_ejection, max_ejected_percent } =
+            breaker;
+        if routes > 0 {
+            return Err(StepError::AllRoutes);
+        }
+        let out = |field, value: i32| StepError::OutOfRange { field, value: value.into() };
+        let failures = u16::try_from(*failures).map_err(|_| out("failures", *failures))?;
+        if longest_ejection < ejection {
+            return Err(StepError::LongestEjection);
+        }
+        let max_ejected = percent("maxEjectedPercent", *max_ejected_percent)?;
+        if max_ejected == 0 {
+            return Err(out("maxEjectedPercent", 0));
+        }
+        let (ejection, longest) = (ejection.get(), longest_ejection.get());
+        Ok(Self { failures, ejection, longest, max_ejected, statuses: server_errors(statuses)? })
+    }
+
+    /// Whether an answer with this status is a failure.
+    pub fn is_failure(&self, status: StatusCode) -> bool {
+        self.statuses.contains(&status)
+    }
+
+    /// Whether the last endpoint may be ejected too, so that requests are refused at once.
+    pub fn may_refuse(&self) -> bool {
+        self.max_ejected == 100
+    }
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            ejection: Duration::from_secs(10),
+            longest: Duration::from_secs(5 * 60),
+            max_ejected: 50,
+            statuses: Vec::new(),
+        }
+    }
+}
+
+impl Retry {
+    pub(super) fn read(retry: &crds::Retry) -> Result<Self, StepError> {
+        let crds::Retry { attempts, causes, statuses, budget_percent } = retry;
+        if causes.is_empty() && statuses.is_empty() {
+            return Err(StepError::Missing("causes or statuses"));
+        }
+        Ok(Self {
+            attempts: positive("attempts", (*attempts).into())?,
+            budget: percent("budgetPercent", *budget_percent)?,
+            broken: causes.contains(&RetryCause::Broken),
+            timeout: causes.contains(&RetryCause::Timeout),
+            statuses: server_errors(statuses)?,
+        })
+    }
+
+    /// Whether a request is sent once more after this.
+    pub fn is_on(&self, cause: RetryCause) -> bool {
+        match cause {
+            RetryCause::Broken => self.broken,
+            RetryCause::Timeout => self.timeout,
+        }
+    }
+
+    /// Whether a request is sent once more after an answer with this status.
+    pub fn is_on_status(&self, status: StatusCode) -> bool {
+        self.statuses.contains(&status)
+    }
+}
+
+impl Fallback {
+    pub(super) fn read(fallback: &crds::Fallback) -> Result<Self, StepError> {
+        match (&fallback.respond, &fallback.plugin) {
+            (Some(respond), None) => Respond::read(respond).map(Self::Respond),
+            (None, Some(plugin)) => Ok(Self::Plugin(plugin.clone())),
+            (None, None) => Err(StepError::Missing("respond or plugin")),
+            (Some(_), Some(_)) => Err(StepError::Kinds(2)),
+        }
+    }
+}
+
+fn server_errors(statuses: &[i32]) -> Result<Vec<StatusCode>, StepError> {
+    statuses.iter().map(|status| status_code(*status, 500..=599)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn without_an_entry_what_an_empty_one_says_holds() {
+        let declared: crds::CircuitBreaker = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(CircuitBreaker::read(&declared, 0), Ok(CircuitBreaker::default()));
+    }
+
+    #[test]
+    fn knows_after_what_to_send_once_more() {
+        let read = |value| Retry::read(&serde_json::from_value(value).unwrap());
+        let usual = read(json!({})).unwrap();
+        assert_eq!((usual.is_on(RetryCause::Broken), usual.is_on(RetryCause::Timeout)), (true, false));
+        let status = read(json!({"causes": [], "statuses": [503]})).unwrap();
+        assert!(!status.is_on(RetryCause::Broken) && status.is_on_status(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(!status.is_on_status(StatusCode::BAD_GATEWAY));
+    }
+}
