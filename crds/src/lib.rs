@@ -13,6 +13,7 @@ mod hooks;
 mod middleware;
 mod network;
 mod plugin;
+mod provided;
 mod rules;
 mod schema;
 mod status;
@@ -33,6 +34,7 @@ pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
     Protocol, Reload, Route, Sandbox,
 };
+pub use provided::{FailureMode, MiddlewareScope, ProvidedMiddleware};
 pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
     ReloadStatus, RouteSource, RouteStatus, Timings,

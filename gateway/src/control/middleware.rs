@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use forward_crds::{Middleware, MiddlewareSource, MiddlewareStatus};
 use forward_plan::{
-    middleware::{Chain as Plan, Entry, RateLimit},
+    middleware::{Chain as Plan, Entry, Provided, RateLimit},
     routes::{Offer, Slot},
 };
 
-use crate::data::{chain::Chain, limit::Limiter};
+use crate::data::{ask::Callee, chain::Chain, limit::Limiter};
 
 /// The middleware of a plugin.
 #[derive(Debug, Default)]
@@ -21,12 +21,22 @@ pub struct Chains {
     served: BTreeMap<Slot, Option<Arc<Chain>>>,
     /// The counters of its limits, which go on while the limit is the same.
     limiters: BTreeMap<(MiddlewareSource, String), Arc<Limiter>>,
+    /// The plugins that are asked, by their names and those of their middleware.
+    callees: BTreeMap<(String, String), Arc<Callee>>,
 }
 
 impl Chains {
     /// Take in what is declared. Whether routes may have to get another chain.
-    pub fn declare(&mut self, system: &[Middleware], plugin: &[Middleware]) -> bool {
-        let plan = Plan::new(system, plugin);
+    pub fn declare(
+        &mut self,
+        system: &[Middleware],
+        plugin: &[Middleware],
+        provided: Vec<(Provided<'_>, Arc<Callee>)>,
+    ) -> bool {
+        let (provided, callees): (Vec<_>, Vec<_>) = provided.into_iter().unzip();
+        let keys = provided.iter().map(|it| (it.provider.to_owned(), it.entry.name.clone()));
+        self.callees = keys.zip(callees).collect();
+        let plan = Plan::new(system, plugin, &provided);
         let differs = plan != self.plan;
         self.plan = plan;
         differs
@@ -38,12 +48,12 @@ impl Chains {
         if let Some(served) = self.served.get(slot).filter(|_| is_refused) {
             return served.clone();
         }
-        let Self { plan, served, limiters } = self;
+        let Self { plan, served, limiters, callees } = self;
+        let callee = |entry: &Entry| callees.get(&(entry.provider.clone()?, entry.name.clone())).cloned();
         let mut entries = plan.of_route(&slot.path, slot.method).peekable();
-        let chain = entries
-            .peek()
-            .is_some()
-            .then(|| Arc::new(Chain::compile(entries, |entry, limit| limiter(limiters, entry, limit))));
+        let chain = entries.peek().is_some().then(|| {
+            Arc::new(Chain::compile(entries, |entry, limit| limiter(limiters, entry, limit), callee))
+        });
         served.insert(slot.clone(), chain.clone());
         chain
     }
@@ -98,7 +108,7 @@ mod tests {
             let limit = json!({"name": "often", "rateLimit": {"requests": requests}});
             let other = json!({"name": "gone", "respond": {"status": status}});
             let entries: Vec<Middleware> = serde_json::from_value(json!([limit, other])).unwrap();
-            chains.declare(&[], &entries);
+            chains.declare(&[], &entries, Vec::new());
             chains.give(&slot);
             chains.limiters.values().next().unwrap().clone()
         };

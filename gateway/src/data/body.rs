@@ -44,7 +44,16 @@ pub enum BodyError {
 
 /// A request's body on its way to the plugin.
 #[derive(Debug, Default)]
-pub struct Upload(Option<Uploading>);
+pub struct Upload(Content);
+
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    None,
+    /// The gateway's own.
+    Own(Bytes),
+    Client(Uploading),
+}
 
 #[derive(Debug)]
 struct Uploading {
@@ -77,16 +86,21 @@ impl Upload {
     /// bytes breaks off there.
     pub fn new(incoming: Incoming, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
         if incoming.is_end_stream() {
-            return (Self(None), None);
+            return (Self::default(), None);
         }
         let progress = Arc::new(Progress { closed: AtomicBool::new(expected), ..Progress::default() });
         let left = most.unwrap_or(u64::MAX);
-        (Self(Some(Uploading { incoming, left, progress: progress.clone() })), Some(progress))
+        (Self(Content::Client(Uploading { incoming, left, progress: progress.clone() })), Some(progress))
+    }
+
+    /// A body that is the gateway's own.
+    pub fn own(bytes: Bytes) -> Self {
+        Self(Content::Own(bytes))
     }
 
     /// Whether there is nothing to send.
     pub fn is_none(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Content::None)
     }
 }
 
@@ -140,7 +154,15 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(Uploading { incoming, left, progress }) = &mut self.0 else { return Poll::Ready(None) };
+        let Uploading { incoming, left, progress } = match &mut self.0 {
+            Content::Client(uploading) => uploading,
+            Content::None => return Poll::Ready(None),
+            Content::Own(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Content::None;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        };
         if progress.is_closed() {
             progress.waker.register(cx.waker());
             return Poll::Pending;
@@ -171,11 +193,19 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+        match &self.0 {
+            Content::None => true,
+            Content::Own(_) => false,
+            Content::Client(uploading) => uploading.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+        match &self.0 {
+            Content::None => SizeHint::with_exact(0),
+            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Client(uploading) => uploading.incoming.size_hint(),
+        }
     }
 }
 

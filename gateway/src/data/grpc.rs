@@ -30,15 +30,15 @@ use super::{
     headers,
     problem::{Detail, Problem},
     record::Record,
-    snapshot::Route,
+    snapshot::{Plugin, Route},
     worker::Worker,
 };
 
 /// The media type, which may be followed by the message's encoding: `application/grpc+proto`.
 const MEDIA: &[u8] = b"application/grpc";
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Services that every plugin serves for the cluster, and not for clients: the contract, and the
 /// kubelet's questions.
 const INTERNAL: [&str; 2] = ["/goforward.", "/grpc.health.v1.Health/"];
@@ -190,7 +190,7 @@ pub async fn forward(
     let usual = limit.unwrap_or(worker.shared.settings.upstream_timeout);
     let timeout = terms.answer.map_or(usual, |most| most.min(usual));
     let patience = Patience { clock: worker.clock.clone(), timeout, progress };
-    let (response, share) = attempt(worker, &route, request, &patience, &mut deadline)
+    let (response, share) = attempt(worker, &route.plugin, request, &patience, &mut deadline)
         .await
         .map_err(|failure| explain(&route, &failure, &terms, record))?;
     Ok(answer(response, Underway { _share: share, _sending: sending, deadline }))
@@ -219,9 +219,9 @@ fn prepare(head: &mut Parts) -> Result<Parts, Problem> {
 }
 
 /// The head of an answer, from the first endpoint to which a connection comes about.
-async fn attempt(
+pub async fn attempt(
     worker: &Rc<Worker>,
-    route: &Route,
+    plugin: &Plugin,
     mut request: Request<Upload>,
     patience: &Patience,
     deadline: &mut Option<Deadline>,
@@ -230,7 +230,7 @@ async fn attempt(
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let endpoint = {
-            let endpoints = route.plugin.endpoints();
+            let endpoints = plugin.endpoints();
             pick(&endpoints, &tried, worker.clock.now(), &worker.dice).cloned()
         };
         let Some(endpoint) = endpoint else { break };

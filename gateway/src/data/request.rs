@@ -6,8 +6,9 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request
 use hyper::body::Incoming;
 
 use super::{
+    ask::{self, About, Outcome},
     body::Answer,
-    chain::{Chain, Inbound, Passage, Terms},
+    chain::{Chain, Inbound, Next, Passage, Terms},
     cors,
     forward::{Outbound, forward},
     grpc,
@@ -105,6 +106,7 @@ async fn through(
         let sampled = worker.dice.roll() % 100 < u64::from(percent);
         record.log(sampled, received.head.uri.path(), received.id);
     }
+    let about = chain.asks_about_answers().then(|| (route.clone(), About::of(&received.head)));
     let mut passage = Passage::default();
     let mut inbound = Inbound {
         head: &mut received.head,
@@ -114,14 +116,53 @@ async fn through(
         replicas: worker.shared.replicas(),
     };
     let id = received.id;
-    let answered = match chain.enter(&mut inbound, &mut passage) {
-        Ok(Some(answer)) => Ok(answer),
+    let answered = match enter(worker, chain, &route, &mut inbound, &mut passage, id).await {
+        Ok(Some(answer)) => Ok(*answer),
         Ok(None) => send(worker, route, received, passage.terms, record).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(id)));
-    chain.leave(&passage, &mut response);
+    passage.tell(&mut response);
+    while let Some(asked) = chain.leave(&mut passage, &mut response) {
+        let Some((route, about)) = &about else { break };
+        let question = ask::on_response(asked, route, about, id, &response);
+        match Box::pin(asked.response(worker, question)).await {
+            Ok(changes) => changes.unwrap_or_default().apply(response.headers_mut()),
+            Err(problem) => {
+                response = problem.answer(Some(id));
+                passage.tell(&mut response);
+            }
+        }
+    }
     response
+}
+
+/// Through the middleware. `None`: the request is for the plugin.
+async fn enter(
+    worker: &Rc<Worker>,
+    chain: &Chain,
+    route: &Route,
+    inbound: &mut Inbound<'_>,
+    passage: &mut Passage,
+    id: &HeaderValue,
+) -> Result<Option<Box<Response<Answer>>>, Problem> {
+    loop {
+        let asked = match chain.enter(inbound, passage)? {
+            Next::Plugin => return Ok(None),
+            Next::Back(answer) => return Ok(Some(answer)),
+            Next::Ask(asked) => asked,
+        };
+        let question = ask::on_request(asked, route, inbound, id);
+        // On the heap, so that requests that ask nobody stay small.
+        match Box::pin(asked.request(worker, question)).await? {
+            Some(Outcome::Answer(answer)) => return Ok(Some(answer)),
+            Some(Outcome::Continue(changes)) => {
+                changes.apply(&mut inbound.head.headers);
+                passage.pass(true);
+            }
+            None => passage.pass(false),
+        }
+    }
 }
 
 async fn send(

@@ -117,9 +117,12 @@ impl Gateway {
 /// A chain of these entries, as a manifest has them.
 pub fn chain(middleware: Value) -> Arc<Chain> {
     let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
-    let plan = middleware::Chain::new(&[], &entries);
+    let plan = middleware::Chain::new(&[], &entries, &[]);
     let everywhere = plan.of_route(&[], Method::Any);
-    Arc::new(Chain::compile(everywhere, |entry, limit| Arc::new(Limiter::new(&entry.name, limit.clone()))))
+    let limiter = |entry: &middleware::Entry, limit: &middleware::RateLimit| {
+        Arc::new(Limiter::new(&entry.name, limit.clone()))
+    };
+    Arc::new(Chain::compile(everywhere, limiter, |_| None))
 }
 
 pub fn set_endpoints(plugin: &Plugin, endpoints: &[SocketAddr]) {

@@ -4,6 +4,7 @@ mod compression;
 mod cross_origin;
 mod limits;
 mod logging;
+mod plugins;
 mod timeouts;
 
 use std::time::Duration;
