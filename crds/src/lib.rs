@@ -34,7 +34,7 @@ pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
     Protocol, Reload, Route, Sandbox,
 };
-pub use provided::{FailureMode, MiddlewareScope, ProvidedMiddleware};
+pub use provided::{FailureMode, MiddlewareScope, ProvidedBody, ProvidedMiddleware};
 pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
     ReloadStatus, RouteSource, RouteStatus, Timings,

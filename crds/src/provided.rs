@@ -45,6 +45,18 @@ pub struct ProvidedMiddleware {
     /// Whether the plugin is asked about the answers too, on their way back.
     #[serde(default)]
     pub response: bool,
+    /// Show the plugin the bodies of requests. Absent: it is not shown them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<ProvidedBody>,
+}
+
+/// The bodies of requests that a plugin is shown. Each is waited for whole before the plugin is asked.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvidedBody {
+    /// The most bytes. What is larger gets 413, and is not asked about.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_bytes: i64,
 }
 
 /// Whose requests a middleware of a plugin is for.

@@ -55,6 +55,7 @@ pub struct PluginStatus {
     pub middleware: Vec<MiddlewareStatus>,
     /// What the plugin has announced that the gateway is to ask it about requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
     pub provides_middleware: Vec<ProvidedMiddleware>,
     /// How the plugin fares.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedMiddleware, Route};
+use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedBody, ProvidedMiddleware, Route};
 use forward_plan::{
     middleware::provided::{MAX_PROVIDED, check},
     read_announced,
@@ -197,6 +197,7 @@ fn provided(entry: v1::ProvidedMiddleware) -> Result<ProvidedMiddleware, String>
         scope,
         failure_mode,
         response: entry.response,
+        body: (entry.max_body_bytes > 0).then(|| ProvidedBody { max_bytes: entry.max_body_bytes.into() }),
         name: entry.name,
         plugins: entry.plugins,
     })
@@ -287,6 +288,7 @@ mod tests {
             (v1::ProvidedMiddleware { failure_mode: Failing::Open.into(), ..entry.clone() }, "is Closed"),
             (v1::ProvidedMiddleware { deadline: Some(long), ..entry.clone() }, "at most 10s"),
             (v1::ProvidedMiddleware { priority: 2_000_000, ..entry.clone() }, "priority must"),
+            (v1::ProvidedMiddleware { max_body_bytes: 1_048_577, ..entry.clone() }, "at most 1048576"),
         ] {
             let error = announce(vec![bad]).unwrap_err();
             assert!(error.contains(why), "{why}: {error}");

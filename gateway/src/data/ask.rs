@@ -101,6 +101,11 @@ impl Asked {
         self.ask.response
     }
 
+    /// Up to how many bytes of a body it is shown.
+    pub fn most_body(&self) -> Option<u64> {
+        self.ask.body
+    }
+
     /// Ask about a request. `None`: it goes on without an answer.
     pub async fn request(
         &self,
@@ -244,7 +249,7 @@ fn framed(message: &impl Message) -> Bytes {
 }
 
 fn request(target: &'static str, ask: &Ask, message: Bytes) -> Request<Upload> {
-    let mut request = Request::new(Upload::own(message));
+    let mut request = Request::new(Upload::whole(message));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = http::Uri::from_static(target);

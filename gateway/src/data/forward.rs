@@ -9,7 +9,7 @@ use hyper::{body::Incoming, ext, upgrade::OnUpgrade};
 
 use super::{
     balance::pick,
-    body::{Answer, Progress, Upload},
+    body::{Answer, Inflow, Progress, Upload},
     chain::Terms,
     clock::Tick,
     exchange::{self, Failure, Patience},
@@ -46,7 +46,7 @@ struct Copy {
 }
 
 impl Outbound {
-    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Incoming, terms: Terms) -> Self {
+    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Inflow, terms: Terms) -> Self {
         let upgrading = head.extensions.remove::<OnUpgrade>();
         let stripped = headers::strip(&mut head.headers);
         let wanted = stripped.upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));

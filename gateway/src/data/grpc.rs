@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 
 use super::{
     balance::pick,
-    body::{Answer, Progress, Upload},
+    body::{Answer, Inflow, Progress, Upload},
     chain::Terms,
     channel::Share,
     clock::Deadline,
@@ -173,7 +173,7 @@ pub async fn forward(
     worker: &Rc<Worker>,
     route: Arc<Route>,
     mut head: Parts,
-    body: Incoming,
+    body: Inflow,
     terms: Terms,
     record: &Record,
 ) -> Result<Response<Answer>, Problem> {

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::{
     ask::{self, About, Outcome},
-    body::Answer,
+    body::{Answer, Inflow},
     chain::{Chain, Inbound, Next, Passage, Terms},
     cors,
     forward::{Outbound, forward},
@@ -37,7 +37,10 @@ pub async fn handle(
     let id = trace::mark(&mut head.headers, &worker.dice);
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &body, &watch) {
-        Ok(host) => route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await,
+        Ok(host) => {
+            let body = Inflow::Coming(body);
+            route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await
+        }
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(&id)));
@@ -57,7 +60,7 @@ pub async fn handle(
 /// A request that can be read in one way only.
 struct Received<'a> {
     head: request::Parts,
-    body: Incoming,
+    body: Inflow,
     peer: IpAddr,
     host: HeaderValue,
     id: &'a HeaderValue,
@@ -116,7 +119,8 @@ async fn through(
         replicas: worker.shared.replicas(),
     };
     let id = received.id;
-    let answered = match enter(worker, chain, &route, &mut inbound, &mut passage, id).await {
+    let body = &mut received.body;
+    let answered = match enter(worker, chain, &route, (&mut inbound, body), &mut passage, id).await {
         Ok(Some(answer)) => Ok(*answer),
         Ok(None) => send(worker, route, received, passage.terms, record).await,
         Err(problem) => Err(problem),
@@ -142,7 +146,7 @@ async fn enter(
     worker: &Rc<Worker>,
     chain: &Chain,
     route: &Route,
-    inbound: &mut Inbound<'_>,
+    (inbound, body): (&mut Inbound<'_>, &mut Inflow),
     passage: &mut Passage,
     id: &HeaderValue,
 ) -> Result<Option<Box<Response<Answer>>>, Problem> {
@@ -152,9 +156,16 @@ async fn enter(
             Next::Back(answer) => return Ok(Some(answer)),
             Next::Ask(asked) => asked,
         };
-        let question = ask::on_request(asked, route, inbound, id);
         // On the heap, so that requests that ask nobody stay small.
-        match Box::pin(asked.request(worker, question)).await? {
+        let answered = Box::pin(async {
+            let patience = worker.shared.settings.upstream_timeout;
+            let shown = match asked.most_body() {
+                Some(most) => Some(body.gather(most, &worker.clock, patience).await?),
+                None => None,
+            };
+            asked.request(worker, ask::on_request(asked, route, inbound, shown, id)).await
+        });
+        match answered.await? {
             Some(Outcome::Answer(answer)) => return Ok(Some(answer)),
             Some(Outcome::Continue(changes)) => {
                 changes.apply(&mut inbound.head.headers);
@@ -173,6 +184,7 @@ async fn send(
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     let Received { mut head, body, peer, host, id: _ } = received;
+    body.check(terms.body_limit)?;
     available(&route).map_err(|error| {
         record.error(error);
         Problem::Upstream { plugin: route.plugin.label.clone(), error }

@@ -15,6 +15,8 @@ const MAX_PLUGINS: usize = 64;
 const DEADLINE: Duration = Duration::from_millis(500);
 /// How long it may take at most: each request waits for it.
 const MAX_DEADLINE: Duration = Duration::from_secs(10);
+/// The largest body that a plugin is shown, in bytes: the gateway holds it meanwhile.
+const MAX_BODY: i64 = 1024 * 1024;
 /// The longest name of a middleware.
 const MAX_NAME: usize = 63;
 /// The longest name of a plugin.
@@ -44,6 +46,8 @@ pub struct Ask {
     pub failure_mode: FailureMode,
     /// Whether it is asked about answers too.
     pub response: bool,
+    /// Up to how many bytes of a body it is shown; absent: none.
+    pub body: Option<u64>,
 }
 
 impl Ask {
@@ -57,6 +61,7 @@ impl Ask {
             deadline: deadline.min(MAX_DEADLINE),
             failure_mode: if identifies { FailureMode::Closed } else { entry.failure_mode },
             response: entry.response,
+            body: entry.body.map(|body| body.max_bytes.clamp(0, MAX_BODY).unsigned_abs()),
         }
     }
 }
@@ -116,8 +121,17 @@ pub fn withheld<'a>(
 /// # Errors
 /// What is wrong with it.
 pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
-    let ProvidedMiddleware { name, phase, priority, scope, plugins, failure_mode, deadline, response: _ } =
-        entry;
+    let ProvidedMiddleware {
+        name,
+        phase,
+        priority,
+        scope,
+        plugins,
+        failure_mode,
+        deadline,
+        response: _,
+        body,
+    } = entry;
     let is_name = |text: &str, most: usize| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let first = text.bytes().next().is_some_and(|first| first.is_ascii_lowercase());
@@ -147,6 +161,9 @@ pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
     let deadline = deadline.map(forward_crds::Duration::get);
     if deadline.is_some_and(|deadline| deadline > MAX_DEADLINE) {
         return wrong("deadline must be at most 10s");
+    }
+    if body.is_some_and(|body| !(1..=MAX_BODY).contains(&body.max_bytes)) {
+        return wrong("the body that it is shown must have at most 1048576 bytes");
     }
     Ok(())
 }

@@ -28,6 +28,10 @@ pub struct ProvidedMiddleware {
     /// Whether OnResponse is asked too.
     #[prost(bool, tag = "8")]
     pub response: bool,
+    /// Up to how many bytes of the request's body it is shown, at most 1048576; 0 for
+    /// none. A request with more than that is answered with 413.
+    #[prost(uint32, tag = "9")]
+    pub max_body_bytes: u32,
 }
 /// Nested message and enum types in `ProvidedMiddleware`.
 pub mod provided_middleware {
@@ -214,6 +218,9 @@ pub struct OnRequestRequest {
     /// The request's id: X-Request-Id.
     #[prost(string, tag = "12")]
     pub request_id: ::prost::alloc::string::String,
+    /// The body, where the middleware is declared with max_body_bytes.
+    #[prost(bytes = "vec", optional, tag = "13")]
+    pub body: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OnRequestResponse {

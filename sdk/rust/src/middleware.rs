@@ -147,6 +147,12 @@ impl<P: Send + Sync + 'static> Middleware<P> {
         self.edit(|provided| provided.deadline = deadline.min(Duration::from_secs(3600)).try_into().ok())
     }
 
+    /// Shows the middleware before the bodies of requests, of at most so many bytes, 1 MiB at most. The
+    /// gateway answers what is larger with 413.
+    pub fn body(self, max_bytes: u32) -> Self {
+        self.edit(|provided| provided.max_body_bytes = max_bytes)
+    }
+
     fn edit(mut self, edit: impl FnOnce(&mut ProvidedMiddleware)) -> Self {
         if let Some(entry) = self.entries.last_mut() {
             edit(&mut entry.provided);
@@ -244,6 +250,11 @@ impl Question {
     /// The request's id, the same as in the question about its answer.
     pub fn request_id(&self) -> &str {
         &self.0.request_id
+    }
+
+    /// The body, where the middleware is to be shown it.
+    pub fn body(&self) -> Option<&[u8]> {
+        self.0.body.as_deref()
     }
 }
 

@@ -58,7 +58,13 @@ impl About {
 }
 
 /// The question about a request.
-pub fn on_request(asked: &Asked, route: &Route, inbound: &Inbound<'_>, id: &HeaderValue) -> OnRequestRequest {
+pub fn on_request(
+    asked: &Asked,
+    route: &Route,
+    inbound: &Inbound<'_>,
+    body: Option<Bytes>,
+    id: &HeaderValue,
+) -> OnRequestRequest {
     let uri = &inbound.head.uri;
     OnRequestRequest {
         middleware: asked.name().to_owned(),
@@ -73,6 +79,7 @@ pub fn on_request(asked: &Asked, route: &Route, inbound: &Inbound<'_>, id: &Head
         headers: headers(&inbound.head.headers),
         client_address: inbound.client().to_string(),
         request_id: text(id),
+        body: body.map(|body| body.to_vec()),
     }
 }
 

@@ -202,6 +202,7 @@ async fn is_told_what_a_request_is_and_nothing_that_a_stranger_claims() {
             .collect(),
         client_address: "127.0.0.1".to_owned(),
         request_id: value(&answer, "x-request-id").unwrap().to_owned(),
+        body: None,
     };
     let sorted = |mut asked: OnRequestRequest| {
         asked.headers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -238,6 +239,58 @@ async fn without_an_answer_a_request_ends_or_goes_on() {
             assert_eq!(status(&scene.get("").await), 200, "another pod answers");
         }
     }
+}
+
+#[tokio::test]
+async fn is_shown_bodies_that_are_small_enough_and_they_go_on() {
+    let fake = Fake::default();
+    let shown = |name: &str, most: u64| json!({"name": name, "phase": "Limit", "body": {"maxBytes": most}});
+    let provided = json!([shown("a", 8), shown("b", 6)]);
+    let builtin = json!([{"name": "small", "priority": -1, "bodyLimit": {"maxBytes": 5}}]);
+    let scene = Scene::new(provided, builtin, &[fake.serve().await], mirror().await);
+    let post = |headers: &str, body: &str| format!("POST /x HTTP/1.1\r\n{CLOSE}{headers}\r\n{body}");
+    let answer = scene.gateway.ask(&post("Content-Length: 5\r\n", "12345")).await;
+    assert!(status(&answer) == 200 && answer.ends_with("12345"), "{answer}");
+    assert_eq!(value(body(&answer), "content-length"), Some("5"));
+    let seen = || fake.asked.lock().unwrap().drain(..).map(|it| it.body.unwrap()).collect::<Vec<_>>();
+    assert_eq!(seen(), [b"12345", b"12345"]);
+    let expecting = scene.gateway.ask(&post("Content-Length: 2\r\nExpect: 100-continue\r\n", "ab")).await;
+    assert!(expecting.contains("200 OK") && expecting.ends_with("ab"), "{expecting}");
+    seen();
+    let none = get(&scene.gateway, "").await;
+    assert_eq!((status(&none), seen()), (200, vec![vec![], vec![]]));
+    for (request, asked, what) in [
+        (post("Content-Length: 9\r\n", ""), 0, "said to be too large for the first"),
+        (post("Transfer-Encoding: chunked\r\n", "5\r\n12345\r\n4\r\n6789\r\n"), 0, "too large for the first"),
+        (post("Content-Length: 7\r\n", "1234567"), 1, "too large for the second"),
+        (post("Content-Length: 6\r\n", "123456"), 2, "too large for what stands behind"),
+        (post("Transfer-Encoding: chunked\r\n", "6\r\n123456\r\n0\r\n\r\n"), 2, "the same in chunks"),
+    ] {
+        let answer = scene.gateway.ask(&request).await;
+        assert_eq!((status(&answer), seen().len()), (413, asked), "{what}: {answer}");
+    }
+    let broken = scene.gateway.ask(&post("Transfer-Encoding: chunked\r\n", "nonsense\r\n")).await;
+    assert!([400, 413].contains(&status(&broken)), "{broken}");
+}
+
+#[tokio::test]
+async fn shows_chunked_bodies_and_sends_them_on() {
+    let fake = Fake::default();
+    let provided = json!([{"name": "a", "phase": "Limit", "body": {"maxBytes": 8}}]);
+    let plugin = origin(|mut peer| async move {
+        let head = peer.head().await;
+        let body = peer.until("0\r\n\r\n").await;
+        let seen = format!("{head}{body}");
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{seen}", seen.len())).await;
+    })
+    .await;
+    let scene = Scene::new(provided, json!([]), &[fake.serve().await], plugin);
+    let request = format!(
+        "POST /x HTTP/1.1\r\n{CLOSE}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
+    );
+    let answer = scene.gateway.ask(&request).await;
+    assert!(status(&answer) == 200 && answer.contains("abcd"), "{answer}");
+    assert_eq!(fake.asked.lock().unwrap()[0].body.as_deref(), Some(&b"abcd"[..]));
 }
 
 #[tokio::test]
@@ -359,6 +412,16 @@ async fn an_answer_that_could_not_be_asked_about_is_held_back_or_let_be() {
         assert!(value(&answer, "ratelimit").is_some(), "{answer}");
         until(|| totals(&scene.target).in_flight == 0).await;
     }
+}
+
+#[tokio::test]
+async fn is_not_asked_about_answers_to_what_it_did_not_hear_of() {
+    let fake = Fake::default();
+    let provided = json!([{"name": "check", "phase": "Limit", "failureMode": "Open", "response": true}]);
+    let scene = Scene::new(provided, json!([]), &[fake.serve().await], mirror().await);
+    assert_eq!(status(&scene.get("fail").await), 200);
+    assert!(fake.about.lock().unwrap().is_empty());
+    assert_eq!(value(&scene.get("").await, "x-passed"), Some("check"));
 }
 
 #[tokio::test]
