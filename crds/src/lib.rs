@@ -13,6 +13,7 @@ mod hooks;
 mod middleware;
 mod network;
 mod plugin;
+mod provided;
 mod resilience;
 mod rules;
 mod schema;
@@ -34,6 +35,7 @@ pub use plugin::{
     ConfigFrom, Dependency, FileSystem, HealthCheck, Http, Info, KeyRef, Plugin, PluginSpec, PodTemplate,
     Protocol, Reload, Route, Sandbox,
 };
+pub use provided::{FailureMode, MiddlewareScope, ProvidedBody, ProvidedMiddleware};
 pub use resilience::{CircuitBreaker, Concurrency, Fallback, Retry, RetryCause};
 pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,

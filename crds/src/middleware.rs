@@ -389,6 +389,8 @@ pub enum MiddlewareSource {
     System,
     /// The plugin's manifest (`spec.http.middleware`).
     Plugin,
+    /// A plugin that the gateway asks: the one that `provider` names.
+    Provider,
 }
 
 /// A middleware of a plugin. They are listed in the order in which requests meet them.
@@ -404,7 +406,10 @@ pub struct MiddlewareStatus {
     pub name: String,
     /// Who declares it.
     pub source: MiddlewareSource,
-    /// What it does: the field that says so.
+    /// The plugin that provides it; absent where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// What it does: the field that says so, or `plugin` where a plugin is asked.
     pub kind: String,
     /// The routes that it is for, as they are selected; absent: all of the plugin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

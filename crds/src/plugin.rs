@@ -10,7 +10,9 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Duration, Hooks, Middleware, Network, PluginStatus, defaults, rules, schema};
+use crate::{
+    Duration, Hooks, Middleware, Network, PluginStatus, ProvidedMiddleware, defaults, rules, schema,
+};
 
 /// What is wanted of a plugin.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -59,7 +61,8 @@ use crate::{Duration, Hooks, Middleware, Network, PluginStatus, defaults, rules,
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::health_path_needs_http_protocol(), validation = rules::http_protocol_needs_routes(),
-    validation = rules::reload_in_place_needs_grpc_protocol(), validation = rules::hooks_in_pods_need_grpc_protocol())]
+    validation = rules::reload_in_place_needs_grpc_protocol(), validation = rules::hooks_in_pods_need_grpc_protocol(),
+    validation = rules::provided::needs_grpc_protocol())]
 pub struct PluginSpec {
     /// The plugin's version (Semantic Versioning 2.0.0). Other plugins' ranges are
     /// compared with it; it should be the version of what `image` holds.
@@ -149,6 +152,14 @@ pub struct PluginSpec {
     /// The port the plugin listens on and the routes it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
+
+    /// What the gateway is to ask the plugin about requests, besides what it announces itself; one
+    /// that both name is as it stands here. Only what stands here is there before the plugin has
+    /// announced anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub provides_middleware: Vec<ProvidedMiddleware>,
 
     /// How often and how patiently the plugin's health is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 use kube::core::Rule;
 
 pub mod middleware;
+pub mod provided;
 
 /// The name of a plugin: it becomes the name of a Service.
 const NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";

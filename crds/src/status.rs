@@ -1,6 +1,7 @@
-//! What is observed of a plugin. The operator writes everything but `routes`, `middleware`, `health`,
-//! `reload`, `configFromChanged`, `configSchema` and the conditions `Registered` and `Healthy`, which the
-//! gateway writes: each by server-side apply under a field manager of its own.
+//! What is observed of a plugin. The operator writes everything but `routes`, `middleware`,
+//! `providesMiddleware`, `health`, `reload`, `configFromChanged`, `configSchema` and the conditions
+//! `Registered` and `Healthy`, which the gateway writes: each by server-side apply under a field manager
+//! of its own.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -8,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HookStatus, MiddlewareStatus, Plugin, Reload};
+use crate::{HookStatus, MiddlewareStatus, Plugin, ProvidedMiddleware, Reload};
 
 /// What is observed of a plugin.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -52,6 +53,10 @@ pub struct PluginStatus {
     /// What the gateway does with requests for the plugin, in the order in which requests meet it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub middleware: Vec<MiddlewareStatus>,
+    /// What the plugin has announced that the gateway is to ask it about requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub provides_middleware: Vec<ProvidedMiddleware>,
     /// How the plugin fares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,

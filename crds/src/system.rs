@@ -71,6 +71,12 @@ pub struct PluginSystemSpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub middleware: Vec<Middleware>,
+    /// The plugins whose middleware may be for requests of other plugins: each may answer them, and
+    /// sees what they carry. Absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 50), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub middleware_from: Vec<String>,
 }
 
 /// `sandbox` of plugins that do not set it.

@@ -7,6 +7,7 @@
 //! read the whole request, or the connection becomes a tunnel.
 
 pub mod accept;
+pub mod ask;
 pub mod attempt;
 pub mod balance;
 pub mod body;

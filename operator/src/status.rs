@@ -50,6 +50,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
             .collect(),
         routes: Vec::new(),
         middleware: Vec::new(),
+        provides_middleware: Vec::new(),
         health: None,
         reload: None,
         config_from_changed: None,

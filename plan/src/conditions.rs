@@ -164,6 +164,8 @@ reasons! {
     InvalidRoute,
     /// Middleware of the plugin, or of its namespace, cannot be carried out.
     InvalidMiddleware,
+    /// The plugin provides middleware for the requests of others, and may not.
+    MiddlewareNotAllowed,
     /// The plugin says that it is well.
     Healthy,
     /// The plugin says that it is not well, or does not answer.

@@ -7,6 +7,7 @@
 mod compress;
 mod cors;
 mod headers;
+pub mod provided;
 mod redirect;
 mod resilience;
 mod step;
@@ -21,7 +22,8 @@ use crate::routes::{Method, Offer, Pattern, Segment};
 
 pub use compress::Compress;
 pub use cors::{Cors, Origins};
-pub use headers::{Changes, Headers};
+pub use headers::{Changes, Headers, is_ours};
+pub use provided::{Ask, Provided};
 pub use redirect::Redirect;
 pub use resilience::{CircuitBreaker, Fallback, Retry};
 pub use step::{IpFilter, RateKey, RateLimit, Respond, Step, StepError, Timeout};
@@ -37,6 +39,8 @@ pub struct Entry {
     pub name: String,
     /// Who declares it.
     pub source: MiddlewareSource,
+    /// The plugin that provides it, where one does.
+    pub provider: Option<String>,
     /// What it does, or why it cannot be done.
     pub step: Result<Step, StepError>,
     phase: MiddlewarePhase,
@@ -55,12 +59,13 @@ struct Selected {
 }
 
 impl Chain {
-    /// The chain of a plugin: what its namespace has for all plugins, and what it has itself. Names
-    /// are one-off among the entries of each.
-    pub fn new(system: &[Middleware], plugin: &[Middleware]) -> Self {
+    /// The chain of a plugin: what its namespace has for all plugins, what it has itself, and what
+    /// plugins provide for it. Names are one-off among the entries of each.
+    pub fn new(system: &[Middleware], plugin: &[Middleware], provided: &[Provided<'_>]) -> Self {
         let system = system.iter().map(|entry| Entry::new(entry, MiddlewareSource::System));
         let plugin = plugin.iter().map(|entry| Entry::new(entry, MiddlewareSource::Plugin));
-        let mut entries = system.chain(plugin).collect::<Vec<_>>();
+        let provided = provided.iter().map(|entry| Entry::provided(*entry));
+        let mut entries = system.chain(plugin).chain(provided).collect::<Vec<_>>();
         entries.sort_by(|one, other| one.rank().cmp(&other.rank()));
         Self(entries)
     }
@@ -78,7 +83,7 @@ impl Chain {
 
     /// The entries that a route's requests meet, in that order.
     pub fn of_route(&self, path: &[Segment], method: Method) -> impl Iterator<Item = &Entry> + Clone {
-        self.0.iter().filter(move |entry| entry.is_for(path, method))
+        self.0.iter().filter(move |entry| !entry.is_withheld() && entry.is_for(path, method))
     }
 
     /// What the entries do, in order.
@@ -91,9 +96,11 @@ impl Chain {
         self.0.is_empty()
     }
 
-    /// The entries that cannot be carried out, with the reasons.
+    /// The entries that cannot be carried out, with the reasons. Those that a plugin provides without
+    /// leave are not among them: nobody has asked for those.
     pub fn refused(&self) -> impl Iterator<Item = (&Entry, &StepError)> {
-        self.0.iter().filter_map(|entry| entry.step.as_ref().err().map(|error| (entry, error)))
+        let asked_for = self.0.iter().filter(|entry| !entry.is_withheld());
+        asked_for.filter_map(|entry| entry.step.as_ref().err().map(|error| (entry, error)))
     }
 
     /// What to tell of it, given the routes of the plugin.
@@ -112,11 +119,34 @@ impl Entry {
             // For no route in particular, so that none goes without it.
             Err(error) => (Vec::new(), Err(error)),
         };
-        Self { name: name.clone(), source, step, phase, priority: *priority, kind, routes }
+        let (name, priority) = (name.clone(), *priority);
+        Self { name, source, provider: None, step, phase, priority, kind, routes }
     }
 
-    fn rank(&self) -> (MiddlewarePhase, Reverse<i32>, &str, MiddlewareSource) {
-        (self.phase, Reverse(self.priority), &self.name, self.source)
+    fn provided(Provided { provider, entry, allowed }: Provided<'_>) -> Self {
+        let step = match allowed {
+            true => Ok(Step::Ask(Ask::read(provider, entry))),
+            false => Err(StepError::NoLeave(provider.to_owned())),
+        };
+        Self {
+            name: entry.name.clone(),
+            source: MiddlewareSource::Provider,
+            provider: Some(provider.to_owned()),
+            step,
+            phase: entry.phase,
+            priority: entry.priority,
+            kind: "plugin".to_owned(),
+            routes: Vec::new(),
+        }
+    }
+
+    fn rank(&self) -> impl Ord {
+        (self.phase, Reverse(self.priority), &self.name, self.source, &self.provider)
+    }
+
+    /// Whether a plugin provides it without leave: requests go past it.
+    fn is_withheld(&self) -> bool {
+        matches!(self.step, Err(StepError::NoLeave(_)))
     }
 
     fn is_for(&self, path: &[Segment], method: Method) -> bool {
@@ -124,7 +154,7 @@ impl Entry {
     }
 
     fn status(&self, offer: &Offer) -> MiddlewareStatus {
-        let Self { name, source, step, phase, priority, kind, routes } = self;
+        let Self { name, source, provider, step, phase, priority, kind, routes } = self;
         let has = |route: &Selected| offer.slots().any(|(slot, _)| route.is(&slot.path, slot.method));
         let missing = routes.iter().filter(|route| !has(route));
         let missing = missing.map(|route| route.label.as_str()).collect::<Vec<_>>();
@@ -143,6 +173,7 @@ impl Entry {
             priority: *priority,
             name: name.clone(),
             source: *source,
+            provider: provider.clone(),
             kind: kind.clone(),
             routes: routes.iter().map(|route| route.label.clone()).collect(),
             state,

@@ -240,6 +240,7 @@ impl From<Option<&PluginSystem>> for Settings {
             templates,
             hosts: _,
             middleware: _,
+            middleware_from: _,
         } = system.map(|system| system.spec.clone()).unwrap_or_default();
         let count = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
         Self {

@@ -4,11 +4,17 @@
 #![expect(clippy::disallowed_methods, reason = "the runner reads files; what it tests does not")]
 #![expect(clippy::unwrap_used, reason = "a case that cannot be read fails")]
 
-use std::{collections::BTreeSet, env, fmt::Write, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    fmt::Write,
+    fs,
+    path::Path,
+};
 
-use forward_crds::{Middleware, Route};
+use forward_crds::{Middleware, ProvidedMiddleware, Route};
 use forward_plan::{
-    middleware::Chain,
+    middleware::{Chain, provided},
     routes::{Claimant, Offer, PluginId},
 };
 use proptest::prelude::*;
@@ -22,6 +28,12 @@ struct Case {
     system: Vec<Middleware>,
     #[serde(default)]
     plugin: Vec<Middleware>,
+    /// What plugins provide, the plugin `pay` that all of this is for among them.
+    #[serde(default)]
+    provided: Vec<(String, ProvidedMiddleware)>,
+    /// The plugins that may be asked about requests of others.
+    #[serde(default)]
+    middleware_from: Vec<String>,
     /// As `METHOD /path`.
     routes: Vec<String>,
 }
@@ -38,7 +50,13 @@ impl Case {
 
     /// The status, and for each route what its requests meet.
     fn outcome(&self) -> String {
-        let chain = Chain::new(&self.system, &self.plugin).of_plugin("pay");
+        let mut providers = BTreeMap::<_, Vec<_>>::new();
+        for (provider, entry) in &self.provided {
+            providers.entry(provider.as_str()).or_default().push(entry.clone());
+        }
+        let providers = providers.iter().map(|(name, entries)| (*name, entries.as_slice()));
+        let provided = provided::for_plugin("pay", providers, &self.middleware_from);
+        let chain = Chain::new(&self.system, &self.plugin, &provided).of_plugin("pay");
         let offer = self.offer();
         let mut text = String::new();
         for entry in chain.status(&offer) {
@@ -93,12 +111,29 @@ fn entry(name: usize, kind: usize, priority: i32, routed: bool) -> Value {
     json!({"name": format!("m{name}"), "priority": priority, "routes": routes, kind: what})
 }
 
+/// An entry of a plugin, of one of some names and scopes.
+fn offered(name: usize, scope: usize, priority: i32) -> ProvidedMiddleware {
+    let phase = ["Identify", "Limit", "Transform", "Observe"][name];
+    let mut entry = json!({"name": format!("m{name}"), "phase": phase, "priority": priority});
+    let scope =
+        [json!({}), json!({"scope": "Named", "plugins": ["pay"]}), json!({"scope": "All"})][scope].clone();
+    entry.as_object_mut().unwrap().extend(scope.as_object().unwrap().clone());
+    serde_json::from_value(entry).unwrap()
+}
+
+fn shuffle<T>(list: &mut [T], turn: usize, pick: &prop::sample::Index) {
+    if !list.is_empty() {
+        list.swap(turn % list.len(), pick.index(list.len()));
+    }
+}
+
 proptest! {
     /// The same entries in any order give the same chain, to the byte.
     #[test]
     fn the_order_of_creation_does_not_matter(
         kinds in prop::collection::vec((0..5_usize, -1..=1_i32, any::<bool>(), any::<bool>()), 1..12),
-        shuffles in prop::collection::vec(any::<prop::sample::Index>(), 24),
+        offers in prop::collection::vec((0..3_usize, 0..4_usize, 0..3_usize, -1..=1_i32), 0..8),
+        shuffles in prop::collection::vec(any::<prop::sample::Index>(), 32),
     ) {
         let entries = kinds.iter().enumerate().map(|(name, (kind, priority, routed, system))| {
             (*system, serde_json::from_value::<Middleware>(entry(name / 2, *kind, *priority, *routed)).unwrap())
@@ -111,15 +146,26 @@ proptest! {
                 list.push(entry);
             }
         }
-        let mut case = Case { system, plugin, routes: vec!["GET /a".to_owned(), "GET /b".to_owned()] };
+        let provided = offers.into_iter().map(|(provider, name, scope, priority)| {
+            (["auth", "count", "pay"][provider].to_owned(), offered(name, scope, priority))
+        });
+        let mut case = Case {
+            system,
+            plugin,
+            provided: provided.collect(),
+            middleware_from: vec!["auth".to_owned(), "other".to_owned()],
+            routes: vec!["GET /a".to_owned(), "GET /b".to_owned()],
+        };
+        // So are those of one plugin.
+        let mut names = BTreeSet::new();
+        case.provided.retain(|(provider, entry)| names.insert((provider.clone(), entry.name.clone())));
         let before = case.outcome();
         for (turn, pick) in shuffles.iter().enumerate() {
             for list in [&mut case.system, &mut case.plugin] {
-                if !list.is_empty() {
-                    let (one, other) = (turn % list.len(), pick.index(list.len()));
-                    list.swap(one, other);
-                }
+                shuffle(list, turn, pick);
             }
+            shuffle(&mut case.provided, turn, pick);
+            shuffle(&mut case.middleware_from, turn, pick);
         }
         prop_assert_eq!(before, case.outcome());
     }

@@ -1,9 +1,9 @@
 //! The contract between a plugin and the gateway, as Rust types generated from
-//! `goforward/plugin/v1/plugin.proto`.
+//! `goforward/plugin/v1/*.proto`.
 //!
 //! Owns the wire format. Refuses to own what either side does with it.
 
-/// `goforward.plugin.v1`: Describe and Health.
+/// `goforward.plugin.v1`: Describe and Health, and middleware.
 pub mod plugin {
     /// Version 1.
     #[expect(clippy::allow_attributes, reason = "generated code")]
@@ -25,12 +25,16 @@ pub mod plugin {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_contracts_page_shows_the_whole_definition() {
-        let page = include_str!("../../docs/contract.md");
-        let definition = include_str!("../goforward/plugin/v1/plugin.proto");
-        assert!(
-            page.contains(&format!("```proto\n{definition}```\n")),
-            "copy plugin.proto into docs/contract.md"
-        );
+    fn the_pages_show_the_whole_definitions() {
+        let contract = include_str!("../../docs/contract.md");
+        let plugin = include_str!("../goforward/plugin/v1/plugin.proto");
+        let own = include_str!("../../docs/plugin-middleware.md");
+        let middleware = include_str!("../goforward/plugin/v1/middleware.proto");
+        for (page, definition) in [(contract, plugin), (own, middleware)] {
+            assert!(
+                page.contains(&format!("```proto\n{definition}```\n")),
+                "copy plugin.proto into docs/contract.md, and middleware.proto into docs/plugin-middleware.md"
+            );
+        }
     }
 }

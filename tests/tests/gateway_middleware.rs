@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use forward_crds::{MiddlewareState, Plugin, PluginSystem};
-use forward_tests::{TestNamespace, has_reason, plugin, run, seconds, started};
+use forward_tests::{TestNamespace, await_until, has_reason, plugin, run, seconds, started};
+use http::Request;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
@@ -132,6 +133,71 @@ async fn a_fallback_answers_for_a_plugin_that_is_stopped() {
         ns.await_plugin("spare", "to be ready", seconds(60), started).await?;
         // It has no such path, and says so itself.
         gateway.await_status(&ns.path("sleepy"), 404, seconds(20)).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// The state of what `guard` provides for a plugin.
+fn guarded_as(state: MiddlewareState) -> impl Fn(&Plugin) -> bool {
+    move |plugin| {
+        let entries = plugin.status.as_ref().map_or(&[][..], |status| &status.middleware);
+        let mut provided = entries.iter().filter(|entry| entry.provider.as_deref() == Some("guard"));
+        provided.any(|entry| entry.name == "mark" && entry.state == state)
+    }
+}
+
+/// Wait until requests for a plugin are answered with this status, and marked or not, by every replica
+/// that is met.
+async fn await_marked(ns: &TestNamespace, name: &str, status: u16, marked: bool) -> Result<()> {
+    let gateway = ns.cluster.gateway()?;
+    await_until("requests to be asked about, or not", seconds(30), async || {
+        for _ in 0..5 {
+            let answer = gateway.get(&ns.path(name)).await?;
+            ensure!(answer.status == status, "{answer:?}");
+            let is_marked = answer.headers.get("x-answer-marked-by").is_some_and(|by| by == "guard");
+            ensure!(is_marked == marked, "{answer:?}");
+            if answer.status == 200 {
+                let seen: Value = answer.json()?;
+                ensure!(seen["headers"]["x-marked-by"].is_null() != marked, "{seen}");
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_plugin_is_asked_about_requests_for_others_with_leave_alone() {
+    run("a_plugin_is_asked_about_requests_with_leave", async |ns| {
+        ns.apply(&plugin("guarded")).await?;
+        ns.apply(&plugin("guard").config("middleware", "All")).await?;
+        ns.await_plugin("guarded", "to be ready", seconds(60), started).await?;
+        let held = has_reason("Registered", "MiddlewareNotAllowed");
+        ns.await_plugin("guard", "to be told", seconds(60), held).await?;
+        let refused = guarded_as(MiddlewareState::Refused);
+        ns.await_plugin("guarded", "to show what it does not meet", seconds(30), refused).await?;
+        await_marked(ns, "guarded", 200, false).await?;
+        let system = json!({
+            "apiVersion": "goforward.dev/v1alpha1",
+            "kind": "PluginSystem",
+            "metadata": {"name": "default"},
+            "spec": {"middlewareFrom": ["guard"]},
+        });
+        ns.apply_as("forward-tests", &system).await?;
+        ns.await_plugin("guard", "to be ready", seconds(30), started).await?;
+        let active = guarded_as(MiddlewareState::Active);
+        ns.await_plugin("guarded", "to show what it meets", seconds(30), active).await?;
+        await_marked(ns, "guarded", 200, true).await?;
+        await_marked(ns, "guard", 200, false).await?;
+        let refused =
+            Request::get(ns.path("guarded")).header("x-refuse", "not today").body(Default::default())?;
+        let answer = ns.cluster.gateway()?.send(refused).await?;
+        ensure!(answer.status == 403 && answer.body == "not today", "{answer:?}");
+        ns.apply(&plugin("guard").config("middleware", "All").set("suspend", true)).await?;
+        await_marked(ns, "guarded", 503, false).await?;
+        ns.api::<Plugin>().delete("guard", &DeleteParams::default()).await?;
+        await_marked(ns, "guarded", 200, false).await?;
         Ok(())
     })
     .await;

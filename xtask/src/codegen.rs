@@ -63,7 +63,10 @@ fn crd(folder: &str, crd: &CustomResourceDefinition) -> Result<Generated> {
 }
 
 fn contract(root: &Path) -> Result<Generated> {
-    let descriptors = protox::compile(["goforward/plugin/v1/plugin.proto"], [root.join("proto")])?;
+    let descriptors = protox::compile(
+        ["goforward/plugin/v1/plugin.proto", "goforward/plugin/v1/middleware.proto"],
+        [root.join("proto")],
+    )?;
     let scratch = root.join("target/codegen");
     fs::create_dir_all(&scratch)?;
     tonic_prost_build::configure().out_dir(&scratch).btree_map(".").compile_fds(descriptors)?;

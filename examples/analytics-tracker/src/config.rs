@@ -16,6 +16,8 @@ pub struct Config {
     retention_days: u32,
     /// The share of users whose events are kept, from 0 to 1.
     sample_rate: f64,
+    /// Whether requests for the other plugins of the namespace are events.
+    track_requests: bool,
     storage_type: StorageType,
     /// Where PostgreSQL answers; a secret.
     database_url: Option<String>,
@@ -37,6 +39,7 @@ pub struct Settings {
     pub realtime: bool,
     pub retention: SignedDuration,
     pub sample_rate: f64,
+    pub track_requests: bool,
     pub storage: Location,
 }
 
@@ -64,6 +67,7 @@ impl Default for Config {
             enable_realtime: true,
             retention_days: 30,
             sample_rate: 1.0,
+            track_requests: false,
             storage_type: StorageType::Memory,
             database_url: None,
             redis_url: None,
@@ -75,8 +79,15 @@ impl TryFrom<Config> for Settings {
     type Error = ConfigError;
 
     fn try_from(config: Config) -> Result<Self, ConfigError> {
-        let Config { enable_realtime, retention_days, sample_rate, storage_type, database_url, redis_url } =
-            config;
+        let Config {
+            enable_realtime,
+            retention_days,
+            sample_rate,
+            track_requests,
+            storage_type,
+            database_url,
+            redis_url,
+        } = config;
         if !(1..=LONGEST).contains(&retention_days) {
             return Err(ConfigError::Retention);
         }
@@ -92,7 +103,7 @@ impl TryFrom<Config> for Settings {
             }
         };
         let retention = SignedDuration::from_hours(24 * i64::from(retention_days));
-        Ok(Self { realtime: enable_realtime, retention, sample_rate, storage })
+        Ok(Self { realtime: enable_realtime, retention, sample_rate, track_requests, storage })
     }
 }
 

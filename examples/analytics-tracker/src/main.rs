@@ -9,6 +9,7 @@ mod live;
 mod metrics;
 mod plugin;
 mod query;
+mod requests;
 mod routes;
 mod sampling;
 mod storage;

@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use forward_sdk::{Context, Error, Health, Plugin, Routes, tracing};
+use forward_sdk::{Context, Error, Health, Middleware, Plugin, Routes, tracing};
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{interval, timeout},
 };
 
@@ -18,7 +19,7 @@ use crate::{
     dashboard,
     live::Feed,
     metrics::Metrics,
-    routes,
+    requests, routes,
     storage::{self, Storage},
 };
 
@@ -37,6 +38,8 @@ pub struct AnalyticsTracker {
     pub closing: watch::Receiver<bool>,
     /// The places for streams that are free.
     pub places: Arc<Semaphore>,
+    /// Where requests for other plugins go, as events.
+    pub requests: mpsc::Sender<Value>,
 }
 
 impl Plugin for AnalyticsTracker {
@@ -51,6 +54,7 @@ impl Plugin for AnalyticsTracker {
         Ok(Self {
             feed: Feed::start(storage.clone(), closing.clone()),
             places: Arc::new(Semaphore::new(STREAMS)),
+            requests: requests::keep(storage.clone(), settings.clone(), metrics.clone()),
             settings,
             storage,
             metrics,
@@ -68,6 +72,10 @@ impl Plugin for AnalyticsTracker {
             .describe("Events as they come, as server-sent events.")
             .get("/api/analytics/dashboard", dashboard::show)
             .describe("A page that shows what happens.")
+    }
+
+    fn middleware(&self) -> Middleware<Self> {
+        requests::middleware(&self.settings)
     }
 
     async fn health(&self) -> Health {

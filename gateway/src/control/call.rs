@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-use forward_crds::Route;
+use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedBody, ProvidedMiddleware, Route};
 use forward_plan::{
+    middleware::provided::{MAX_PROVIDED, check},
     read_announced,
     routes::{MAX_ANNOUNCED, Method, Pattern, is_host},
 };
 use forward_proto::plugin::v1::{
-    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, health_response::Status,
+    self, DescribeRequest, DescribeResponse, HealthRequest, HealthResponse,
+    health_response::Status,
     plugin_client::PluginClient,
+    provided_middleware::{FailureMode as Failing, Phase, Scope},
 };
 use k8s_openapi::jiff::Timestamp;
 use tonic::transport::{Channel, Endpoint};
@@ -37,6 +40,8 @@ pub struct Description {
     pub name: String,
     pub version: String,
     pub routes: Vec<Route>,
+    /// What it is to be asked about requests, by name.
+    pub middleware: Vec<ProvidedMiddleware>,
     /// The schema of its configuration, as JSON, or why it is not used.
     pub config_schema: Result<Option<String>, String>,
 }
@@ -71,12 +76,14 @@ pub enum DescribeError {
     Call(String),
     /// It announces a route that is none. It will not say anything else.
     Route(String),
+    /// It announces middleware that is none.
+    Middleware(String),
 }
 
 impl fmt::Display for DescribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call(message) | Self::Route(message) => f.write_str(message),
+            Self::Call(message) | Self::Route(message) | Self::Middleware(message) => f.write_str(message),
         }
     }
 }
@@ -95,7 +102,7 @@ impl Callee {
     pub async fn describe(&mut self) -> Result<Description, DescribeError> {
         let call = self.client.describe(DescribeRequest {});
         let answer = bounded("Describe", DESCRIBE, call).await.map_err(DescribeError::Call)?;
-        description(answer).map_err(DescribeError::Route)
+        description(answer)
     }
 
     /// Ask how the plugin fares. `now` is what an answer without a time gets.
@@ -117,8 +124,15 @@ async fn bounded<T>(
     }
 }
 
-fn description(answer: DescribeResponse) -> Result<Description, String> {
-    let DescribeResponse { name, version, description: _, routes, config_schema } = answer;
+fn description(answer: DescribeResponse) -> Result<Description, DescribeError> {
+    let DescribeResponse { name, version, description: _, routes, config_schema, middleware } = answer;
+    let routes = announced_routes(routes).map_err(DescribeError::Route)?;
+    let middleware = announced_middleware(middleware).map_err(DescribeError::Middleware)?;
+    let config_schema = schema(config_schema);
+    Ok(Description { name: text(&name), version: text(&version), routes, middleware, config_schema })
+}
+
+fn announced_routes(routes: Vec<v1::Route>) -> Result<Vec<Route>, String> {
     if routes.len() > MAX_ANNOUNCED {
         return Err(format!("it announces {} routes, and {MAX_ANNOUNCED} is the most", routes.len()));
     }
@@ -133,9 +147,60 @@ fn description(answer: DescribeResponse) -> Result<Description, String> {
         }
         Ok(Route { host: route.host, method: route.method, path: route.path })
     });
-    let routes = routes.collect::<Result<_, String>>()?;
-    let config_schema = schema(config_schema);
-    Ok(Description { name: text(&name), version: text(&version), routes, config_schema })
+    routes.collect()
+}
+
+fn announced_middleware(entries: Vec<v1::ProvidedMiddleware>) -> Result<Vec<ProvidedMiddleware>, String> {
+    if entries.len() > MAX_PROVIDED {
+        return Err(format!("it announces {} middleware, and {MAX_PROVIDED} is the most", entries.len()));
+    }
+    let mut by_name = BTreeMap::new();
+    for entry in entries {
+        let entry = provided(entry)?;
+        check(&entry)?;
+        if let Some(twice) = by_name.insert(entry.name.clone(), entry) {
+            return Err(format!("middleware {} is announced twice", twice.name));
+        }
+    }
+    Ok(by_name.into_values().collect())
+}
+
+fn provided(entry: v1::ProvidedMiddleware) -> Result<ProvidedMiddleware, String> {
+    let unknown = |field: &str| format!("middleware {:?}: {field} is none that is known", text(&entry.name));
+    let phase = match entry.phase() {
+        Phase::Unspecified => return Err(unknown("phase")),
+        Phase::Identify => MiddlewarePhase::Identify,
+        Phase::Authenticate => MiddlewarePhase::Authenticate,
+        Phase::Authorize => MiddlewarePhase::Authorize,
+        Phase::Limit => MiddlewarePhase::Limit,
+        Phase::Transform => MiddlewarePhase::Transform,
+        Phase::Observe => MiddlewarePhase::Observe,
+    };
+    // What is new to this gateway must not be taken for the default.
+    let scope = match Scope::try_from(entry.scope).map_err(|_| unknown("scope"))? {
+        Scope::Unspecified | Scope::Own => MiddlewareScope::Own,
+        Scope::Named => MiddlewareScope::Named,
+        Scope::All => MiddlewareScope::All,
+    };
+    let failure_mode = match Failing::try_from(entry.failure_mode).map_err(|_| unknown("failure_mode"))? {
+        Failing::Unspecified | Failing::Closed => FailureMode::Closed,
+        Failing::Open => FailureMode::Open,
+    };
+    let deadline = entry.deadline.map(|deadline| {
+        let millis = Duration::try_from(deadline).map_err(|_| unknown("deadline"))?.as_millis();
+        format!("{millis}ms").parse().map_err(|_| unknown("deadline"))
+    });
+    Ok(ProvidedMiddleware {
+        deadline: deadline.transpose()?,
+        phase,
+        priority: entry.priority,
+        scope,
+        failure_mode,
+        response: entry.response,
+        body: (entry.max_body_bytes > 0).then(|| ProvidedBody { max_bytes: entry.max_body_bytes.into() }),
+        name: entry.name,
+        plugins: entry.plugins,
+    })
 }
 
 fn schema(announced: String) -> Result<Option<String>, String> {
@@ -185,6 +250,7 @@ mod tests {
 
     fn describe(routes: Vec<v1::Route>) -> Result<Description, String> {
         description(DescribeResponse { routes, ..DescribeResponse::default() })
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -195,6 +261,41 @@ mod tests {
         assert!(describe(vec![route("GET", "A", "/x")]).unwrap_err().contains("host \"A\""));
         let many = (0..257).map(|n| route("GET", "", &format!("/{n}"))).collect();
         assert!(describe(many).unwrap_err().contains("257 routes"));
+    }
+
+    #[test]
+    fn refuses_middleware_that_a_manifest_could_not_have() {
+        let entry = v1::ProvidedMiddleware {
+            name: "auth".into(),
+            phase: Phase::Authenticate.into(),
+            ..v1::ProvidedMiddleware::default()
+        };
+        let announce = |middleware: Vec<v1::ProvidedMiddleware>| {
+            let answer = DescribeResponse { middleware, ..DescribeResponse::default() };
+            description(answer).map(|it| it.middleware).map_err(|error| error.to_string())
+        };
+        let good = announce(vec![entry.clone()]).unwrap();
+        assert_eq!((good[0].scope, good[0].failure_mode), (MiddlewareScope::Own, FailureMode::Closed));
+        let long = prost_types::Duration { seconds: 11, nanos: 0 };
+        for (bad, why) in [
+            (v1::ProvidedMiddleware { name: "Auth".into(), ..entry.clone() }, "\"Auth\": the name"),
+            (v1::ProvidedMiddleware { phase: 9, ..entry.clone() }, "phase is none"),
+            (v1::ProvidedMiddleware { phase: 0, ..entry.clone() }, "phase is none"),
+            (v1::ProvidedMiddleware { scope: 9, ..entry.clone() }, "scope is none"),
+            (v1::ProvidedMiddleware { scope: Scope::Named.into(), ..entry.clone() }, "plugins is for"),
+            (v1::ProvidedMiddleware { plugins: vec!["a".into()], ..entry.clone() }, "plugins is for"),
+            (v1::ProvidedMiddleware { failure_mode: 9, ..entry.clone() }, "failure_mode is none"),
+            (v1::ProvidedMiddleware { failure_mode: Failing::Open.into(), ..entry.clone() }, "is Closed"),
+            (v1::ProvidedMiddleware { deadline: Some(long), ..entry.clone() }, "at most 10s"),
+            (v1::ProvidedMiddleware { priority: 2_000_000, ..entry.clone() }, "priority must"),
+            (v1::ProvidedMiddleware { max_body_bytes: 1_048_577, ..entry.clone() }, "at most 1048576"),
+        ] {
+            let error = announce(vec![bad]).unwrap_err();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+        assert!(announce(vec![entry.clone(), entry.clone()]).unwrap_err().contains("twice"));
+        let many = (0..17).map(|n| v1::ProvidedMiddleware { name: format!("m{n}"), ..entry.clone() });
+        assert!(announce(many.collect()).unwrap_err().contains("17 middleware"));
     }
 
     #[test]

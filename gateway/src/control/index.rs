@@ -11,16 +11,20 @@ use std::{
 };
 
 use forward_crds::{
-    HealthStatus, Middleware, MiddlewareStatus, PLUGIN_LABEL, Plugin, PluginSystem, PluginSystemSpec, Route,
-    RouteSource, RouteStatus, SYSTEM_NAME,
+    HealthStatus, Middleware, MiddlewareStatus, PLUGIN_LABEL, Plugin, PluginSystem, PluginSystemSpec,
+    ProvidedMiddleware, Route, RouteSource, RouteStatus, SYSTEM_NAME,
 };
-use forward_plan::routes::{Change, Claimant, Contest, Offer, PluginId, Slot, Winner};
+use forward_plan::{
+    middleware::provided,
+    routes::{Change, Claimant, Contest, Offer, PluginId, Slot, Winner},
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use tokio::sync::Notify;
 
 use super::{
     middleware::{Chains, Targets},
+    provide::{self, Providers, Reach},
     share::is_mine,
     slice::{Ready, merge, ready},
 };
@@ -78,6 +82,7 @@ pub struct Index {
     targets: Targets,
     /// What the PluginSystems say of routes, by namespace.
     systems: BTreeMap<String, System>,
+    providers: Providers,
     slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
     own: BTreeMap<String, Vec<Ready>>,
     replicas: BTreeSet<String>,
@@ -92,6 +97,7 @@ pub struct Index {
 struct System {
     hosts: Vec<String>,
     middleware: Vec<Middleware>,
+    middleware_from: Vec<String>,
 }
 
 struct Entry {
@@ -146,6 +152,7 @@ impl Index {
             plugins: BTreeMap::new(),
             targets: Targets::default(),
             systems: BTreeMap::new(),
+            providers: Providers::default(),
             slices: BTreeMap::new(),
             own: BTreeMap::new(),
             replicas: BTreeSet::new(),
@@ -202,6 +209,14 @@ impl Index {
         self.plugins.get(&id_of(plugin)).map(|entry| entry.chains.status(&offer)).unwrap_or_default()
     }
 
+    /// The names of what a plugin provides for others without leave, if it announces this.
+    pub fn withheld(&self, plugin: &Plugin, announced: &[ProvidedMiddleware]) -> Vec<String> {
+        let PluginId { namespace, name } = id_of(plugin);
+        let leave = self.systems.get(&namespace).map_or(&[][..], |system| &system.middleware_from);
+        let entries = provided::provided(&plugin.spec.provides_middleware, announced);
+        provided::withheld(&name, &entries, leave).map(|entry| entry.name.clone()).collect()
+    }
+
     /// All counters.
     pub fn counted(&self) -> Vec<Counted> {
         let counted = |entry: &Entry| Counted {
@@ -229,6 +244,7 @@ impl Index {
         entry.plugin = plugin.clone();
         let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
         entry.serving.set_unhealthy(health.is_some_and(|health| health.status == HealthStatus::Unhealthy));
+        self.provide_again(&id);
         self.declare(&id);
         self.touched.insert(id);
         self.offer_again(&plugin);
@@ -241,6 +257,34 @@ impl Index {
             entry.serving.set_endpoints(&[]);
             self.targets.remove(id);
             self.touched.insert(id.clone());
+        }
+        let reach = self.providers.remove(id);
+        self.reach(&id.namespace, &reach);
+    }
+
+    /// Let those meet a plugin's middleware whose requests it is for now. Of a plugin that is going it
+    /// is there while a pod of it answers, no longer.
+    fn provide_again(&mut self, id: &PluginId) {
+        let Some(Entry { plugin, serving, .. }) = self.plugins.get(id) else { return };
+        let entries = match is_going(plugin) && self.ready(id).is_empty() {
+            true => Vec::new(),
+            false => provided::provided(&plugin.spec.provides_middleware, provide::announced(plugin)),
+        };
+        let reach = self.providers.set(id, serving, entries);
+        self.reach(&id.namespace, &reach);
+    }
+
+    /// Have plugins of a namespace looked at again whose middleware may be another.
+    fn reach(&mut self, namespace: &str, reach: &Reach) {
+        if reach.is_empty() {
+            return;
+        }
+        let first = PluginId::new(namespace, "");
+        let plugins = self.plugins.range(first..).map(|(id, _)| id);
+        let concerned = plugins.take_while(|id| id.namespace == namespace).filter(|id| reach.holds(&id.name));
+        for id in concerned.cloned().collect::<Vec<_>>() {
+            self.declare(&id);
+            self.touched.insert(id);
         }
     }
 
@@ -286,6 +330,7 @@ impl Index {
             self.touched.insert(id);
             let plugin = entry.plugin.clone();
             if is_going(&plugin) {
+                self.provide_again(&id_of(&*plugin));
                 self.offer_again(&plugin);
             }
         }
@@ -334,9 +379,10 @@ impl Index {
     /// Let a plugin's routes have the middleware that is declared now.
     fn declare(&mut self, id: &PluginId) {
         let Some(entry) = self.plugins.get_mut(id) else { return };
-        let system = self.systems.get(&id.namespace).map_or(&[][..], |system| &system.middleware);
+        let system = self.systems.get(&id.namespace);
+        let (system, leave) = system.map_or((&[][..], &[][..]), |it| (&it.middleware, &it.middleware_from));
         let own = entry.plugin.spec.http.as_ref().map_or(&[][..], |http| &http.middleware);
-        if !entry.chains.declare(&id.name, system, own) {
+        if !entry.chains.declare(&id.name, system, own, self.providers.for_plugin(id, leave)) {
             return;
         }
         for slot in entry.chains.served() {
@@ -385,8 +431,12 @@ impl Index {
 
 impl System {
     fn of(system: &PluginSystem) -> Self {
-        let PluginSystemSpec { hosts, middleware, .. } = &system.spec;
-        Self { hosts: hosts.clone(), middleware: middleware.clone() }
+        let PluginSystemSpec { hosts, middleware, middleware_from, .. } = &system.spec;
+        Self {
+            hosts: hosts.clone(),
+            middleware: middleware.clone(),
+            middleware_from: middleware_from.clone(),
+        }
     }
 }
 

@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use forward_crds::{Middleware, MiddlewareSource, MiddlewareStatus};
 use forward_plan::{
-    middleware::{Chain as Plan, Entry, RateLimit},
+    middleware::{Chain as Plan, Entry, Provided, RateLimit},
     routes::{Offer, PluginId, Slot},
 };
 
 use crate::data::{
+    ask::Callee,
     bulkhead::Bulkhead,
     chain::{Chain, Kept},
     limit::Limiter,
@@ -28,12 +29,14 @@ pub struct Chains {
     counters: Counters,
 }
 
-/// What a plugin's limits count, by entry.
+/// What the entries of a plugin's chain share with other chains.
 #[derive(Debug, Default)]
 struct Counters {
     /// They go on while the limit is the same.
     limiters: BTreeMap<(MiddlewareSource, String), Arc<Limiter>>,
     bulkheads: BTreeMap<(MiddlewareSource, String), Arc<Bulkhead>>,
+    /// The plugins that are asked, by their names and those of their middleware.
+    callees: BTreeMap<(String, String), Arc<Callee>>,
 }
 
 /// All plugins, by their names, for those that name others. Absent ones are in it while they are named.
@@ -81,6 +84,10 @@ impl Kept for Shelf<'_> {
         self.counters.bulkheads.entry((entry.source, entry.name.clone())).or_default().clone()
     }
 
+    fn callee(&mut self, entry: &Entry) -> Option<Arc<Callee>> {
+        self.counters.callees.get(&(entry.provider.clone()?, entry.name.clone())).cloned()
+    }
+
     fn target(&mut self, name: &str) -> Arc<Target> {
         self.targets.of(PluginId::new(self.namespace, name))
     }
@@ -89,8 +96,17 @@ impl Kept for Shelf<'_> {
 impl Chains {
     /// Take in what is declared for the plugin with this name. Whether routes may have to get another
     /// chain.
-    pub fn declare(&mut self, name: &str, system: &[Middleware], plugin: &[Middleware]) -> bool {
-        let plan = Plan::new(system, plugin).of_plugin(name);
+    pub fn declare(
+        &mut self,
+        name: &str,
+        system: &[Middleware],
+        plugin: &[Middleware],
+        provided: Vec<(Provided<'_>, Arc<Callee>)>,
+    ) -> bool {
+        let (provided, callees): (Vec<_>, Vec<_>) = provided.into_iter().unzip();
+        let keys = provided.iter().map(|it| (it.provider.to_owned(), it.entry.name.clone()));
+        self.counters.callees = keys.zip(callees).collect();
+        let plan = Plan::new(system, plugin, &provided).of_plugin(name);
         let differs = plan != self.plan;
         self.plan = plan;
         differs
@@ -146,7 +162,7 @@ mod tests {
             let limit = json!({"name": "often", "rateLimit": {"requests": requests}});
             let other = json!({"name": "gone", "respond": {"status": status}});
             let entries: Vec<Middleware> = serde_json::from_value(json!([limit, other])).unwrap();
-            chains.declare("pay", &[], &entries);
+            chains.declare("pay", &[], &entries, Vec::new());
             chains.give(&slot, "shop", &mut Targets::default());
             chains.counters.limiters.values().next().unwrap().clone()
         };

@@ -17,7 +17,7 @@ use super::{
     index::{Handle, View},
     probe::{News, Terms, follow},
     status,
-    verdict::{Facts, Pod, Registration, decide},
+    verdict::{Facts, Judged, Pod, Registration, decide},
 };
 use crate::{data::balance::Dice, metrics::Calls};
 
@@ -140,9 +140,13 @@ impl State {
         let now = Timestamp::now();
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let facts = Facts { plugin: &self.plugin, ready: &self.view.ready, pods: &self.pods, now };
-        decide(&facts, |announced| {
+        decide(&facts, |announced, provided| {
             let index = index.lock();
-            (index.judge(&self.plugin, announced), index.middleware(&self.plugin, announced))
+            Judged {
+                routes: index.judge(&self.plugin, announced),
+                middleware: index.middleware(&self.plugin, announced),
+                withheld: index.withheld(&self.plugin, provided),
+            }
         })
     }
 

@@ -44,8 +44,16 @@ pub async fn write(
 }
 
 fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
-    let Registration { routes, middleware, health, reload, config_from_changed, config_schema, conditions } =
-        registration;
+    let Registration {
+        routes,
+        middleware,
+        provides_middleware,
+        health,
+        reload,
+        config_from_changed,
+        config_schema,
+        conditions,
+    } = registration;
     let mut status = json!({"conditions": conditions});
     // What is left out is given up.
     if !routes.is_empty() {
@@ -53,6 +61,9 @@ fn body(plugin: &Plugin, registration: &Registration) -> serde_json::Value {
     }
     if !middleware.is_empty() {
         status["middleware"] = json!(middleware);
+    }
+    if !provides_middleware.is_empty() {
+        status["providesMiddleware"] = json!(provides_middleware);
     }
     if let Some(health) = health {
         status["health"] = json!(health);

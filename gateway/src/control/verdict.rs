@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
     AnnouncedSchema, Health, HealthStatus, MiddlewareSource, MiddlewareState, MiddlewareStatus, Plugin,
-    PluginStatus, Protocol, ReloadStatus, Route, RouteStatus,
+    PluginStatus, Protocol, ProvidedMiddleware, ReloadStatus, Route, RouteStatus,
 };
 use forward_plan::ConditionReason;
 use k8s_openapi::{
@@ -15,7 +15,7 @@ use k8s_openapi::{
 use super::{
     call::{DescribeError, Description, Reloaded, Said},
     index::announced,
-    reload,
+    provide, reload,
     slice::Ready,
 };
 
@@ -32,6 +32,7 @@ const NAMED: usize = 3;
 pub struct Registration {
     pub routes: Vec<RouteStatus>,
     pub middleware: Vec<MiddlewareStatus>,
+    pub provides_middleware: Vec<ProvidedMiddleware>,
     pub health: Option<Health>,
     pub reload: Option<ReloadStatus>,
     pub config_from_changed: Option<Time>,
@@ -60,6 +61,15 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
+/// What becomes of what a plugin offers.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    pub routes: Vec<RouteStatus>,
+    pub middleware: Vec<MiddlewareStatus>,
+    /// The names of what it provides for other plugins without leave.
+    pub withheld: Vec<String>,
+}
+
 /// What the ready pods offer together.
 enum Offered {
     /// There is no ready pod.
@@ -72,6 +82,7 @@ enum Offered {
     },
     Agreed {
         routes: Vec<Route>,
+        middleware: Vec<ProvidedMiddleware>,
         /// The schema of the configuration, as JSON.
         schema: Option<String>,
         remark: Option<String>,
@@ -85,6 +96,7 @@ impl Registration {
         let PluginStatus {
             routes,
             middleware,
+            provides_middleware,
             health,
             reload,
             config_from_changed,
@@ -93,8 +105,16 @@ impl Registration {
             ..
         } = status;
         conditions.retain(|condition| [REGISTERED, HEALTHY].contains(&condition.type_.as_str()));
-        let mut registration =
-            Self { routes, middleware, health, reload, config_from_changed, config_schema, conditions };
+        let mut registration = Self {
+            routes,
+            middleware,
+            provides_middleware,
+            health,
+            reload,
+            config_from_changed,
+            config_schema,
+            conditions,
+        };
         registration.sort();
         registration
     }
@@ -154,18 +174,18 @@ impl Pod {
 }
 
 /// Decide what a plugin's status should say. `judge` tells what becomes of the plugin's routes and
-/// its middleware if it announces these routes.
-pub fn decide(
-    facts: &Facts<'_>,
-    judge: impl Fn(&[Route]) -> (Vec<RouteStatus>, Vec<MiddlewareStatus>),
-) -> Registration {
+/// its middleware if it announces these routes, and provides this middleware.
+pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route], &[ProvidedMiddleware]) -> Judged) -> Registration {
     let before = Registration::of(facts.plugin);
     let offered = offered(facts);
-    let (routes, middleware) = match &offered {
-        Offered::Agreed { routes, .. } => judge(routes),
+    let (routes, provides_middleware) = match &offered {
+        Offered::Agreed { routes, middleware, .. } => (routes.clone(), middleware.clone()),
         // The last that was good.
-        Offered::Nobody | Offered::Pending | Offered::Failed { .. } => judge(&announced(facts.plugin)),
+        Offered::Nobody | Offered::Pending | Offered::Failed { .. } => {
+            (announced(facts.plugin), provide::announced(facts.plugin).to_vec())
+        }
     };
+    let judged = judge(&routes, &provides_middleware);
     let config_schema = config_schema(facts.plugin, &offered).unwrap_or_else(|| before.config_schema.clone());
     let (health, healthy) = health(facts, before.health.as_ref());
     let generation = facts.plugin.metadata.generation;
@@ -180,15 +200,24 @@ pub fn decide(
             .filter(|earlier| earlier.status == status)
             .map_or(Time(facts.now), |earlier| earlier.last_transition_time.clone()),
     };
-    let registered = registered(facts, &offered, &routes, &middleware)
+    let registered = registered(facts, &offered, &judged)
         .map(|verdict| new(REGISTERED, verdict))
         .or_else(|| before.condition(REGISTERED).cloned());
     let healthy = healthy.map(|verdict| new(HEALTHY, verdict));
     let config_from_changed = reload::config_from_changed(facts, before.config_from_changed.as_ref());
     let reload = reload::decide(facts, before.reload);
     let conditions = registered.into_iter().chain(healthy).collect();
-    let mut registration =
-        Registration { routes, middleware, health, reload, config_from_changed, config_schema, conditions };
+    let Judged { routes, middleware, withheld: _ } = judged;
+    let mut registration = Registration {
+        routes,
+        middleware,
+        provides_middleware,
+        health,
+        reload,
+        config_from_changed,
+        config_schema,
+        conditions,
+    };
     registration.sort();
     registration
 }
@@ -210,12 +239,8 @@ type Verdict = (&'static str, ConditionReason, String);
 
 /// What is new about [`REGISTERED`]. It is said of a generation only when that generation's pods
 /// are the ones that have been asked, which is once it is rolled out.
-fn registered(
-    facts: &Facts<'_>,
-    offered: &Offered,
-    routes: &[RouteStatus],
-    middleware: &[MiddlewareStatus],
-) -> Option<Verdict> {
+fn registered(facts: &Facts<'_>, offered: &Offered, judged: &Judged) -> Option<Verdict> {
+    let Judged { routes, middleware, withheld } = judged;
     if !is_rolled_out(facts.plugin) {
         return None;
     }
@@ -225,6 +250,13 @@ fn registered(
         Offered::Agreed { .. } if middleware.iter().any(is_refused) => {
             let refused = middleware.iter().filter(|entry| is_refused(entry)).map(describe).take(NAMED);
             Some(("False", ConditionReason::InvalidMiddleware, refused.collect::<Vec<_>>().join("; ")))
+        }
+        Offered::Agreed { .. } if !withheld.is_empty() => {
+            let names = withheld.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "middleware {names} is for other plugins, and middlewareFrom of the PluginSystem does not name this one"
+            );
+            Some(("False", ConditionReason::MiddlewareNotAllowed, message))
         }
         Offered::Agreed { remark, .. } => {
             let lost = routes.iter().filter_map(|route| route.message.as_deref()).collect::<Vec<_>>();
@@ -246,15 +278,16 @@ fn registered(
     }
 }
 
+/// What another plugin provides without leave is that one's affair.
 fn is_refused(entry: &MiddlewareStatus) -> bool {
-    entry.state == MiddlewareState::Refused
+    entry.state == MiddlewareState::Refused && entry.source != MiddlewareSource::Provider
 }
 
 fn describe(entry: &MiddlewareStatus) -> String {
     let MiddlewareStatus { name, source, message, .. } = entry;
     let whose = match source {
         MiddlewareSource::System => "middleware of the PluginSystem",
-        MiddlewareSource::Plugin => "middleware",
+        MiddlewareSource::Plugin | MiddlewareSource::Provider => "middleware",
     };
     format!("{whose} {name}: {}", message.as_deref().unwrap_or_default())
 }
@@ -273,7 +306,7 @@ fn offered(facts: &Facts<'_>) -> Offered {
         return Offered::Nobody;
     }
     if facts.plugin.spec.protocol == Protocol::Http {
-        return Offered::Agreed { routes: Vec::new(), schema: None, remark: None };
+        return Offered::Agreed { routes: Vec::new(), middleware: Vec::new(), schema: None, remark: None };
     }
     let mut descriptions = Vec::new();
     let mut pending = false;
@@ -285,6 +318,7 @@ fn offered(facts: &Facts<'_>) -> Offered {
                 let reason = match error {
                     DescribeError::Call(_) => ConditionReason::DescribeFailed,
                     DescribeError::Route(_) => ConditionReason::InvalidRoute,
+                    DescribeError::Middleware(_) => ConditionReason::InvalidMiddleware,
                 };
                 return Offered::Failed { reason, message: format!("pod {}: {error}", ready.pod) };
             }
@@ -294,7 +328,12 @@ fn offered(facts: &Facts<'_>) -> Offered {
         return Offered::Pending;
     }
     let schema = descriptions.first().and_then(|it| it.config_schema.clone().ok().flatten());
-    Offered::Agreed { routes: common(&descriptions), schema, remark: remark(facts.plugin, &descriptions) }
+    Offered::Agreed {
+        routes: common(&descriptions),
+        middleware: common_middleware(&descriptions),
+        schema,
+        remark: remark(facts.plugin, &descriptions),
+    }
 }
 
 /// The routes that every pod has, in the order of the first.
@@ -303,6 +342,15 @@ fn common(descriptions: &[&Description]) -> Vec<Route> {
     let others = others.iter().map(|other| other.routes.iter().collect::<BTreeSet<_>>()).collect::<Vec<_>>();
     let everywhere = |route: &&Route| others.iter().all(|other| other.contains(route));
     first.routes.iter().filter(everywhere).cloned().collect()
+}
+
+/// The middleware that every pod knows by its name, as the first has it: in the middle of a rollout
+/// that changes it, requests go on meeting it.
+fn common_middleware(descriptions: &[&Description]) -> Vec<ProvidedMiddleware> {
+    let Some((first, others)) = descriptions.split_first() else { return Vec::new() };
+    let knows = |other: &&&Description, name: &str| other.middleware.iter().any(|entry| entry.name == name);
+    let everywhere = |entry: &&ProvidedMiddleware| others.iter().all(|other| knows(&other, &entry.name));
+    first.middleware.iter().filter(everywhere).cloned().collect()
 }
 
 /// What the plugin calls itself, where that is not what its manifest calls it, and why its schema is

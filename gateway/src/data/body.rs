@@ -2,8 +2,8 @@
 //! has taken what came before.
 
 use std::{
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     rc::Rc,
     sync::{
         Arc,
@@ -15,6 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::task::JoinHandle;
 
@@ -23,6 +24,7 @@ use super::{
     compress::Encoder,
     grpc::{Code, Underway},
     pool::Lease,
+    problem::Problem,
     record::Record,
     stats::UpstreamError,
 };
@@ -42,9 +44,70 @@ pub enum BodyError {
     Over,
 }
 
+/// A request's body as the client sends it.
+#[derive(Debug)]
+pub enum Inflow {
+    Coming(Incoming),
+    /// All of it is here, since somebody had to see it.
+    Gathered(Bytes),
+}
+
+impl Inflow {
+    /// All of it, where it has at most so many bytes and comes in time.
+    pub async fn gather(
+        &mut self,
+        most: u64,
+        clock: &Rc<Clock>,
+        patience: Duration,
+    ) -> Result<Bytes, Problem> {
+        let bytes = match self {
+            Self::Gathered(bytes) => bytes.clone(),
+            Self::Coming(incoming) if incoming.size_hint().lower() > most => {
+                return Err(Problem::ContentTooLarge(most));
+            }
+            Self::Coming(incoming) => {
+                let mut late = clock.after(patience);
+                let limit = usize::try_from(most).unwrap_or(usize::MAX);
+                let mut collecting = pin!(Limited::new(incoming, limit).collect());
+                let collected = poll_fn(|cx| match collecting.as_mut().poll(cx) {
+                    Poll::Ready(collected) => {
+                        Poll::Ready(collected.map_err(|error| match error.is::<LengthLimitError>() {
+                            true => Problem::ContentTooLarge(most),
+                            false => Problem::BadRequest("the request's body is not valid HTTP"),
+                        }))
+                    }
+                    Poll::Pending => Pin::new(&mut late).poll(cx).map(|()| Err(Problem::RequestTimeout)),
+                });
+                collected.await?.to_bytes()
+            }
+        };
+        *self = Self::Gathered(bytes.clone());
+        self.check(Some(most)).map(|()| bytes)
+    }
+
+    /// What is here must not have more bytes than may be; what comes is watched on its way.
+    pub fn check(&self, most: Option<u64>) -> Result<(), Problem> {
+        match (self, most) {
+            (Self::Gathered(bytes), Some(most)) if bytes.len() as u64 > most => {
+                Err(Problem::ContentTooLarge(most))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A request's body on its way to the plugin.
 #[derive(Debug, Default)]
-pub struct Upload(Option<Uploading>);
+pub struct Upload(Content);
+
+#[derive(Debug, Default)]
+enum Content {
+    #[default]
+    None,
+    /// All of it is here.
+    Whole(Bytes),
+    Client(Uploading),
+}
 
 #[derive(Debug)]
 struct Uploading {
@@ -75,18 +138,27 @@ impl Upload {
     /// The body, and how to follow it; nothing to follow where there is none. With `expected`,
     /// the client is not asked for the body before [`Progress::open`]. A body of more than `most`
     /// bytes breaks off there.
-    pub fn new(incoming: Incoming, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
+    pub fn new(inflow: Inflow, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
+        let incoming = match inflow {
+            Inflow::Coming(incoming) => incoming,
+            Inflow::Gathered(bytes) => return (Self::whole(bytes), None),
+        };
         if incoming.is_end_stream() {
-            return (Self(None), None);
+            return (Self::default(), None);
         }
         let progress = Arc::new(Progress { closed: AtomicBool::new(expected), ..Progress::default() });
         let left = most.unwrap_or(u64::MAX);
-        (Self(Some(Uploading { incoming, left, progress: progress.clone() })), Some(progress))
+        (Self(Content::Client(Uploading { incoming, left, progress: progress.clone() })), Some(progress))
+    }
+
+    /// A body that is here.
+    pub fn whole(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::default() } else { Self(Content::Whole(bytes)) }
     }
 
     /// Whether there is nothing to send.
     pub fn is_none(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Content::None)
     }
 }
 
@@ -140,7 +212,15 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(Uploading { incoming, left, progress }) = &mut self.0 else { return Poll::Ready(None) };
+        let Uploading { incoming, left, progress } = match &mut self.0 {
+            Content::Client(uploading) => uploading,
+            Content::None => return Poll::Ready(None),
+            Content::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Content::None;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        };
         if progress.is_closed() {
             progress.waker.register(cx.waker());
             return Poll::Pending;
@@ -171,11 +251,19 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|uploading| uploading.incoming.is_end_stream())
+        match &self.0 {
+            Content::None => true,
+            Content::Whole(_) => false,
+            Content::Client(uploading) => uploading.incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or(SizeHint::with_exact(0), |uploading| uploading.incoming.size_hint())
+        match &self.0 {
+            Content::None => SizeHint::with_exact(0),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Client(uploading) => uploading.incoming.size_hint(),
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 //!
 //! A chain is a flat list of steps, compiled together with the routes. A request goes through it
 //! from the front until a step answers, or to its end; the answer, whoever gave it, goes back
-//! through the steps that the request has passed. Nothing here waits.
+//! through the steps that the request has passed. Nothing here waits: where a plugin is to be asked,
+//! the way is interrupted, and goes on from there.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use forward_plan::{
     Cidr,
-    middleware::{self as plan, Compress, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
+    middleware::{self as plan, Ask, Compress, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
 };
 use http::{
     HeaderValue, Response,
@@ -19,6 +20,7 @@ use http::{
 };
 
 use super::{
+    ask::{Asked, Callee},
     body::Answer,
     bulkhead::Bulkhead,
     compress::{self, Encoding},
@@ -26,6 +28,7 @@ use super::{
     limit::{Limiter, Quota},
     problem::Problem,
     resilience::{Policies, Target},
+    secure,
 };
 
 /// The steps of a route.
@@ -44,6 +47,8 @@ pub trait Kept {
     fn limiter(&mut self, entry: &Entry, limit: &plan::RateLimit) -> Arc<Limiter>;
     /// The requests that are under way by an entry.
     fn bulkhead(&mut self, entry: &Entry) -> Arc<Bulkhead>;
+    /// The plugin that is asked for an entry.
+    fn callee(&mut self, entry: &Entry) -> Option<Arc<Callee>>;
     /// Another plugin of the namespace.
     fn target(&mut self, name: &str) -> Arc<Target>;
 }
@@ -63,6 +68,7 @@ enum Step {
     Log,
     /// It acts when the plugin is asked: see [`Chain::policies`].
     Policy,
+    Ask(Asked),
     /// An entry of this name that cannot be carried out: nothing goes past it.
     Unusable(String),
 }
@@ -84,11 +90,23 @@ pub struct Inbound<'a> {
 pub struct Passage {
     /// How many steps those are.
     passed: usize,
+    /// Those that it has passed without an answer of their plugins.
+    unanswered: Vec<usize>,
     quotas: Vec<Quota>,
     encoding: Option<Encoding>,
     /// The page's origin, where an answer is for one.
     origin: Option<HeaderValue>,
     pub terms: Terms,
+}
+
+/// Where the way of a request leads.
+pub enum Next<'a> {
+    /// To the plugin that it is for.
+    Plugin,
+    /// Back, with this answer.
+    Back(Box<Response<Answer>>),
+    /// To a plugin that is asked about it.
+    Ask(&'a Asked),
 }
 
 /// What bounds the exchange with the plugin; where several steps do, the tightest.
@@ -127,6 +145,10 @@ impl Chain {
                 log_percent = log_percent.max(Some(*percent));
                 Step::Log
             }
+            Ok(plan::Step::Ask(ask)) => match kept.callee(entry) {
+                Some(callee) => Step::Ask(Asked::new(Ask::clone(ask), callee)),
+                None => Step::Unusable(entry.name.clone()),
+            },
             Err(_) => Step::Unusable(entry.name.clone()),
         };
         let steps = entries.map(step).collect();
@@ -138,28 +160,34 @@ impl Chain {
         self.steps.iter().any(|step| matches!(step, Step::Cors(_)))
     }
 
-    /// Take a request through the steps. An answer is that of a step, and not for the plugin.
-    pub fn enter(
-        &self,
-        inbound: &mut Inbound<'_>,
-        passage: &mut Passage,
-    ) -> Result<Option<Response<Answer>>, Problem> {
-        for step in &self.steps {
+    /// Whether a plugin is asked about answers.
+    pub fn asks_about_answers(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Ask(asked) if asked.is_about_answers()))
+    }
+
+    /// Take a request through the steps, from where it has come to.
+    pub fn enter(&self, inbound: &mut Inbound<'_>, passage: &mut Passage) -> Result<Next<'_>, Problem> {
+        while let Some(step) = self.steps.get(passage.passed) {
+            if let Step::Ask(asked) = step {
+                return Ok(Next::Ask(asked));
+            }
             if let Some(answer) = step.enter(inbound, passage)? {
-                return Ok(Some(answer));
+                return Ok(Next::Back(Box::new(answer)));
             }
             passage.passed += 1;
         }
-        Ok(None)
+        Ok(Next::Plugin)
     }
 
-    /// Take an answer back through the steps that its request has passed.
-    pub fn leave(&self, passage: &Passage, response: &mut Response<Answer>) {
-        for quota in &passage.quotas {
-            quota.tell(response.headers_mut());
-        }
-        for step in self.steps.iter().take(passage.passed).rev() {
-            match step {
+    /// Take an answer back through the steps that its request has passed, from where it has come to.
+    /// What is given is to be asked about it before it goes on.
+    pub fn leave(&self, passage: &mut Passage, response: &mut Response<Answer>) -> Option<&Asked> {
+        while let Some(at) = passage.passed.checked_sub(1) {
+            passage.passed = at;
+            match &self.steps[at] {
+                Step::Ask(asked) if asked.is_about_answers() && !passage.unanswered.contains(&at) => {
+                    return Some(asked);
+                }
                 Step::Cors(cors) => cors::tell(cors, passage.origin.as_ref(), response.headers_mut()),
                 Step::Headers(headers) => headers.response.apply(response.headers_mut()),
                 Step::Compress(policy) => compress::compress(policy, passage.encoding, response),
@@ -171,8 +199,27 @@ impl Chain {
                 | Step::Respond(_)
                 | Step::Log
                 | Step::Policy
+                | Step::Ask(_)
                 | Step::Unusable(_) => {}
             }
+        }
+        None
+    }
+}
+
+impl Passage {
+    /// The plugin that was to be asked lets the request go on, or gave no answer and that is let be.
+    pub fn pass(&mut self, answered: bool) {
+        if !answered {
+            self.unanswered.push(self.passed);
+        }
+        self.passed += 1;
+    }
+
+    /// Say on an answer what is left of the limits.
+    pub fn tell(&self, response: &mut Response<Answer>) {
+        for quota in &self.quotas {
+            quota.tell(response.headers_mut());
         }
     }
 }
@@ -210,6 +257,8 @@ impl Step {
             Self::Log | Self::Policy => {}
             Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
             Self::Respond(respond) => return Ok(Some(respond_with(respond))),
+            // Who walks the chain asks.
+            Self::Ask(_) => {}
             Self::Unusable(name) => return Err(Problem::Middleware(name.clone())),
         }
         Ok(None)
@@ -218,8 +267,16 @@ impl Step {
 
 impl Inbound<'_> {
     /// The client's address, as far as it can be known.
-    fn client(&self) -> IpAddr {
+    pub fn client(&self) -> IpAddr {
         headers::client(&self.head.headers, self.peer, self.trusted)
+    }
+
+    /// The scheme that the client asked with, as far as it can be known.
+    pub fn scheme(&self) -> &'static str {
+        match secure::scheme(&self.head.extensions) {
+            "https" => "https",
+            _ => headers::scheme(&self.head.headers, self.peer, self.trusted),
+        }
     }
 
     fn count(&self, limiter: &Arc<Limiter>, passage: &mut Passage) -> Result<(), Problem> {

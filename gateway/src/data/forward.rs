@@ -7,7 +7,7 @@ use hyper::{body::Incoming, ext, upgrade::OnUpgrade};
 
 use super::{
     attempt::{Unanswered, attempt},
-    body::{Answer, Progress, Upload},
+    body::{Answer, Inflow, Progress, Upload},
     chain::{Terms, respond_with},
     clock::SECOND,
     exchange::{Failure, Patience},
@@ -33,7 +33,7 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Incoming, terms: Terms) -> Self {
+    pub fn new(route: Arc<Route>, mut head: request::Parts, body: Inflow, terms: Terms) -> Self {
         let upgrading = head.extensions.remove::<OnUpgrade>();
         let stripped = headers::strip(&mut head.headers);
         let wanted = stripped.upgrade.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));

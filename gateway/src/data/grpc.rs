@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use forward_plan::middleware::CircuitBreaker;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
     uri::Scheme,
@@ -21,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::{
     attempt::{ATTEMPTS, SHUN},
-    body::{Answer, Progress, Upload},
+    body::{Answer, Inflow, Progress, Upload},
     chain::Terms,
     channel::Share,
     circuit::Outcome,
@@ -31,6 +32,7 @@ use super::{
     headers,
     problem::{Detail, Problem},
     record::Record,
+    snapshot::Plugin,
     snapshot::Route,
     turn::Turn,
     worker::Worker,
@@ -38,9 +40,9 @@ use super::{
 
 /// The media type, which may be followed by the message's encoding: `application/grpc+proto`.
 const MEDIA: &[u8] = b"application/grpc";
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Services that every plugin serves for the cluster, and not for clients: the contract, and the
 /// kubelet's questions.
 const INTERNAL: [&str; 2] = ["/goforward.", "/grpc.health.v1.Health/"];
@@ -175,7 +177,7 @@ pub async fn forward(
     worker: &Rc<Worker>,
     route: Arc<Route>,
     mut head: Parts,
-    body: Incoming,
+    body: Inflow,
     terms: Terms,
     record: &Record,
 ) -> Result<Response<Answer>, Problem> {
@@ -195,8 +197,15 @@ pub async fn forward(
     let hurried = limit.is_some_and(|limit| limit <= timeout);
     let refused = |failure: Failure| explain(&route, &failure, &terms, record);
     let admission = route.policies().admit(worker, &route.plugin).map_err(refused)?;
-    let (response, share) =
-        attempt(worker, &route, request, &patience, (&mut deadline, hurried)).await.map_err(refused)?;
+    let (response, share) = attempt(
+        worker,
+        (&route.plugin, &route.policies().breaker),
+        request,
+        &patience,
+        (&mut deadline, hurried),
+    )
+    .await
+    .map_err(refused)?;
     record.hold(admission.underway);
     Ok(answer(response, Underway { _share: share, _sending: sending, deadline }))
 }
@@ -225,9 +234,9 @@ fn prepare(head: &mut Parts) -> Result<Parts, Problem> {
 
 /// The head of an answer, from the first endpoint to which a connection comes about. A call that is
 /// over because its client is `hurried` says nothing of the endpoint.
-async fn attempt(
+pub async fn attempt(
     worker: &Rc<Worker>,
-    route: &Route,
+    (plugin, policy): (&Plugin, &CircuitBreaker),
     mut request: Request<Upload>,
     patience: &Patience,
     (deadline, hurried): (&mut Option<Deadline>, bool),
@@ -235,7 +244,7 @@ async fn attempt(
     let mut tried: Vec<u64> = Vec::new();
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let turn = match Turn::take(worker, &route.plugin, &route.policies().breaker, &tried) {
+        let turn = match Turn::take(worker, plugin, policy, &tried) {
             Ok(turn) => turn,
             Err(none) => return Err(last.unwrap_or(none)),
         };
@@ -265,7 +274,7 @@ async fn attempt(
         .await;
         let failure = match answered {
             Ok(Ok(response)) => {
-                let failed = route.policies().breaker.is_failure(response.status());
+                let failed = policy.is_failure(response.status());
                 turn.end(if failed { Outcome::Failed } else { Outcome::Answered });
                 return Ok((response, share));
             }

@@ -145,7 +145,7 @@ mod tests {
 
     fn limiter(requests: i64, per: &str, burst: i64) -> Limiter {
         let entry = json!({"name": "l", "rateLimit": {"requests": requests, "per": per, "burst": burst}});
-        let chain = Chain::new(&[], &[serde_json::from_value(entry).unwrap()]);
+        let chain = Chain::new(&[], &[serde_json::from_value(entry).unwrap()], &[]);
         let mut steps = chain.steps();
         match steps.next().unwrap() {
             Ok(Step::RateLimit(policy)) => Limiter::new("l", policy.clone()),

@@ -32,6 +32,8 @@ pub enum Problem {
     TooManyRequests(u64),
     /// A middleware of this name cannot be carried out, and nothing goes past it.
     Middleware(String),
+    /// A plugin that is asked for a middleware gave no answer, and nothing goes past it.
+    Unanswered { plugin: String, middleware: String },
     /// There is a plugin, but it could not answer. With 503, it may in so many seconds.
     Upstream { plugin: String, error: UpstreamError, seconds: u64 },
 }
@@ -51,7 +53,7 @@ impl Problem {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Middleware(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Middleware(_) | Self::Unanswered { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream { error, .. } => match error {
                 UpstreamError::NoEndpoint
                 | UpstreamError::Unhealthy
@@ -77,6 +79,9 @@ impl Problem {
             Self::ContentTooLarge(most) => format!("the body may have at most {most} bytes"),
             Self::TooManyRequests(seconds) => format!("too many requests; try again in {seconds}s"),
             Self::Middleware(name) => format!("middleware {name} of the route cannot be carried out"),
+            Self::Unanswered { plugin, middleware } => {
+                format!("plugin {plugin} gave no answer for middleware {middleware} of the route")
+            }
             Self::Upstream { plugin, error, .. } => match error {
                 UpstreamError::NoEndpoint => format!("plugin {plugin} has no ready pod"),
                 UpstreamError::Unhealthy => format!("plugin {plugin} is unhealthy"),
@@ -100,7 +105,7 @@ impl Problem {
             "status": status.as_u16(),
             "detail": self.detail(),
         });
-        if let Self::Upstream { plugin, .. } = self {
+        if let Self::Upstream { plugin, .. } | Self::Unanswered { plugin, .. } = self {
             body["plugin"] = json!(plugin);
         }
         if let Some(id) = id.and_then(|id| id.to_str().ok()) {
@@ -120,6 +125,7 @@ impl Problem {
             | Self::ContentTooLarge(_) => {
                 drop(headers.insert(CONNECTION, HeaderValue::from_static("close")));
             }
+            Self::Unanswered { .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::Upstream { seconds, .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));
             }

@@ -6,8 +6,9 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request
 use hyper::body::Incoming;
 
 use super::{
-    body::Answer,
-    chain::{Chain, Inbound, Passage, Terms},
+    ask::{self, About, Outcome},
+    body::{Answer, Inflow},
+    chain::{Chain, Inbound, Next, Passage, Terms},
     cors,
     forward::{Outbound, forward},
     grpc,
@@ -35,7 +36,10 @@ pub async fn handle(
     let id = trace::mark(&mut head.headers, &worker.dice);
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &body, &watch) {
-        Ok(host) => route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await,
+        Ok(host) => {
+            let body = Inflow::Coming(body);
+            route(&worker, Received { head, body, peer, host, id: &id }, &mut record).await
+        }
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(&id)));
@@ -55,7 +59,7 @@ pub async fn handle(
 /// A request that can be read in one way only.
 struct Received<'a> {
     head: request::Parts,
-    body: Incoming,
+    body: Inflow,
     peer: IpAddr,
     host: HeaderValue,
     id: &'a HeaderValue,
@@ -104,6 +108,7 @@ async fn through(
         let sampled = worker.dice.roll() % 100 < u64::from(percent);
         record.log(sampled, received.head.uri.path(), received.id);
     }
+    let about = chain.asks_about_answers().then(|| (route.clone(), About::of(&received.head)));
     let mut passage = Passage::default();
     let mut inbound = Inbound {
         head: &mut received.head,
@@ -113,14 +118,61 @@ async fn through(
         replicas: worker.shared.replicas(),
     };
     let id = received.id;
-    let answered = match chain.enter(&mut inbound, &mut passage) {
-        Ok(Some(answer)) => Ok(answer),
+    let body = &mut received.body;
+    let answered = match enter(worker, chain, &route, (&mut inbound, body), &mut passage, id).await {
+        Ok(Some(answer)) => Ok(*answer),
         Ok(None) => send(worker, route, received, passage.terms, record).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.unwrap_or_else(|problem| problem.answer(Some(id)));
-    chain.leave(&passage, &mut response);
+    passage.tell(&mut response);
+    while let Some(asked) = chain.leave(&mut passage, &mut response) {
+        let Some((route, about)) = &about else { break };
+        let question = ask::on_response(asked, route, about, id, &response);
+        match Box::pin(asked.response(worker, question)).await {
+            Ok(changes) => changes.unwrap_or_default().apply(response.headers_mut()),
+            Err(problem) => {
+                response = problem.answer(Some(id));
+                passage.tell(&mut response);
+            }
+        }
+    }
     response
+}
+
+/// Through the middleware. `None`: the request is for the plugin.
+async fn enter(
+    worker: &Rc<Worker>,
+    chain: &Chain,
+    route: &Route,
+    (inbound, body): (&mut Inbound<'_>, &mut Inflow),
+    passage: &mut Passage,
+    id: &HeaderValue,
+) -> Result<Option<Box<Response<Answer>>>, Problem> {
+    loop {
+        let asked = match chain.enter(inbound, passage)? {
+            Next::Plugin => return Ok(None),
+            Next::Back(answer) => return Ok(Some(answer)),
+            Next::Ask(asked) => asked,
+        };
+        // On the heap, so that requests that ask nobody stay small.
+        let answered = Box::pin(async {
+            let patience = worker.shared.settings.upstream_timeout;
+            let shown = match asked.most_body() {
+                Some(most) => Some(body.gather(most, &worker.clock, patience).await?),
+                None => None,
+            };
+            asked.request(worker, ask::on_request(asked, route, inbound, shown, id)).await
+        });
+        match answered.await? {
+            Some(Outcome::Answer(answer)) => return Ok(Some(answer)),
+            Some(Outcome::Continue(changes)) => {
+                changes.apply(&mut inbound.head.headers);
+                passage.pass(true);
+            }
+            None => passage.pass(false),
+        }
+    }
 }
 
 async fn send(
@@ -131,6 +183,7 @@ async fn send(
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     let Received { mut head, body, peer, host, id: _ } = received;
+    body.check(terms.body_limit)?;
     let scheme = secure::scheme(&head.extensions);
     headers::forward(&mut head.headers, peer, &host, scheme, &worker.shared.settings.trusted);
     secure::identify(&mut head);

@@ -10,7 +10,7 @@ use forward_gateway::{
 use serde_json::{Value, json};
 
 use crate::{
-    objects::{plugin, route, routes, system},
+    objects::{plugin, rolled_out, route, routes, slice, system},
     table::Table,
 };
 
@@ -37,7 +37,7 @@ impl Table {
     fn steps(&self, path: &str) -> String {
         let Some(chain) = self.chain(path) else { return "none".to_owned() };
         let text = format!("{chain:?}");
-        let mut found = ["IpFilter(", "BodyLimit(", "Respond(", "Unusable("]
+        let mut found = ["IpFilter(", "BodyLimit(", "Respond(", "Unusable(", "Ask("]
             .iter()
             .filter_map(|kind| Some((text.find(kind)?, kind.trim_end_matches('('))))
             .collect::<Vec<_>>();
@@ -179,4 +179,107 @@ fn a_plugin_is_not_its_own_fallback() {
     let own = table.pay(&["GET /x"], json!([{"name": "spare", "fallback": {"plugin": "pay"}}]));
     let told = table.index.middleware(&own, &[]);
     assert_eq!(told[0].state, MiddlewareState::Refused, "{told:?}");
+}
+
+/// A plugin without routes that provides this, by its manifest or announced.
+fn provider(name: &str, manifest: Value, announced: Value) -> Plugin {
+    plugin(name, json!({"providesMiddleware": manifest}), json!({"providesMiddleware": announced}))
+}
+
+fn allowed(names: &[&str]) -> Object {
+    let mut system = system("shop", "default", &[]);
+    system.spec.middleware_from = names.iter().map(|name| (*name).to_owned()).collect();
+    Object::System(Arc::new(system))
+}
+
+fn apply(plugin: &Plugin) -> Object {
+    Object::Plugin(Arc::new(plugin.clone()))
+}
+
+#[test]
+fn plugins_are_asked_about_requests_that_they_may_see() {
+    let mut table = Table::new();
+    let pay = table.pay(&["GET /x"], json!([]));
+    let auth =
+        provider("auth", json!([]), json!([{"name": "check", "phase": "Authenticate", "scope": "All"}]));
+    table.take(apply(&auth));
+    let told = |table: &Table| {
+        let told = table.index.middleware(&pay, &[]);
+        told.into_iter().map(|it| (it.name, it.provider.unwrap(), it.state)).collect::<Vec<_>>()
+    };
+    let check = |state| [("check".to_owned(), "auth".to_owned(), state)];
+    assert_eq!(table.steps("/x"), "none");
+    assert_eq!(told(&table), check(MiddlewareState::Refused));
+    assert_eq!(table.index.withheld(&auth, &auth.status.as_ref().unwrap().provides_middleware), ["check"]);
+    table.take(allowed(&["auth"]));
+    assert_eq!(table.steps("/x"), "Ask");
+    assert_eq!(told(&table), check(MiddlewareState::Active));
+    assert!(table.index.withheld(&auth, &[]).is_empty());
+    assert!(table.index.middleware(&auth, &[]).is_empty(), "it is for others");
+    table.delete(allowed(&["auth"]));
+    assert_eq!(table.steps("/x"), "none");
+}
+
+#[test]
+fn the_manifest_says_what_a_plugin_is_asked_before_it_has_announced_anything() {
+    let mut table = Table::new();
+    table.take(allowed(&["auth"]));
+    table.pay(&["GET /x"], json!([]));
+    let entry =
+        |phase: &str| json!([{"name": "check", "phase": phase, "scope": "Named", "plugins": ["pay"]}]);
+    table.take(apply(&provider("auth", entry("Authorize"), json!([]))));
+    assert_eq!(table.steps("/x"), "Ask");
+    let both = provider("auth", entry("Authorize"), entry("Observe"));
+    table.take(apply(&both));
+    let told = table.index.middleware(&pay(&["GET /x"], json!([])), &[]);
+    assert_eq!((told.len(), format!("{:?}", told[0].phase)), (1, "Authorize".to_owned()));
+}
+
+#[test]
+fn is_asked_until_it_is_gone_or_disabled_and_has_no_pod() {
+    let mut table = Table::new();
+    table.take(allowed(&["auth"]));
+    table.pay(&["GET /x"], json!([]));
+    let all = json!([{"name": "check", "phase": "Authenticate", "scope": "All"}]);
+    let mut auth = provider("auth", json!([]), all);
+    table.take(apply(&auth));
+    table.take(slice("auth", &["a"]));
+    table.take(slice("auth", &["!a"]));
+    assert_eq!(table.steps("/x"), "Ask", "nothing goes past one that is down");
+    auth.spec.suspend = true;
+    rolled_out(&mut auth, 2);
+    table.take(apply(&auth));
+    assert_eq!(table.steps("/x"), "Ask");
+    table.take(slice("auth", &["a"]));
+    auth.spec.enabled = false;
+    table.take(apply(&auth));
+    assert_eq!(table.steps("/x"), "Ask", "a pod answers still");
+    table.take(slice("auth", &["!a"]));
+    assert_eq!(table.steps("/x"), "none");
+    auth.spec.enabled = true;
+    table.take(apply(&auth));
+    assert_eq!(table.steps("/x"), "Ask");
+    table.delete(apply(&auth));
+    assert_eq!(table.steps("/x"), "none");
+}
+
+#[test]
+fn plugins_that_are_not_concerned_are_left_alone() {
+    let mut table = Table::new();
+    table.take(allowed(&["auth"]));
+    table.pay(&["GET /x"], json!([]));
+    let other = apply(&plugin("other", routes(&["GET /other"]), json!({})));
+    table.take(other);
+    let named = |names: &[&str]| {
+        let entry = json!([{"name": "check", "phase": "Limit", "scope": "Named", "plugins": names}]);
+        apply(&provider("auth", entry, json!([])))
+    };
+    table.take(named(&["pay"]));
+    assert_eq!((table.steps("/x"), table.steps("/other")), ("Ask".into(), "none".into()));
+    let before = table.chain("/x").unwrap();
+    table.take(named(&["pay", "other"]));
+    assert_eq!(table.steps("/other"), "Ask");
+    assert!(Arc::ptr_eq(&before, &table.chain("/x").unwrap()), "nothing has changed for it");
+    table.take(named(&["other"]));
+    assert_eq!((table.steps("/x"), table.steps("/other")), ("none".into(), "Ask".into()));
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{HealthStatus, MiddlewareStatus, Plugin, Reload, Route, RouteSource, RouteStatus};
+use forward_crds::{HealthStatus, Plugin, ProvidedMiddleware, Reload, Route, RouteSource, RouteStatus};
 use forward_gateway::control::{
     call::{DescribeError, Description, Reloaded, Said},
     slice::Ready,
-    verdict::{Facts, Pod, Registration, decide},
+    verdict::{Facts, Judged, Pod, Registration, decide},
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -15,8 +15,9 @@ use crate::objects::{announced, plugin, rolled_out, route, routes};
 
 const THRESHOLD: u32 = 2;
 
-/// Takes every route for active, but `/lost`, and middleware for wrong where there is `/bad`.
-fn judge(announced: &[Route]) -> (Vec<RouteStatus>, Vec<MiddlewareStatus>) {
+/// Takes every route for active, but `/lost`, and middleware for wrong where there is `/bad`; where there
+/// is `/spied`, somebody else provides some without leave, and so does the plugin with what is called so.
+fn judge(announced: &[Route], provided: &[ProvidedMiddleware]) -> Judged {
     let verdict = |route: &Route| RouteStatus {
         host: route.host.clone(),
         method: route.method.clone(),
@@ -25,14 +26,21 @@ fn judge(announced: &[Route]) -> (Vec<RouteStatus>, Vec<MiddlewareStatus>) {
         active: route.path != "/lost",
         message: (route.path == "/lost").then(|| "/lost is served by shop/other".to_owned()),
     };
-    let bad = announced.iter().any(|route| route.path == "/bad").then(|| {
+    let refused = |source: &str| {
         let refused = json!({
-            "phase": "Identify", "name": "office", "source": "Plugin", "kind": "ipFilter", "state": "Refused",
+            "phase": "Identify", "name": "office", "source": source, "kind": "ipFilter", "state": "Refused",
             "message": "it is wrong",
         });
         serde_json::from_value(refused).unwrap()
-    });
-    (announced.iter().map(verdict).collect(), bad.into_iter().collect())
+    };
+    let refused_at = |path: &str, source| announced.iter().any(|it| it.path == path).then(|| refused(source));
+    let refused = refused_at("/bad", "Plugin").into_iter().chain(refused_at("/spied", "Provider"));
+    let withheld = provided.iter().map(|entry| entry.name.clone()).filter(|name| name == "withheld");
+    Judged {
+        routes: announced.iter().map(verdict).collect(),
+        middleware: refused.collect(),
+        withheld: withheld.collect(),
+    }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -64,7 +72,8 @@ impl Case {
     fn describes(mut self, pod: &str, routes: &[&str]) -> Self {
         let routes = routes.iter().map(|text| serde_json::from_value(route(text)).unwrap()).collect();
         let (name, version) = ("pay".to_owned(), "1.0.0".to_owned());
-        let description = Description { name, version, routes, config_schema: Ok(None) };
+        let description =
+            Description { name, version, routes, middleware: Vec::new(), config_schema: Ok(None) };
         self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
         self
     }
@@ -72,7 +81,25 @@ impl Case {
     fn announces(mut self, pod: &str, config_schema: Result<Option<&str>, &str>) -> Self {
         let (name, version) = ("pay".to_owned(), "1.0.0".to_owned());
         let config_schema = config_schema.map(|it| it.map(str::to_owned)).map_err(str::to_owned);
-        let description = Description { name, version, routes: Vec::new(), config_schema };
+        let (routes, middleware) = (Vec::new(), Vec::new());
+        let description = Description { name, version, routes, middleware, config_schema };
+        self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
+        self
+    }
+
+    /// It provides middleware of these names, each with a priority.
+    fn provides(mut self, pod: &str, entries: &[(&str, i32)]) -> Self {
+        let entry = |(name, priority): &(&str, i32)| {
+            let entry = json!({"name": name, "phase": "Limit", "scope": "All", "priority": priority});
+            serde_json::from_value(entry).unwrap()
+        };
+        let description = Description {
+            name: "pay".to_owned(),
+            version: "1.0.0".to_owned(),
+            routes: Vec::new(),
+            middleware: entries.iter().map(entry).collect(),
+            config_schema: Ok(None),
+        };
         self.pods.entry(pod.to_owned()).or_default().described(Ok(description));
         self
     }
@@ -139,6 +166,7 @@ impl Case {
         let Registration {
             routes,
             middleware,
+            provides_middleware,
             health,
             reload,
             config_from_changed,
@@ -148,6 +176,7 @@ impl Case {
         let status = self.plugin.status.get_or_insert_default();
         status.routes = routes;
         status.middleware = middleware;
+        status.provides_middleware = provides_middleware;
         status.health = health;
         status.reload = reload;
         status.config_from_changed = config_from_changed;
@@ -162,6 +191,11 @@ impl Case {
     fn condition(&self, type_: &str) -> Option<(String, String, String, Option<i64>)> {
         let condition = self.decide().conditions.into_iter().find(|condition| condition.type_ == type_)?;
         Some((condition.status, condition.reason, condition.message, condition.observed_generation))
+    }
+
+    /// What it is said to provide, each with its priority.
+    fn provided(&self) -> Vec<(String, i32)> {
+        self.decide().provides_middleware.into_iter().map(|entry| (entry.name, entry.priority)).collect()
     }
 
     fn paths(&self) -> Vec<String> {
@@ -278,6 +312,31 @@ fn tells_of_middleware_that_cannot_be_carried_out() {
         is("False", "InvalidMiddleware", "middleware office: it is wrong", 1)
     );
     assert_eq!(case.written().decide().middleware.len(), 1);
+}
+
+#[test]
+fn tells_a_plugin_and_no_other_of_what_it_provides_without_leave() {
+    let spied = Case::new(&["a"]).describes("a", &["GET /spied"]);
+    assert_eq!(spied.condition("Registered").unwrap().0, "True");
+    let case = Case::new(&["a"]).provides("a", &[("free", 0), ("withheld", 0)]);
+    let message = "middleware withheld is for other plugins, and middlewareFrom of the PluginSystem does not name this one";
+    assert_eq!(case.condition("Registered"), is("False", "MiddlewareNotAllowed", message, 1));
+}
+
+#[test]
+fn goes_on_providing_what_every_pod_knows_in_the_middle_of_a_rollout() {
+    let provided = |case: &Case| case.provided().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let case = Case::new(&["a", "b"]).provides("a", &[("auth", 1), ("old", 0)]);
+    assert_eq!(case.provided(), [], "not all have been asked");
+    let case = case.provides("b", &[("auth", 2), ("new", 0)]).written();
+    assert_eq!(case.provided(), [("auth".to_owned(), 1)]);
+    let case = case.fails("b", DescribeError::Middleware("middleware x: phase is none".to_owned()));
+    assert_eq!(provided(&case), ["auth"]);
+    let message = "pod pod-b: middleware x: phase is none";
+    assert_eq!(case.condition("Registered"), is("False", "InvalidMiddleware", message, 1));
+    let mut case = case.written();
+    case.ready.clear();
+    assert_eq!(provided(&case), ["auth"], "it is not forgotten when nobody is there");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::{
 use forward_crds::Middleware;
 use forward_gateway::{
     data::{
+        ask::Callee,
         bulkhead::Bulkhead,
         chain::{Chain, Kept},
         limit::Limiter,
@@ -138,12 +139,15 @@ pub fn chain(middleware: Value) -> Arc<Chain> {
 /// The same, where some plugins may stand in.
 pub fn chain_with(middleware: Value, spares: &BTreeMap<String, Arc<Plugin>>) -> Arc<Chain> {
     let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
-    let plan = middleware::Chain::new(&[], &entries);
-    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &mut Fresh(spares)))
+    let plan = middleware::Chain::new(&[], &entries, &[]);
+    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &mut Fresh { spares, asked: None }))
 }
 
-/// Counters that nothing has counted with yet, and plugins by name.
-struct Fresh<'a>(&'a BTreeMap<String, Arc<Plugin>>);
+/// Counters that nothing has counted with yet, plugins that stand in, by name, and the one that is asked.
+pub struct Fresh<'a> {
+    pub spares: &'a BTreeMap<String, Arc<Plugin>>,
+    pub asked: Option<Arc<Plugin>>,
+}
 
 impl Kept for Fresh<'_> {
     fn limiter(&mut self, entry: &middleware::Entry, limit: &middleware::RateLimit) -> Arc<Limiter> {
@@ -154,9 +158,13 @@ impl Kept for Fresh<'_> {
         Arc::default()
     }
 
+    fn callee(&mut self, entry: &middleware::Entry) -> Option<Arc<Callee>> {
+        Some(Arc::new(Callee::new(self.asked.clone()?, entry.name.clone())))
+    }
+
     fn target(&mut self, name: &str) -> Arc<Target> {
         let target = Target::default();
-        target.set(self.0.get(name).cloned());
+        target.set(self.spares.get(name).cloned());
         Arc::new(target)
     }
 }

@@ -7,6 +7,7 @@ mod cross_origin;
 mod fallbacks;
 mod limits;
 mod logging;
+mod plugins;
 mod retries;
 mod timeouts;
 

@@ -68,6 +68,22 @@ impl Changes {
         Ok(Self { remove, set: pairs(set)?, add: pairs(add)? })
     }
 
+    /// The changes that a plugin asks for: what to remove, to set and to add.
+    ///
+    /// # Errors
+    /// One of them cannot be done.
+    pub fn of(
+        remove: impl IntoIterator<Item = String>,
+        set: impl IntoIterator<Item = (String, Vec<u8>)>,
+        add: impl IntoIterator<Item = (String, Vec<u8>)>,
+    ) -> Result<Self, StepError> {
+        let pair = |(name, value): (String, Vec<u8>)| Ok((changeable(&name)?, any_value(value)?));
+        let remove = remove.into_iter().map(|name| changeable(&name)).collect::<Result<_, _>>()?;
+        let set = set.into_iter().map(pair).collect::<Result<_, StepError>>()?;
+        let add = add.into_iter().map(pair).collect::<Result<_, StepError>>()?;
+        Ok(Self { remove, set, add })
+    }
+
     /// Change headers.
     pub fn apply(&self, headers: &mut HeaderMap) {
         let Self { remove, set, add } = self;
@@ -85,7 +101,17 @@ impl Changes {
 
 fn changeable(text: &str) -> Result<HeaderName, StepError> {
     let name = header_name(text)?;
+    if is_ours(&name) { Err(StepError::OwnHeader(name)) } else { Ok(name) }
+}
+
+/// Whether a header is the gateway's: it frames or carries messages, or says who asked.
+pub fn is_ours(name: &HeaderName) -> bool {
     // In lower case, as the type has them.
-    let ours = OURS.contains(&name.as_str()) || name.as_str().starts_with(OUR_PREFIX);
-    if ours { Err(StepError::OwnHeader(name)) } else { Ok(name) }
+    OURS.contains(&name.as_str()) || name.as_str().starts_with(OUR_PREFIX)
+}
+
+/// A value with all that HTTP allows.
+fn any_value(bytes: Vec<u8>) -> Result<HeaderValue, StepError> {
+    HeaderValue::try_from(bytes.as_slice())
+        .map_err(|_| StepError::HeaderValue(String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry};
+use super::{Ask, CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry};
 use crate::Cidr;
 
 /// What a middleware does.
@@ -40,6 +40,8 @@ pub enum Step {
     Compress(Compress),
     /// Of how many in a hundred requests a line is logged.
     Log(u8),
+    /// What to ask a plugin.
+    Ask(Ask),
 }
 
 /// Why a middleware cannot be carried out.
@@ -86,6 +88,9 @@ pub enum StepError {
     /// Another field is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// A plugin provides it for the requests of another one, and may not.
+    #[error("middlewareFrom of the PluginSystem does not name {0}: requests go past it")]
+    NoLeave(String),
 }
 
 /// Which addresses may ask.

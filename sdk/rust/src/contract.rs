@@ -1,14 +1,21 @@
-//! Serves `goforward.plugin.v1`: what the plugin is and how it fares.
+//! Serves `goforward.plugin.v1`: what the plugin is and how it fares, and its middleware.
 
 use std::{sync::Arc, time::SystemTime};
 
 use forward_proto::plugin::v1::{
-    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, Reload,
-    health_response::Status as Outcome, plugin_server,
+    DescribeRequest, DescribeResponse, HealthRequest, HealthResponse, OnRequestRequest, OnRequestResponse,
+    OnResponseRequest, OnResponseResponse, Reload, health_response::Status as Outcome, middleware_server,
+    plugin_server,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{Health, Plugin, host::Host, panics::catch, reload::Report};
+use crate::{
+    Error, Health, Plugin,
+    failure::chain,
+    host::{Guest, Host},
+    panics::catch,
+    reload::Report,
+};
 
 pub struct Contract<P>(pub Arc<Host<P>>);
 
@@ -23,6 +30,7 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
             description: host.about.description.to_owned(),
             routes: guest.routes.announced.clone(),
             config_schema: P::config_schema().map(|schema| schema.to_string()).unwrap_or_default(),
+            middleware: guest.middleware.announced(),
         }))
     }
 
@@ -45,4 +53,57 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
         let status = status.into();
         Ok(Response::new(HealthResponse { status, message, details, timestamp, reload, config_from_changed }))
     }
+}
+
+/// The plugin's middleware.
+pub struct Asked<P>(pub Arc<Host<P>>);
+
+impl<P: Plugin> Asked<P> {
+    fn guest(&self) -> Result<&Guest<P>, Status> {
+        let started = self.0.guest().filter(|_| self.0.phase().serves());
+        started.ok_or_else(|| Status::unavailable("the plugin has not started yet"))
+    }
+}
+
+#[tonic::async_trait]
+impl<P: Plugin> middleware_server::Middleware for Asked<P> {
+    async fn on_request(
+        &self,
+        question: Request<OnRequestRequest>,
+    ) -> Result<Response<OnRequestResponse>, Status> {
+        let Guest { plugin, middleware, .. } = self.guest()?;
+        let question = question.into_inner();
+        let name = question.middleware.clone();
+        let answer = middleware.on_request(plugin, question).ok_or_else(|| unknown(&name))?;
+        answered(&name, answer).await
+    }
+
+    async fn on_response(
+        &self,
+        question: Request<OnResponseRequest>,
+    ) -> Result<Response<OnResponseResponse>, Status> {
+        let Guest { plugin, middleware, .. } = self.guest()?;
+        let question = question.into_inner();
+        let name = question.middleware.clone();
+        let answer = middleware.on_response(plugin, question).ok_or_else(|| unknown(&name))?;
+        answered(&name, answer).await
+    }
+}
+
+fn unknown(name: &str) -> Status {
+    Status::not_found(format!("the plugin has no middleware {name:?} that is asked about this"))
+}
+
+/// What the author's code says. Why it said nothing is for the log: clients are told by the gateway.
+async fn answered<T>(
+    name: &str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<Response<T>, Status> {
+    let error = match catch(answer).await {
+        Ok(Ok(answer)) => return Ok(Response::new(answer)),
+        Ok(Err(error)) => chain(&*error),
+        Err(panic) => format!("it panicked: {panic}"),
+    };
+    tracing::warn!(middleware = name, error, "a middleware gave no answer");
+    Err(Status::internal("the middleware gave no answer"))
 }

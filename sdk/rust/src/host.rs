@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::{About, phase::Phase, reload::Report, routes::Served};
+use crate::{About, Middleware, phase::Phase, reload::Report, routes::Served};
 
 /// Shared by the contract and the gate before the routes.
 pub struct Host<P> {
@@ -22,6 +22,7 @@ pub struct Host<P> {
 pub struct Guest<P> {
     pub plugin: Arc<P>,
     pub routes: Served,
+    pub middleware: Middleware<P>,
 }
 
 impl<P> Host<P> {

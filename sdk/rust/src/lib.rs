@@ -56,6 +56,7 @@ pub mod json;
 mod lifecycle;
 mod log;
 mod metrics;
+pub mod middleware;
 mod panics;
 mod pattern;
 mod phase;
@@ -83,6 +84,7 @@ pub use crate::{
     health::Health,
     json::Json,
     metrics::Metrics,
+    middleware::Middleware,
     plugin::{Error, NoConfig, Plugin},
     problem::{FieldError, Problem},
     routes::Routes,

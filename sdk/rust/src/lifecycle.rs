@@ -117,7 +117,8 @@ impl Process {
         let after = async move { guest.after_initialize(&context).await };
         let Some(()) = self.run(Verb::AfterInitialize, after).await? else { return Ok(None) };
         let routes = plugin.routes().serve(&plugin, self.context.metrics())?;
-        host.receive(Guest { plugin: plugin.clone(), routes });
+        let middleware = plugin.middleware();
+        host.receive(Guest { plugin: plugin.clone(), routes, middleware });
         self.phases.send_replace(Phase::Initialized);
         tracing::info!(seconds = begin.elapsed().as_secs_f64(), "initialized");
         Ok(Some(plugin))

@@ -5,7 +5,7 @@ use std::future::Future;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Context, Health, Routes};
+use crate::{Context, Health, Middleware, Routes};
 
 /// Whatever went wrong. Every error type, `String` and `&str` turn into it by `?` or `into()`.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -47,6 +47,11 @@ pub trait Plugin: Send + Sync + Sized + 'static {
     /// The routes that the plugin offers. Called once, after initialize.
     fn routes(&self) -> Routes<Self> {
         Routes::new()
+    }
+
+    /// What the gateway is to ask the plugin about requests. Called once, after initialize.
+    fn middleware(&self) -> Middleware<Self> {
+        Middleware::new()
     }
 
     /// The last step before requests come.

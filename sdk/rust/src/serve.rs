@@ -10,14 +10,19 @@ use axum::{
     response::{IntoResponse, Response},
     serve::ListenerExt,
 };
-use forward_proto::plugin::v1::plugin_server::PluginServer;
+use forward_proto::plugin::v1::{middleware_server::MiddlewareServer, plugin_server::PluginServer};
 use http::{HeaderValue, StatusCode, Version, header};
 use tokio::net::{TcpListener, TcpSocket};
 use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use crate::{
-    Plugin, Problem, contract::Contract, environment::Environment, host::Host, panics::catch, phase::Phase,
+    Plugin, Problem,
+    contract::{Asked, Contract},
+    environment::Environment,
+    host::Host,
+    panics::catch,
+    phase::Phase,
     probes::Probes,
 };
 
@@ -62,6 +67,7 @@ pub async fn serve<P: Plugin>(listener: TcpListener, host: Arc<Host<P>>) -> io::
 
 fn surface<P: Plugin>(host: Arc<Host<P>>) -> Router {
     tonic::service::Routes::new(PluginServer::new(Contract(host.clone())))
+        .add_service(MiddlewareServer::new(Asked(host.clone())))
         .add_service(HealthServer::new(Probes(host.phases())))
         .prepare()
         .into_axum_router()

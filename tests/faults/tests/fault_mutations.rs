@@ -43,7 +43,7 @@ const ON_THE_WAY: [&str; 9] = [
 ];
 
 /// Fields of which nothing is seen here, why, and what covers them instead.
-const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 12] = [
+const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 13] = [
     ("info", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.description", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.author", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
@@ -56,13 +56,18 @@ const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 12] = [
     ("http.routes[].method", "read by the gateway", ROUTES),
     ("http.routes[].path", "read by the gateway", ROUTES),
     ("http.middleware", "read by the gateway", MIDDLEWARE),
+    ("providesMiddleware", "read by the gateway", PROVIDED),
 ];
 const MIDDLEWARE: &str = "gateway/tests/traffic/middleware";
+const PROVIDED: &str =
+    "gateway/tests/control/middleware.rs#plugins_are_asked_about_requests_that_they_may_see";
 const ROUTES: &str = "gateway/tests/control/index.rs#serves_manifest_and_announced_routes_as_the_objects_say";
-const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 5] = [
+const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 7] = [
     ("hosts", "read by the gateway", HOSTS),
     ("hosts[]", "read by the gateway", HOSTS),
     ("middleware", "read by the gateway", MIDDLEWARE),
+    ("middlewareFrom", "read by the gateway", PROVIDED),
+    ("middlewareFrom[]", "read by the gateway", PROVIDED),
     ("maxPlugins", "lets run what runs", "plan/tests/cases/too_many_plugins_keep_running"),
     ("maxConcurrentRollouts", "bounds what is on its way", "plan/tests/cases/slots_are_held_by_who_climbs"),
 ];
@@ -114,7 +119,7 @@ fn http() -> Value {
 /// What the plugins' namespace allows.
 fn system() -> Value {
     json!({
-        "timeout": "8s", "maxPlugins": 50, "hosts": ["one.example"], "imagePrefixes": ["forward.local"],
+        "timeout": "8s", "maxPlugins": 50, "hosts": ["one.example"], "middlewareFrom": ["first"], "imagePrefixes": ["forward.local"],
         "sandbox": {"memory": "72Mi", "network": {"mode": "Declared"}},
         "templates": {"serviceAccountNames": ["spare"], "priorityClassNames": ["forward-faults"],
                       "tolerationKeys": ["dedicated"]},

@@ -39,8 +39,17 @@ pub struct Config {
     pub allocate: Option<Bytes>,
     /// Reports itself unhealthy with this message.
     pub unhealthy: Option<String>,
+    /// Provides the middleware `mark` for these requests.
+    pub middleware: Option<Scope>,
     /// Shown as it is by the endpoint that describes the plugin, to tell one configuration from another.
     pub note: Option<String>,
+}
+
+/// Whose requests a middleware is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Scope {
+    Own,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -79,11 +88,11 @@ mod tests {
     fn reads_every_setting() {
         let config: Config = serde_json::from_str(
             r#"{"prefix": "/t", "initializeDelay": "500ms", "crashAfter": "1s", "exitCode": 3,
-                "allocate": "64Mi", "neverReady": true, "unhealthy": "no database"}"#,
+                "allocate": "64Mi", "neverReady": true, "unhealthy": "no database", "middleware": "All"}"#,
         )
         .unwrap();
         assert_eq!(config.initialize_delay, Some(Duration::from_millis(500)));
         assert_eq!(config.allocate, Some(Bytes(64 << 20)));
-        assert_eq!(config.exit_code.0, 3);
+        assert_eq!((config.exit_code.0, config.middleware), (3, Some(Scope::All)));
     }
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod endpoints;
+mod mark;
 mod testbed;
 
 forward_sdk::main!(testbed::Testbed);

@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use forward_sdk::{Context, Error, Health, Plugin, Routes, tracing};
+use forward_sdk::{Context, Error, Health, Middleware, Plugin, Routes, tracing};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     config::{Bytes, Config},
-    endpoints,
+    endpoints, mark,
 };
 
 pub struct Testbed {
@@ -65,6 +65,10 @@ impl Plugin for Testbed {
             panic!("{message}");
         }
         endpoints::routes(&self.prefix)
+    }
+
+    fn middleware(&self) -> Middleware<Self> {
+        mark::middleware(self.config.middleware)
     }
 
     async fn start(&self, _: &Context) -> Result<(), Error> {

@@ -47,6 +47,8 @@ impl Table {
                 json!([[{"name": "one", "headers": {"request": {"remove": ["x-one"]}}}]]),
                 json!([]),
             ),
+            // As a whole, too: its tests are in gateway/tests.
+            ("providesMiddleware", json!([[{"name": "one", "phase": "Observe"}]]), json!([])),
             ("health.path", json!(["/healthz"]), json!(["healthz"])),
             ("health.interval", json!(["7s", "1m"]), json!(["7", "soon", "-1s"])),
             ("health.timeout", json!(["3s"]), json!(["3", "soon", "-1s"])),
@@ -108,6 +110,7 @@ impl Table {
                 json!([[{"name": "one", "headers": {"request": {"remove": ["x-one"]}}}]]),
                 json!([]),
             ),
+            ("middlewareFrom[]", json!(["other"]), json!(["Upper", "1a", ""])),
             ("timeout", json!(["9s"]), json!(["9", "soon"])),
             ("sandbox.memory", json!(["80Mi"]), json!(["0", "much"])),
             ("sandbox.cpu", json!(["200m"]), json!(["0", "much"])),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use forward_proto::plugin::v1::{
-    DescribeRequest, HealthRequest, Route, health_response::Status, plugin_client::PluginClient,
+    DescribeRequest, Header, HealthRequest, OnRequestRequest, OnResponseRequest, Route,
+    health_response::Status, middleware_client::MiddlewareClient, on_request_response::Outcome,
+    plugin_client::PluginClient,
 };
 use nix::sys::signal::Signal;
 use tonic_health::pb::{
@@ -25,6 +27,33 @@ async fn describes_itself_and_the_routes_it_announces() {
     assert!(description.routes.contains(&echo), "{:?}", description.routes);
     assert!(description.routes.iter().all(|route| route.path.starts_with("/t/")), "{:?}", description.routes);
     assert_eq!(description.config_schema, r#"{"properties":{"exitCode":{"maximum":255}}}"#);
+}
+
+#[tokio::test]
+async fn is_asked_about_requests_and_answers() {
+    let plugin = Plugin::start("marks", r#"{"middleware": "All"}"#, &[]).await;
+    let description = PluginClient::new(plugin.channel().await).describe(DescribeRequest {}).await.unwrap();
+    assert_eq!(description.into_inner().middleware[0].name, "mark");
+    let mut client = MiddlewareClient::new(plugin.channel().await);
+    let middleware = || "mark".to_owned();
+    let mark = |name: &str| Header { name: name.to_owned(), value: b"marks".to_vec() };
+    let question = OnRequestRequest { middleware: middleware(), ..OnRequestRequest::default() };
+    let Some(Outcome::Continue(on)) = client.on_request(question).await.unwrap().into_inner().outcome else {
+        panic!("it does not go on");
+    };
+    assert_eq!(on.headers.unwrap().set, [mark("x-marked-by")]);
+    let headers = vec![Header { name: "x-refuse".to_owned(), value: b"no".to_vec() }];
+    let question = OnRequestRequest { middleware: middleware(), headers, ..OnRequestRequest::default() };
+    let Some(Outcome::Respond(respond)) = client.on_request(question).await.unwrap().into_inner().outcome
+    else {
+        panic!("it goes on");
+    };
+    assert_eq!((respond.status, respond.body.as_slice()), (403, &b"no"[..]));
+    let question = OnResponseRequest { middleware: middleware(), ..OnResponseRequest::default() };
+    let changes = client.on_response(question).await.unwrap().into_inner().headers.unwrap();
+    assert_eq!(changes.set, [mark("x-answer-marked-by")]);
+    let question = OnRequestRequest { middleware: "other".to_owned(), ..OnRequestRequest::default() };
+    assert_eq!(client.on_request(question).await.unwrap_err().code(), tonic::Code::NotFound);
 }
 
 #[tokio::test]

@@ -1,0 +1,305 @@
+//! Middleware that plugins provide: one call of gRPC to a pod of the plugin for each request, and
+//! for its answer where that is wanted, over the connections that calls to plugins share. Without an
+//! answer in time, the request ends or goes on, as the middleware says.
+
+mod circuit;
+mod message;
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use forward_crds::FailureMode;
+use forward_plan::middleware::{Ask, Changes};
+use forward_proto::plugin::v1::{OnRequestRequest, OnResponseRequest};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use prost::Message;
+
+pub use self::message::{About, Outcome, on_request, on_response};
+use self::{circuit::Circuit, message::MOST_BODY};
+use super::{
+    body::Upload,
+    exchange::{Failure, Patience},
+    grpc,
+    problem::Problem,
+    resilience::Policies,
+    snapshot::Plugin,
+    stats::UpstreamError,
+    worker::Worker,
+};
+
+/// What is called, at any authority: pods are called by their addresses.
+const ON_REQUEST: &str = "http://plugin/goforward.plugin.v1.Middleware/OnRequest";
+const ON_RESPONSE: &str = "http://plugin/goforward.plugin.v1.Middleware/OnResponse";
+/// The largest answer: a body, and the rest of it.
+const MOST_ANSWER: usize = MOST_BODY + 256 * 1024;
+/// What stands before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// A plugin that is asked for one of its middleware.
+#[derive(Debug)]
+pub struct Callee {
+    plugin: Arc<Plugin>,
+    middleware: String,
+    circuit: Circuit,
+}
+
+/// A middleware of a chain for which a plugin is asked.
+#[derive(Debug)]
+pub struct Asked {
+    ask: Ask,
+    callee: Arc<Callee>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error("{}", .0.as_str())]
+    Unavailable(UpstreamError),
+    #[error("it has failed too often, and is asked again in a moment")]
+    Paused,
+    #[error("{}", kind(.0).as_str())]
+    Exchange(Failure),
+    #[error("it took too long")]
+    Timeout,
+    #[error("its answer broke off")]
+    Broken(#[source] hyper::Error),
+    #[error("it answered with the status {0}")]
+    Status(String),
+    #[error("its answer is not one of gRPC")]
+    Framing,
+    #[error("its answer cannot be read")]
+    Decode(#[from] prost::DecodeError),
+    #[error("its answer cannot be carried out")]
+    Outcome(#[from] message::OutcomeError),
+}
+
+impl Callee {
+    pub fn new(plugin: Arc<Plugin>, middleware: String) -> Self {
+        Self { plugin, middleware, circuit: Circuit::default() }
+    }
+}
+
+impl Asked {
+    pub fn new(ask: Ask, callee: Arc<Callee>) -> Self {
+        Self { ask, callee }
+    }
+
+    /// The middleware's name.
+    pub fn name(&self) -> &str {
+        &self.callee.middleware
+    }
+
+    /// Whether the plugin is asked about answers too.
+    pub fn is_about_answers(&self) -> bool {
+        self.ask.response
+    }
+
+    /// Up to how many bytes of a body it is shown.
+    pub fn most_body(&self) -> Option<u64> {
+        self.ask.body
+    }
+
+    /// Ask about a request. `None`: it goes on without an answer.
+    pub async fn request(
+        &self,
+        worker: &Rc<Worker>,
+        question: OnRequestRequest,
+    ) -> Result<Option<Outcome>, Problem> {
+        self.ask(worker, ON_REQUEST, &question, message::outcome).await
+    }
+
+    /// Ask about an answer. `None`: it stays as it is, without an answer.
+    pub async fn response(
+        &self,
+        worker: &Rc<Worker>,
+        question: OnResponseRequest,
+    ) -> Result<Option<Changes>, Problem> {
+        self.ask(worker, ON_RESPONSE, &question, message::answer_outcome).await
+    }
+
+    async fn ask<M: Message + Default, T>(
+        &self,
+        worker: &Rc<Worker>,
+        target: &'static str,
+        question: &impl Message,
+        read: impl Fn(M) -> Result<T, message::OutcomeError>,
+    ) -> Result<Option<T>, Problem> {
+        let Self { ask, callee } = self;
+        let answered = match self.available(worker) {
+            Ok(()) => {
+                let answered = self.exchange(worker, target, question).await;
+                let answered = answered.and_then(|message| read(message).map_err(AskError::from));
+                self.settle(worker, answered.as_ref().err());
+                answered
+            }
+            Err(error) => Err(error),
+        };
+        match (answered, ask.failure_mode) {
+            (Ok(outcome), _) => Ok(Some(outcome)),
+            (Err(error), mode) => {
+                let (plugin, middleware) = (&callee.plugin.label, &callee.middleware);
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::debug!(plugin, middleware, %error, cause, ?mode, "middleware without an answer");
+                if let Some(kind) = error.kind() {
+                    callee.plugin.stats[worker.index].error(kind);
+                }
+                match mode {
+                    FailureMode::Open => Ok(None),
+                    FailureMode::Closed => {
+                        Err(Problem::Unanswered { plugin: plugin.clone(), middleware: middleware.clone() })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it is worth asking at all.
+    fn available(&self, worker: &Worker) -> Result<(), AskError> {
+        let Callee { plugin, circuit, .. } = &*self.callee;
+        if plugin.endpoints().is_empty() {
+            Err(AskError::Unavailable(UpstreamError::NoEndpoint))
+        } else if plugin.is_unhealthy() {
+            Err(AskError::Unavailable(UpstreamError::Unhealthy))
+        } else if !circuit.admits(worker.clock.now()) {
+            Err(AskError::Paused)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn settle(&self, worker: &Worker, error: Option<&AskError>) {
+        let Callee { plugin, middleware, circuit } = &*self.callee;
+        match error {
+            None => circuit.succeeded(),
+            Some(error) if circuit.failed(worker.clock.now()) => {
+                let plugin = &plugin.label;
+                tracing::warn!(plugin, middleware, %error, "middleware is not asked for a while");
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// One call, bounded in its time as a whole.
+    async fn exchange<M: Message + Default>(
+        &self,
+        worker: &Rc<Worker>,
+        target: &'static str,
+        question: &impl Message,
+    ) -> Result<M, AskError> {
+        let Self { ask, callee } = self;
+        let mut late = worker.clock.after(ask.deadline);
+        let patience = Patience { clock: worker.clock.clone(), timeout: ask.deadline, progress: None };
+        let request = request(target, ask, framed(question));
+        let pods = (&*callee.plugin, &Policies::usual().breaker);
+        let mut exchange = pin!(async {
+            let attempted = grpc::attempt(worker, pods, request, &patience, (&mut None, false)).await;
+            let (response, _share) = attempted.map_err(AskError::Exchange)?;
+            read(response).await
+        });
+        poll_fn(|cx| match exchange.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(answered),
+            Poll::Pending => Pin::new(&mut late).poll(cx).map(|()| Err(AskError::Timeout)),
+        })
+        .await
+    }
+}
+
+impl AskError {
+    /// As it is counted; what was not tried is not.
+    fn kind(&self) -> Option<UpstreamError> {
+        match self {
+            Self::Unavailable(kind) => Some(*kind),
+            Self::Paused => None,
+            Self::Exchange(failure) => Some(kind(failure)),
+            Self::Timeout => Some(UpstreamError::Timeout),
+            Self::Broken(_) => Some(UpstreamError::Broken),
+            Self::Status(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => {
+                Some(UpstreamError::Malformed)
+            }
+        }
+    }
+}
+
+fn kind(failure: &Failure) -> UpstreamError {
+    match failure {
+        Failure::NoEndpoint => UpstreamError::NoEndpoint,
+        Failure::Unhealthy => UpstreamError::Unhealthy,
+        Failure::Overloaded => UpstreamError::Overloaded,
+        Failure::Open(_) => UpstreamError::CircuitOpen,
+        Failure::Connect(_) | Failure::Unsent(_) => UpstreamError::Connect,
+        Failure::Broken { .. } => UpstreamError::Broken,
+        Failure::Timeout => UpstreamError::Timeout,
+        // The request is the gateway's own.
+        Failure::Malformed(_) | Failure::Client | Failure::TooLarge | Failure::Stalled => {
+            UpstreamError::Malformed
+        }
+    }
+}
+
+fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(length).expect("the head of a request is some KiB"));
+    message.encode(&mut bytes).expect("the buffer grows");
+    bytes.freeze()
+}
+
+fn request(target: &'static str, ask: &Ask, message: Bytes) -> Request<Upload> {
+    let mut request = Request::new(Upload::whole(message));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = http::Uri::from_static(target);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    let timeout = HeaderValue::from_str(&format!("{}m", ask.deadline.as_millis()));
+    headers.insert(grpc::TIMEOUT, timeout.expect("digits and a letter are a value"));
+    request
+}
+
+/// The one message of an answer.
+async fn read<M: Message + Default>(response: Response<Incoming>) -> Result<M, AskError> {
+    if response.status() != StatusCode::OK {
+        return Err(AskError::Status(response.status().to_string()));
+    }
+    check_status(response.headers())?;
+    let collected = Limited::new(response.into_body(), MOST_ANSWER).collect().await;
+    let collected = collected.map_err(|error| match error.downcast::<hyper::Error>() {
+        Ok(error) => AskError::Broken(*error),
+        Err(error) if error.is::<LengthLimitError>() => AskError::Framing,
+        Err(_) => AskError::Framing,
+    })?;
+    let trailers = collected.trailers().ok_or(AskError::Framing)?;
+    if !trailers.contains_key(grpc::STATUS) {
+        return Err(AskError::Framing);
+    }
+    check_status(trailers)?;
+    let bytes = collected.to_bytes();
+    let (prefix, message) = bytes.split_at_checked(PREFIX).ok_or(AskError::Framing)?;
+    let length = prefix[1..].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    if prefix[0] != 0 || length != message.len() {
+        return Err(AskError::Framing);
+    }
+    Ok(M::decode(message)?)
+}
+
+/// An answer that fails at once says so in its head, others at their end.
+fn check_status(headers: &HeaderMap) -> Result<(), AskError> {
+    match headers.get(grpc::STATUS) {
+        Some(status) if status != "0" => {
+            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            let message = headers.get(grpc::MESSAGE).map(text).unwrap_or_default();
+            Err(AskError::Status(format!("{} {message}", text(status))))
+        }
+        _ => Ok(()),
+    }
+}
