@@ -97,12 +97,14 @@ fn certificates(args: &Args, calls: &Calls) -> Result<(Option<Secured>, BoxFutur
 
 /// Keep the routes, and register this replica's share of the plugins. Ends only with an error.
 async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender<bool>) -> Result<()> {
+    index.lock().hold();
     let client = Client::try_default().await.context("connect to the API server")?;
     let Watches { run, listed } = Watches::new(&client, &index, &args.namespace, &args.service);
     let registering = async {
         for listed in listed {
             listed.await.context("list the objects")?;
         }
+        index.change(Index::complete);
         tracing::info!("listed all objects");
         ready.send_replace(true);
         let mut stopping = ready.subscribe();

@@ -82,6 +82,7 @@ pub struct Index {
     contest: Contest,
     snapshot: Snapshot,
     changed: bool,
+    held: bool,
     touched: BTreeSet<PluginId>,
 }
 
@@ -149,6 +150,7 @@ impl Index {
             contest: Contest::default(),
             snapshot: Snapshot::default(),
             changed: false,
+            held: false,
             touched: BTreeSet::new(),
         }
     }
@@ -173,9 +175,20 @@ impl Index {
         }
     }
 
+    /// Let requests see no routes until [`Index::complete`]: what is not known yet may guard those that
+    /// are.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// All that there is is known.
+    pub fn complete(&mut self) {
+        self.held = false;
+    }
+
     /// Let requests see the routes as they are now.
     pub fn publish(&mut self) {
-        if mem::take(&mut self.changed) {
+        if !self.held && mem::take(&mut self.changed) {
             self.snapshot.version += 1;
             self.shared.snapshot.store(Arc::new(self.snapshot.clone()));
         }
