@@ -7,6 +7,7 @@
 //! read the whole request, or the connection becomes a tunnel.
 
 pub mod accept;
+pub mod authenticate;
 pub mod balance;
 pub mod body;
 pub mod chain;
@@ -22,6 +23,7 @@ pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod limit;
+pub mod path;
 pub mod pool;
 pub mod problem;
 pub mod record;

@@ -353,14 +353,15 @@ impl Index {
 
     /// Have requests for a slot go to its winner, or to nobody.
     fn serve(&mut self, slot: &Slot, winner: Option<Winner>) {
-        let workers = self.shared.workers();
+        let (workers, callers) = (self.shared.workers(), &self.shared.callers);
         let route = winner.and_then(|winner| {
             let entry = self.plugins.get_mut(&winner.plugin)?;
             let pattern = winner.pattern.as_str().to_owned();
             let stats = entry.stats.entry(pattern.clone());
             let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
             let (plugin, stats) = (entry.serving.clone(), stats.clone());
-            Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain: entry.chains.give(slot) }))
+            let chain = entry.chains.give(slot, &winner.plugin, callers);
+            Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain }))
         });
         self.snapshot.set(&slot.host, &slot.path, slot.method, route);
         self.changed = true;

@@ -8,10 +8,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use forward_crds::{Middleware, MiddlewareSource, MiddlewareStatus};
 use forward_plan::{
     middleware::{Chain as Plan, Entry, RateLimit},
-    routes::{Offer, Slot},
+    routes::{Offer, PluginId, Slot},
 };
 
-use crate::data::{chain::Chain, limit::Limiter};
+use crate::{
+    callers::Callers,
+    data::{
+        chain::{Chain, Site},
+        limit::Limiter,
+    },
+};
 
 /// The middleware of a plugin.
 #[derive(Debug, Default)]
@@ -32,18 +38,18 @@ impl Chains {
         differs
     }
 
-    /// The chain of a route.
-    pub fn give(&mut self, slot: &Slot) -> Option<Arc<Chain>> {
+    /// The chain of a route of a plugin.
+    pub fn give(&mut self, slot: &Slot, plugin: &PluginId, callers: &Callers) -> Option<Arc<Chain>> {
         let is_refused = self.plan.refused().next().is_some();
         if let Some(served) = self.served.get(slot).filter(|_| is_refused) {
             return served.clone();
         }
         let Self { plan, served, limiters } = self;
+        let site = Site { plugin, callers, plain_paths: plan.is_guarded_in_part() };
         let mut entries = plan.of_route(&slot.path, slot.method).peekable();
-        let chain = entries
-            .peek()
-            .is_some()
-            .then(|| Arc::new(Chain::compile(entries, |entry, limit| limiter(limiters, entry, limit))));
+        let chain = (entries.peek().is_some() || site.plain_paths).then(|| {
+            Arc::new(Chain::compile(entries, &site, |entry, limit| limiter(limiters, entry, limit)))
+        });
         served.insert(slot.clone(), chain.clone());
         chain
     }
@@ -99,7 +105,7 @@ mod tests {
             let other = json!({"name": "gone", "respond": {"status": status}});
             let entries: Vec<Middleware> = serde_json::from_value(json!([limit, other])).unwrap();
             chains.declare(&[], &entries);
-            chains.give(&slot);
+            chains.give(&slot, &PluginId::new("shop", "pay"), &Callers::default());
             chains.limiters.values().next().unwrap().clone()
         };
         let first = counters(5, 410);

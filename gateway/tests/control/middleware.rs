@@ -124,6 +124,22 @@ fn no_request_sees_routes_while_what_may_guard_them_is_not_listed() {
 }
 
 #[test]
+fn where_some_routes_are_guarded_paths_of_the_others_are_read_in_one_way_only() {
+    let mut table = Table::new();
+    let guard = json!({"name": "a", "routes": [{"path": "/x"}], "permissions": {"require": ["a"]}});
+    let limit = json!({"name": "b", "routes": [{"path": "/x"}], "bodyLimit": {"maxBytes": 1}});
+    let is_plain_only = |table: &Table, path: &str| {
+        table.chain(path).is_some_and(|chain| format!("{chain:?}").contains("plain_paths: true"))
+    };
+    for (entries, expected) in
+        [(json!([guard, limit]), true), (json!([limit]), false), (json!([guard]), true)]
+    {
+        table.pay(&["GET /x", "GET /y"], entries);
+        assert_eq!((is_plain_only(&table, "/x"), is_plain_only(&table, "/y")), (expected, expected));
+    }
+}
+
+#[test]
 fn a_route_that_changes_hands_gets_the_middleware_of_its_new_owner() {
     let mut table = Table::new();
     table.pay(&["GET /x"], json!([filter("10.0.0.0/8")]));

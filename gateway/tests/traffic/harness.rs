@@ -4,8 +4,9 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use forward_crds::Middleware;
 use forward_gateway::{
+    callers::Callers,
     data::{
-        chain::Chain,
+        chain::{Chain, Site},
         limit::Limiter,
         snapshot::{Plugin, Route, Snapshot},
         stats::{PluginTotals, RouteStats, RouteTotals},
@@ -89,7 +90,8 @@ impl Gateway {
 
     /// One plugin that answers everything behind this middleware.
     pub fn behind(&self, middleware: Value, endpoint: SocketAddr) -> Arc<Plugin> {
-        self.plugin_with("origin", &["* /", "* /*rest"], &[endpoint], Some(chain(middleware)))
+        let chain = chain_of(middleware, "origin", &self.shared.callers);
+        self.plugin_with("origin", &["* /", "* /*rest"], &[endpoint], Some(chain))
     }
 
     pub async fn client(&self) -> Peer {
@@ -116,10 +118,18 @@ impl Gateway {
 
 /// A chain of these entries, as a manifest has them.
 pub fn chain(middleware: Value) -> Arc<Chain> {
+    chain_of(middleware, "origin", &Callers::default())
+}
+
+/// The same, for a plugin `test/<name>` and callers who are known by this.
+pub fn chain_of(middleware: Value, name: &str, callers: &Callers) -> Arc<Chain> {
     let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
     let plan = middleware::Chain::new(&[], &entries);
     let everywhere = plan.of_route(&[], Method::Any);
-    Arc::new(Chain::compile(everywhere, |entry, limit| Arc::new(Limiter::new(&entry.name, limit.clone()))))
+    let site = Site { plugin: &PluginId::new("test", name), callers, plain_paths: plan.is_guarded_in_part() };
+    Arc::new(Chain::compile(everywhere, &site, |entry, limit| {
+        Arc::new(Limiter::new(&entry.name, limit.clone()))
+    }))
 }
 
 pub fn set_endpoints(plugin: &Plugin, endpoints: &[SocketAddr]) {
