@@ -16,6 +16,8 @@ use super::Caller;
 /// SHA-256 of a key. Keys are random and long, so that no slower hash is needed: nobody can try them
 /// out. That is also why finding one by its hash tells nothing by the time that it takes.
 type Hash = [u8; 32];
+/// How long a key must be at least for that: 16 random characters cannot be tried out.
+const LEAST: usize = 16;
 
 /// The keys of a file.
 #[derive(Debug, Default, PartialEq)]
@@ -42,7 +44,7 @@ struct Plugins(Vec<(String, String)>);
 pub enum KeyError {
     /// The whole set is not for the plugin.
     Set,
-    /// There is no such key, or it is not for the plugin.
+    /// There is no such key, it is not for the plugin, or it is too short to be random.
     Unknown,
     /// It has ended.
     Expired,
@@ -116,6 +118,9 @@ impl KeySet {
         if !self.plugins.has(plugin) {
             return Err(KeyError::Set);
         }
+        if key.len() < LEAST {
+            return Err(KeyError::Unknown);
+        }
         let hash: Hash = Sha256::digest(key).into();
         let Key { caller, expires, plugins } = self.keys.get(&hash).ok_or(KeyError::Unknown)?;
         if plugins.as_ref().is_some_and(|plugins| !plugins.has(plugin)) {
@@ -180,12 +185,13 @@ fn read_hash(text: &str) -> Option<Hash> {
 mod tests {
     use super::*;
 
-    /// SHA-256 of "test".
-    const TEST: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    /// SHA-256 of [`KEY`].
+    const HASH: &str = "sha256:9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f";
+    const KEY: &str = "0123456789abcdef";
 
     fn set(rest: &str) -> Result<KeySet, String> {
         let text =
-            format!("plugins: [shop/orders, 'billing/*']\nkeys:\n- hash: {TEST}\n  subject: acme\n{rest}");
+            format!("plugins: [shop/orders, 'billing/*']\nkeys:\n- hash: {HASH}\n  subject: acme\n{rest}");
         KeySet::parse(&text).map_err(|error| error.to_string())
     }
 
@@ -197,17 +203,14 @@ mod tests {
             let found = set.find(key, &PluginId::new(plugin.0, plugin.1), now);
             found.map(|caller| caller.permitted.to_str().unwrap().to_owned())
         };
-        assert_eq!(find("test", ("shop", "orders"), 99), Ok("a b".to_owned()));
-        assert_eq!(find("test", ("shop", "orders"), 100), Err(KeyError::Expired));
-        assert_eq!(find("Test", ("shop", "orders"), 0), Err(KeyError::Unknown));
+        assert_eq!(find(KEY, ("shop", "orders"), 99), Ok("a b".to_owned()));
+        assert_eq!(find(KEY, ("shop", "orders"), 100), Err(KeyError::Expired));
+        assert_eq!(find("0123456789ABCDEF", ("shop", "orders"), 0), Err(KeyError::Unknown));
+        assert_eq!(find(&KEY[1..], ("shop", "orders"), 0), Err(KeyError::Unknown));
         assert_eq!(find("", ("shop", "orders"), 0), Err(KeyError::Unknown));
-        assert_eq!(
-            find("test", ("billing", "orders"), 0),
-            Err(KeyError::Unknown),
-            "the set is, the key is not"
-        );
-        assert_eq!(find("test", ("shop", "other"), 0), Err(KeyError::Set));
-        assert_eq!(find("test", ("other", "orders"), 0), Err(KeyError::Set));
+        assert_eq!(find(KEY, ("billing", "orders"), 0), Err(KeyError::Unknown), "the set is, the key is not");
+        assert_eq!(find(KEY, ("shop", "other"), 0), Err(KeyError::Set));
+        assert_eq!(find(KEY, ("other", "orders"), 0), Err(KeyError::Set));
     }
 
     #[test]
@@ -221,12 +224,12 @@ mod tests {
             ("  permissions: [a b]\n", "key 1: \"a b\""),
             ("- hash: sha256:00\n  subject: b\n", "key 2: its hash"),
             (&format!("- hash: {}\n  subject: b\n", "sha256:é".repeat(9)), "key 2: its hash"),
-            (&format!("- hash: {TEST}\n  subject: b\n"), "key 2: another one"),
-            (&format!("- hash: {}\n  subject: 'b '\n", TEST.replace("9f", "00")), "key 2: its subject"),
+            (&format!("- hash: {HASH}\n  subject: b\n"), "key 2: another one"),
+            (&format!("- hash: {}\n  subject: 'b '\n", HASH.replace("9f", "00")), "key 2: its subject"),
         ] {
             let error = set(rest).unwrap_err();
             assert!(error.contains(expected), "{rest}: {error}");
-            assert!(!error.contains("9f86d0") && !error.contains('\n'), "{error}");
+            assert!(!error.contains("9f9f51") && !error.contains('\n'), "{error}");
         }
         for text in ["", "keys: []", "plugins: ['*/*']", "[]", "plugins: ['*/*']\nkeys: [5]"] {
             assert!(KeySet::parse(text).is_err(), "{text:?}");

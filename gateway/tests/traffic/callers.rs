@@ -16,8 +16,12 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::*;
 
-pub const READER: &str = "reader-kq7x";
-pub const WRITER: &str = "writer-p2mz";
+pub const READER: &str = "reader-kq7x-5v0t-9bnm";
+pub const WRITER: &str = "writer-p2mz-8s1c-4dqh";
+/// One that has ended, one that is for other plugins, and one that is too short to be random.
+pub const OLD: &str = "old-w3er-7y2u-0pls-xk";
+pub const ELSEWHERE: &str = "elsewhere-m4ht-1zqa";
+pub const SHORT: &str = "short-key";
 const CLOSE: &str = "Host: a\r\nConnection: close\r\n";
 
 /// A hash as files have it.
@@ -31,8 +35,9 @@ pub fn know_partners(gateway: &Gateway) {
     let keys = json!({"plugins": ["test/*"], "keys": [
         {"hash": hash(READER), "subject": "acme", "permissions": ["orders:read"]},
         {"hash": hash(WRITER), "subject": "globex", "permissions": ["orders:write", "orders:read"]},
-        {"hash": hash("old"), "subject": "initech", "expires": "2020-01-01T00:00:00Z"},
-        {"hash": hash("elsewhere"), "subject": "umbrella", "plugins": ["test/other"]},
+        {"hash": hash(OLD), "subject": "initech", "expires": "2020-01-01T00:00:00Z"},
+        {"hash": hash(ELSEWHERE), "subject": "umbrella", "plugins": ["test/other"]},
+        {"hash": hash(SHORT), "subject": "hooli"},
     ]});
     fill(gateway, &[("partners", keys)]);
 }

@@ -400,6 +400,29 @@ async fn who_is_not_known_learns_nothing_of_the_plugin() {
 }
 
 #[tokio::test]
+async fn a_page_may_ask_whether_it_may_ask_and_no_more() {
+    let (endpoint, seen) = watched().await;
+    let pages = json!({"name": "pages", "cors": {"origins": ["https://shop.example"]}});
+    let plugin = json!({"routes": [{"path": "/orders"}], "middleware": [partners(), pages]});
+    let gateway = serve(plugin, endpoint);
+    let ours = "Origin: https://shop.example\r\n";
+    let asks = "Access-Control-Request-Method: GET\r\n";
+    for (method, headers, expected) in [
+        ("OPTIONS", format!("{ours}{asks}"), 204),
+        ("OPTIONS", format!("Origin: https://other.example\r\n{asks}"), 403),
+        ("OPTIONS", ours.to_owned(), 401),
+        ("OPTIONS", asks.to_owned(), 401),
+        ("GET", format!("{ours}{asks}"), 401),
+    ] {
+        let answered =
+            statuses(&gateway, &format!("{method} /orders HTTP/1.1\r\n{CLOSE}{headers}\r\n")).await;
+        assert_eq!((answered, seen.take()), (vec![expected], String::new()), "{method} {headers}");
+    }
+    let refused = gateway.ask(&format!("GET /orders HTTP/1.1\r\n{CLOSE}{ours}\r\n")).await;
+    assert_eq!(value(&refused, "access-control-allow-origin"), Some("https://shop.example"));
+}
+
+#[tokio::test]
 async fn an_open_route_is_no_way_to_a_guarded_one() {
     let (endpoint, seen) = watched().await;
     let only = |mut entry: Value| {

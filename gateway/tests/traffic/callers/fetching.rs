@@ -159,6 +159,11 @@ async fn takes_keys_only_as_they_should_be_shown() {
     assert_eq!(issuer.asked(), 0);
 }
 
+/// A key as long as they must be.
+fn long(name: &str) -> String {
+    format!("{name}-0123456789abcdef")
+}
+
 /// Writes a set of keys as the kubelet mounts a Secret.
 fn mount(root: &Path, secret: &str, text: Option<&str>) {
     let folder = root.join(secret);
@@ -180,7 +185,9 @@ async fn follows_the_keys_that_are_mounted() {
     let (gateway, folder) = (Gateway::new(), Folder::new("keys"));
     gateway.behind(json!([partners()]), mirror().await);
     let mut store = Store::new(folder.0.clone());
-    let set = |key: &str| format!("plugins: ['test/*']\nkeys:\n- {{hash: '{}', subject: acme}}\n", hash(key));
+    let set = |key: &str| {
+        format!("plugins: ['test/*']\nkeys:\n- {{hash: '{}', subject: acme}}\n", hash(&long(key)))
+    };
     let count = |current, stale, missing| Count { current, stale, missing };
     for (what, secret, text, expected, (first, second)) in [
         ("another set", "others", Some(set("first")), count(1, 0, 0), (503, 503)),
@@ -194,11 +201,11 @@ async fn follows_the_keys_that_are_mounted() {
         mount(&folder.0, secret, text.as_deref());
         assert_eq!(store.refresh(&gateway.shared.callers), expected, "{what}");
         for (key, expected) in [("first", first), ("second", second)] {
-            let answer = get(&gateway, &format!("X-Api-Key: {key}\r\n")).await;
+            let answer = get(&gateway, &format!("X-Api-Key: {}\r\n", long(key))).await;
             assert_eq!(status(&answer), expected, "{what}: {key}");
         }
     }
     fs::remove_dir_all(folder.0.join("partners")).unwrap();
     assert_eq!(store.refresh(&gateway.shared.callers), count(1, 0, 0));
-    assert_eq!(status(&get(&gateway, "X-Api-Key: second\r\n").await), 503);
+    assert_eq!(status(&get(&gateway, &format!("X-Api-Key: {}\r\n", long("second"))).await), 503);
 }
