@@ -2,8 +2,8 @@
 //!
 //! Entries look in places, a header or a parameter of the query. What is shown in a place must be
 //! recognised by one of the entries that look there, or the request ends: a wrong credential is not
-//! the same as none. The first place in the order of the entries says who the caller is. What was
-//! looked at is taken off, and the plugin is told of the caller in headers that nobody else can set.
+//! the same as none. The first entry that recognises one says who the caller is. What was looked at
+//! is taken off, and the plugin is told of the caller in headers that nobody else can set.
 
 use std::{
     sync::Arc,
@@ -50,6 +50,8 @@ enum Shown {
 #[derive(Clone, Debug)]
 struct Judge {
     by: By,
+    /// Its entry's place in the order of the entries.
+    rank: usize,
     /// The plugin sees what this has recognised.
     forward: bool,
 }
@@ -103,7 +105,7 @@ impl Authenticate {
         self.optional &= optional;
         let shown = [Some(Shown::Header(header.clone())), query.cloned().map(Shown::Query)];
         for place in shown.into_iter().flatten() {
-            let judge = Judge { by: by.clone(), forward: *forward };
+            let judge = Judge { by: by.clone(), rank: self.challenges.len(), forward: *forward };
             match self.looks.iter_mut().find(|look| look.place == place) {
                 Some(look) => look.judges.push(judge),
                 None => self.looks.push(Look { place, judges: vec![judge] }),
@@ -125,7 +127,7 @@ impl Authenticate {
     /// Find out who asks, take off what says so, and write down for the plugin who it is. `None` for
     /// nobody, where that is enough.
     pub fn enter(&self, head: &mut Parts) -> Result<Option<Arc<Caller>>, Problem> {
-        let mut found = None;
+        let mut found: Option<(Arc<Caller>, &Judge)> = None;
         for Look { place, judges } in &self.looks {
             place.take_lookalikes(head);
             let Some(credential) = place.find(head)? else { continue };
@@ -133,7 +135,9 @@ impl Authenticate {
             if !judge.forward {
                 place.take(head)?;
             }
-            found.get_or_insert((caller, judge));
+            if found.as_ref().is_none_or(|(_, earlier)| judge.rank < earlier.rank) {
+                found = Some((caller, judge));
+            }
         }
         match found {
             Some((caller, judge)) => {

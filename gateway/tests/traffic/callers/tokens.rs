@@ -162,7 +162,6 @@ async fn any_entry_of_several_may_know_the_caller_but_one_must_know_what_is_show
         (format!("Authorization: ApiKey {READER}\r\n"), 200, Some("acme")),
         (format!("Authorization: ApiKey {token}\r\n"), 401, None),
         (format!("X-Api-Key: {READER}\r\n"), 200, Some("acme")),
-        // The first place in the order of the entries says who it is.
         (format!("X-Api-Key: {READER}\r\nAuthorization: Bearer {token}\r\n"), 200, Some("ada")),
         (format!("X-Api-Key: guess\r\nAuthorization: Bearer {token}\r\n"), 401, None),
         (format!("X-Api-Key: {READER}\r\nAuthorization: Bearer guess\r\n"), 401, None),
@@ -178,6 +177,30 @@ async fn any_entry_of_several_may_know_the_caller_but_one_must_know_what_is_show
     }
     let asked = [r#"ApiKey realm="partners""#, r#"Bearer realm="people""#, r#"ApiKey realm="z-keys""#];
     assert_eq!(challenges(&get(&gateway, "").await), asked);
+}
+
+#[tokio::test]
+async fn of_several_callers_the_first_entry_says_who_it_is() {
+    let (gateway, one, two) = (Gateway::new(), Signer::new("one"), Signer::new("two"));
+    know_partners(&gateway);
+    let last = with(people(&[&two]), "jwt", json!({"header": "X-Api-Key"}));
+    let entries = [partners(), people(&[&one]), with_name(last, "z-people")];
+    gateway.behind(json!(entries), mirror().await);
+    let (ada, bob) = (one.token(json!({})), two.token(json!({"sub": "bob"})));
+    for (headers, subject) in [
+        (format!("X-Api-Key: {bob}\r\n"), "bob"),
+        // The header of the first entry has what only the last one knows.
+        (format!("X-Api-Key: {bob}\r\nAuthorization: Bearer {ada}\r\n"), "ada"),
+        (format!("X-Api-Key: {READER}\r\nAuthorization: Bearer {ada}\r\n"), "acme"),
+    ] {
+        let answer = get(&gateway, &headers).await;
+        assert_eq!((status(&answer), told(&answer).0), (200, Some(subject)), "{headers}");
+    }
+}
+
+fn with_name(mut entry: Value, name: &str) -> Value {
+    entry["name"] = json!(name);
+    entry
 }
 
 #[tokio::test]
