@@ -161,10 +161,10 @@ mod tests {
 
     const X: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-    fn read(
-        keys: Value,
-        algorithms: &[Algorithm],
-    ) -> Result<Vec<(Option<String>, Vec<Algorithm>)>, JwksError> {
+    /// A key's name, and what it is for.
+    type Named = (Option<String>, Vec<Algorithm>);
+
+    fn read(keys: Value, algorithms: &[Algorithm]) -> Result<Vec<Named>, JwksError> {
         let set = Jwks::read(&json!({"keys": keys}), algorithms)?;
         Ok(set.keys().iter().map(|key| (key.id.clone(), key.algorithms.clone())).collect())
     }
