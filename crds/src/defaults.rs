@@ -61,6 +61,26 @@ pub fn respond_content_type() -> String {
     "text/plain; charset=utf-8".to_owned()
 }
 
+pub fn api_key_header() -> String {
+    "X-Api-Key".to_owned()
+}
+
+pub fn jwt_header() -> String {
+    "Authorization".to_owned()
+}
+
+pub fn subject_claim() -> String {
+    "sub".to_owned()
+}
+
+pub fn permissions_claim() -> String {
+    "scope".to_owned()
+}
+
+pub fn clock_skew() -> Duration {
+    Duration::from_secs(30)
+}
+
 pub fn failures() -> i32 {
     5
 }

@@ -6,6 +6,7 @@
 //! Kubernetes client, no decision. The YAML in `crds/yaml` is generated from here.
 #![warn(missing_docs)]
 
+mod callers;
 mod defaults;
 mod definition;
 mod duration;
@@ -21,6 +22,7 @@ mod status;
 mod system;
 mod templates;
 
+pub use callers::{Algorithm, ApiKey, Jwt, Permissions};
 pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
 pub use duration::{Duration, ParseDurationError};

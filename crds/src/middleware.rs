@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CircuitBreaker, Concurrency, Duration, Fallback, Retry, defaults,
+    ApiKey, CircuitBreaker, Concurrency, Duration, Fallback, Jwt, Permissions, Retry, defaults,
     rules::{self, middleware as own},
 };
 
@@ -36,6 +36,15 @@ pub struct Middleware {
     /// Phase Identify: pages of which other origins may read the answers (the CORS protocol).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// Phase Authenticate: who asks, by a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKey>,
+    /// Phase Authenticate: who asks, by a token that an issuer has signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
+    /// Phase Authorize: what a caller must be permitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
     /// Phase Limit: how many requests may come in how much time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,

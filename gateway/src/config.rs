@@ -25,6 +25,13 @@ pub struct Args {
     /// signed. Absent: they are not asked.
     #[arg(long, env = "FORWARD_TLS_CLIENT_CA")]
     pub tls_client_ca: Option<PathBuf>,
+    /// A folder of folders, each with a keys.yaml: what callers with keys are known by. Absent: none.
+    #[arg(long, env = "FORWARD_API_KEYS")]
+    pub api_keys: Option<PathBuf>,
+    /// A file with the authorities that are trusted where issuers' keys are fetched. Absent: those that
+    /// browsers trust.
+    #[arg(long, env = "FORWARD_JWKS_CA")]
+    pub jwks_ca: Option<PathBuf>,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,

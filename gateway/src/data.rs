@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod ask;
 pub mod attempt;
+pub mod authenticate;
 pub mod balance;
 pub mod body;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod limit;
+pub mod path;
 pub mod pool;
 pub mod problem;
 pub mod record;

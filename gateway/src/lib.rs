@@ -4,6 +4,7 @@
 //! runs a plugin: it creates and deletes nothing.
 
 mod admin;
+pub mod callers;
 pub mod config;
 pub mod control;
 pub mod data;

@@ -38,6 +38,8 @@ pub struct Calls {
     handshakes: Family<Outcome, Counter>,
     certificates: Family<State, Gauge>,
     expires: Gauge,
+    key_sets: Family<State, Gauge>,
+    fetches: Family<Outcome, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,16 +72,30 @@ impl Calls {
 
     /// In what states the certificates are, and when the first of them ends.
     pub fn certificates(&self, count: Count, expires: Option<i64>) {
-        let Count { current, stale, missing } = count;
-        for (state, count) in [("current", current), ("stale", stale), ("missing", missing)] {
-            self.certificates.get_or_create(&State { state }).set(count.into());
-        }
+        set(&self.certificates, count);
         self.expires.set(expires.unwrap_or_default());
+    }
+
+    /// In what states the sets of keys are by which callers are known.
+    pub fn key_sets(&self, count: Count) {
+        set(&self.key_sets, count);
+    }
+
+    /// An issuer's keys were fetched, or not.
+    pub fn fetched(&self, ok: bool) {
+        count(&self.fetches, if ok { "ok" } else { "failed" });
     }
 
     /// A status was written, or not.
     pub fn wrote(&self, ok: bool) {
         count(&self.writes, if ok { "ok" } else { "failed" });
+    }
+}
+
+fn set(family: &Family<State, Gauge>, count: Count) {
+    let Count { current, stale, missing } = count;
+    for (state, count) in [("current", current), ("stale", stale), ("missing", missing)] {
+        family.get_or_create(&State { state }).set(count.into());
     }
 }
 
@@ -93,7 +109,8 @@ pub struct Metrics(Registry);
 impl Metrics {
     pub fn new(shared: Arc<Shared>, index: Handle, calls: &Calls) -> Self {
         let mut registry = Registry::with_prefix("forward_gateway");
-        let Calls { describes, healths, writes, handshakes, certificates, expires } = calls.clone();
+        let Calls { describes, healths, writes, handshakes, certificates, expires, key_sets, fetches } =
+            calls.clone();
         registry.register("describes", "Describe calls to plugins by outcome", describes);
         registry.register("health_checks", "Health calls to plugins by outcome", healths);
         registry.register("status_writes", "Writes of plugins' status by outcome", writes);
@@ -101,6 +118,8 @@ impl Metrics {
         registry.register("tls_certificates", "Secrets with certificates by state", certificates);
         let help = "When the first certificate that is shown ends, in seconds since 1970";
         registry.register("tls_certificate_expires_timestamp_seconds", help, expires);
+        registry.register("key_sets", "Secrets with keys of callers by state", key_sets);
+        registry.register("jwks_fetches", "Fetches of issuers' keys by outcome", fetches);
         registry.register_collector(Box::new(Traffic { shared, index }));
         Self(registry)
     }

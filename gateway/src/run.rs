@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     admin,
+    callers::{fetch::Fetcher, store as key_store},
     config::Args,
     control::{
         index::{Handle, Index},
@@ -48,6 +49,7 @@ async fn serve(args: &Args) -> Result<()> {
     let (ready, is_ready) = watch::channel(false);
     let admin = admin::serve(args.admin, metrics, is_ready);
     let (secured, follow) = certificates(args, &calls)?;
+    let know = callers(args, &shared, &calls)?;
     let control = control(args, index, calls, &ready);
     let stop = async {
         tokio::select! {
@@ -78,6 +80,7 @@ async fn serve(args: &Args) -> Result<()> {
         result = admin => result?,
         result = serving => result?,
         result = follow => result?,
+        result = know => result?,
         () = workers.died() => anyhow::bail!("a traffic thread has ended"),
     }
     tracing::info!("ending the requests that are under way");
@@ -95,14 +98,38 @@ fn certificates(args: &Args, calls: &Calls) -> Result<(Option<Secured>, BoxFutur
     Ok((Some(Secured { listen: args.tls_listen, tls }), follow.boxed()))
 }
 
+/// What follows the keys by which callers are known. Ends only with an error.
+fn callers(args: &Args, shared: &Shared, calls: &Calls) -> Result<BoxFuture<'static, Result<()>>> {
+    let callers = &shared.callers;
+    let fetcher = Fetcher::new(callers.clone(), calls.clone(), args.jwks_ca.as_deref());
+    let fetch = fetcher.context("set up the fetching of keys")?.run();
+    let follow = match &args.api_keys {
+        Some(folder) => {
+            let mut store = key_store::Store::new(folder.clone());
+            calls.key_sets(store.refresh(callers));
+            store.follow(callers.clone(), calls.clone()).boxed()
+        }
+        None => future::pending().boxed(),
+    };
+    Ok(async {
+        tokio::select! {
+            () = fetch => anyhow::bail!("the fetching of keys has ended"),
+            result = follow => result.context("follow the keys of callers"),
+        }
+    }
+    .boxed())
+}
+
 /// Keep the routes, and register this replica's share of the plugins. Ends only with an error.
 async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender<bool>) -> Result<()> {
+    index.lock().hold();
     let client = Client::try_default().await.context("connect to the API server")?;
     let Watches { run, listed } = Watches::new(&client, &index, &args.namespace, &args.service);
     let registering = async {
         for listed in listed {
             listed.await.context("list the objects")?;
         }
+        index.change(Index::complete);
         tracing::info!("listed all objects");
         ready.send_replace(true);
         let mut stopping = ready.subscribe();

@@ -4,9 +4,11 @@
 //! what is done with requests. Its invariant: the chain depends on the entries alone, not on the
 //! order in which they, or the objects that hold them, came.
 
+mod callers;
 mod compress;
 mod cors;
 mod headers;
+mod jwks;
 pub mod provided;
 mod redirect;
 mod resilience;
@@ -20,9 +22,11 @@ use forward_crds::{
 
 use crate::routes::{Method, Offer, Pattern, Segment};
 
+pub use callers::{ApiKey, Claim, IssuerKeys, Jwt, Permissions, Place, is_permission};
 pub use compress::Compress;
 pub use cors::{Cors, Origins};
 pub use headers::{Changes, Headers, is_ours};
+pub use jwks::{Jwk, Jwks, JwksError, Material};
 pub use provided::{Ask, Provided};
 pub use redirect::Redirect;
 pub use resilience::{CircuitBreaker, Fallback, Retry};
@@ -89,6 +93,14 @@ impl Chain {
     /// What the entries do, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Result<Step, StepError>> {
         self.0.iter().map(|entry| &entry.step)
+    }
+
+    /// Whether some routes are guarded more than others: by an entry that says who may ask, and
+    /// names its routes.
+    pub fn is_guarded_in_part(&self) -> bool {
+        use MiddlewarePhase::{Authenticate, Authorize};
+        let guards = |entry: &&Entry| matches!(entry.phase, Authenticate | Authorize);
+        self.0.iter().filter(guards).any(|entry| !entry.routes.is_empty())
     }
 
     /// Whether there is nothing to do.

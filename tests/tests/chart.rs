@@ -297,3 +297,28 @@ fn mounts_certificates_and_lets_tls_in_only_where_that_is_wanted() -> Result<()>
     ensure!(rendered(&["gateway.tls.clientCaSecretName=people"]).is_err(), "no client is ever asked");
     Ok(())
 }
+
+#[test]
+fn mounts_the_keys_of_callers_with_and_without_tls() -> Result<()> {
+    let values = ["gateway.apiKeys.secretNames={partners,shop.people}", "gateway.jwks.caSecretName=issuers"];
+    for tls in [&[][..], &["gateway.tls.secretNames={shop}"]] {
+        let objects = rendered(&[&values[..], tls].concat())?;
+        let deployments = of_kind(&objects, "Deployment");
+        let gateway = deployments.iter().find(|one| one["metadata"]["name"] == "forward-gateway");
+        let pod = &gateway.context("the gateway")?["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let arguments = container["args"].as_array().context("args")?;
+        for argument in ["--api-keys=/etc/forward/api-keys", "--jwks-ca=/etc/forward/jwks-ca/ca.crt"] {
+            ensure!(arguments.contains(&json!(argument)), "{arguments:?}");
+        }
+        let mounts = container["volumeMounts"].as_array().context("volumeMounts")?;
+        let mount =
+            json!({"name": "api-keys-1", "mountPath": "/etc/forward/api-keys/shop.people", "readOnly": true});
+        ensure!(mounts.len() == 3 + tls.len() && mounts.contains(&mount), "{mounts:?}");
+        let volumes = pod["volumes"].as_array().context("volumes")?;
+        let items = json!([{"key": "keys.yaml", "path": "keys.yaml"}]);
+        let volume = json!({"name": "api-keys-0", "secret": {"secretName": "partners", "optional": true, "items": items}});
+        ensure!(volumes.len() == mounts.len() && volumes.contains(&volume), "{volumes:?}");
+    }
+    Ok(())
+}

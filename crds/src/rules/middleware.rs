@@ -5,9 +5,12 @@ use kube::core::Rule;
 use super::{LABEL, NAME, matches, rule};
 
 /// The fields of which a middleware has one.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 17] = [
     "ipFilter",
     "cors",
+    "apiKey",
+    "jwt",
+    "permissions",
     "rateLimit",
     "bodyLimit",
     "timeout",
@@ -24,7 +27,7 @@ const KINDS: [&str; 14] = [
 
 /// Headers by which messages are framed and carried, and those that say who asked: an entry that
 /// could change them could make two servers see two different requests, or one client another.
-const OURS: &str = "(?i)^(connection|content-length|expect|forwarded|host|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|transfer-encoding|upgrade|x-forwarded-.*|x-real-ip|x-request-id)$";
+const OURS: &str = "(?i)^(connection|content-length|expect|forwarded|host|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|transfer-encoding|upgrade|x[-_]forward(ed)?[-_].*|x-real-ip|x-request-id)$";
 
 /// A duration that CEL can read: the type's own rule says what is wrong with others.
 const DURATION: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
@@ -52,7 +55,7 @@ pub fn exactly_one_kind() -> Rule {
     let counted = KINDS.map(|kind| format!("(has(self.{kind}) ? 1 : 0)"));
     rule(
         format!("{} == 1", counted.join(" + ")),
-        "exactly one of ipFilter, cors, rateLimit, bodyLimit, timeout, circuitBreaker, retry, concurrency, headers, redirect, respond, fallback, compress and log must be set: an entry does one thing",
+        "exactly one of ipFilter, cors, apiKey, jwt, permissions, rateLimit, bodyLimit, timeout, circuitBreaker, retry, concurrency, headers, redirect, respond, fallback, compress and log must be set: an entry does one thing",
     )
 }
 
@@ -93,6 +96,20 @@ pub fn header_needs_by_header() -> Rule {
 
 pub fn at_most_a_day() -> Rule {
     rule(format!("!self.matches('{DURATION}') || duration(self) <= duration('24h')"), "must be at most 24h")
+}
+
+pub fn at_most_five_minutes() -> Rule {
+    rule(
+        format!("!self.matches('{DURATION}') || duration(self) <= duration('5m')"),
+        "clockSkew must be at most 5m",
+    )
+}
+
+pub fn jwt_has_one_source_of_keys() -> Rule {
+    rule(
+        "has(self.jwks) != has(self.jwksUrl)",
+        "jwt needs the issuer's keys from one place: jwksUrl, where they are fetched, or jwks, which are they",
+    )
 }
 
 pub fn timeout_times() -> Rule {
@@ -193,10 +210,19 @@ mod tests {
     #[test]
     fn knows_the_headers_that_are_not_to_be_changed() {
         let pattern = Regex::new(OURS).unwrap();
-        for text in ["Host", "HOST", "content-length", "X-Forwarded-For", "x-forwarded-anything", "Te"] {
+        for text in [
+            "Host",
+            "HOST",
+            "content-length",
+            "X-Forwarded-For",
+            "x-forwarded-anything",
+            "X-Forward-Subject",
+            "x_forward_subject",
+            "Te",
+        ] {
             assert!(pattern.is_match(text), "{text:?}");
         }
-        for text in ["X-Host", "Hosts", "Content-Type", "X-Tenant", "Forwarded-X"] {
+        for text in ["X-Host", "Hosts", "Content-Type", "X-Tenant", "Forwarded-X", "X-Forwarding"] {
             assert!(!pattern.is_match(text), "{text:?}");
         }
     }

@@ -89,6 +89,7 @@ pub struct Index {
     contest: Contest,
     snapshot: Snapshot,
     changed: bool,
+    held: bool,
     touched: BTreeSet<PluginId>,
 }
 
@@ -159,6 +160,7 @@ impl Index {
             contest: Contest::default(),
             snapshot: Snapshot::default(),
             changed: false,
+            held: false,
             touched: BTreeSet::new(),
         }
     }
@@ -183,9 +185,20 @@ impl Index {
         }
     }
 
+    /// Let requests see no routes until [`Index::complete`]: what is not known yet may guard those that
+    /// are.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// All that there is is known.
+    pub fn complete(&mut self) {
+        self.held = false;
+    }
+
     /// Let requests see the routes as they are now.
     pub fn publish(&mut self) {
-        if mem::take(&mut self.changed) {
+        if !self.held && mem::take(&mut self.changed) {
             self.snapshot.version += 1;
             self.shared.snapshot.store(Arc::new(self.snapshot.clone()));
         }
@@ -393,14 +406,14 @@ impl Index {
 
     /// Have requests for a slot go to its winner, or to nobody.
     fn serve(&mut self, slot: &Slot, winner: Option<Winner>) {
-        let workers = self.shared.workers();
+        let (workers, callers) = (self.shared.workers(), &self.shared.callers);
         let route = winner.and_then(|winner| {
             let entry = self.plugins.get_mut(&winner.plugin)?;
             let pattern = winner.pattern.as_str().to_owned();
             let stats = entry.stats.entry(pattern.clone());
             let stats = stats.or_insert_with(|| (0..workers).map(|_| RouteStats::default()).collect());
             let (plugin, stats) = (entry.serving.clone(), stats.clone());
-            let chain = entry.chains.give(slot, &winner.plugin.namespace, &mut self.targets);
+            let chain = entry.chains.give(slot, &winner.plugin, callers, &mut self.targets);
             Some(Arc::new(snapshot::Route { plugin, pattern, stats, chain }))
         });
         self.snapshot.set(&slot.host, &slot.path, slot.method, route);

@@ -11,13 +11,16 @@ use forward_plan::{
     routes::{Offer, PluginId, Slot},
 };
 
-use crate::data::{
-    ask::Callee,
-    bulkhead::Bulkhead,
-    chain::{Chain, Kept},
-    limit::Limiter,
-    resilience::Target,
-    snapshot,
+use crate::{
+    callers::Callers,
+    data::{
+        ask::Callee,
+        bulkhead::Bulkhead,
+        chain::{Chain, Kept, Site},
+        limit::Limiter,
+        resilience::Target,
+        snapshot,
+    },
 };
 
 /// The middleware of a plugin.
@@ -112,17 +115,24 @@ impl Chains {
         differs
     }
 
-    /// The chain of a route of a plugin in `namespace`.
-    pub fn give(&mut self, slot: &Slot, namespace: &str, targets: &mut Targets) -> Option<Arc<Chain>> {
+    /// The chain of a route of a plugin.
+    pub fn give(
+        &mut self,
+        slot: &Slot,
+        plugin: &PluginId,
+        callers: &Callers,
+        targets: &mut Targets,
+    ) -> Option<Arc<Chain>> {
         let is_refused = self.plan.refused().next().is_some();
         if let Some(served) = self.served.get(slot).filter(|_| is_refused) {
             return served.clone();
         }
         let Self { plan, served, counters } = self;
+        let site = Site { plugin, callers, plain_paths: plan.is_guarded_in_part() };
         let entries = plan.of_route(&slot.path, slot.method);
-        let is_some = entries.clone().next().is_some();
-        let mut shelf = Shelf { counters, targets, namespace };
-        let chain = is_some.then(|| Arc::new(Chain::compile(entries, &mut shelf)));
+        let is_some = site.plain_paths || entries.clone().next().is_some();
+        let mut shelf = Shelf { counters, targets, namespace: &plugin.namespace };
+        let chain = is_some.then(|| Arc::new(Chain::compile(entries, &site, &mut shelf)));
         served.insert(slot.clone(), chain.clone());
         chain
     }
@@ -163,7 +173,8 @@ mod tests {
             let other = json!({"name": "gone", "respond": {"status": status}});
             let entries: Vec<Middleware> = serde_json::from_value(json!([limit, other])).unwrap();
             chains.declare("pay", &[], &entries, Vec::new());
-            chains.give(&slot, "shop", &mut Targets::default());
+            let pay = PluginId::new("shop", "pay");
+            chains.give(&slot, &pay, &Callers::default(), &mut Targets::default());
             chains.counters.limiters.values().next().unwrap().clone()
         };
         let first = counters(5, 410);

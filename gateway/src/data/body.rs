@@ -23,6 +23,7 @@ use super::{
     clock::{Clock, Deadline},
     compress::Encoder,
     grpc::{Code, Underway},
+    headers,
     pool::Lease,
     problem::Problem,
     record::Record,
@@ -247,7 +248,13 @@ impl Body for Upload {
             Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
             Poll::Ready(None) => progress.done.store(true, Relaxed),
         }
-        polled.map(|frame| frame.map(|read| read.map_err(BodyError::from)))
+        polled.map(|frame| {
+            frame.map(|read| {
+                let mut read = read?;
+                read.trailers_mut().map(headers::disown);
+                Ok(read)
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,7 +11,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use forward_plan::{
     Cidr,
-    middleware::{self as plan, Ask, Compress, Cors, Entry, Headers, IpFilter, RateKey, Redirect, Respond},
+    middleware::{
+        self as plan, Ask, Compress, Cors, Entry, Headers, IpFilter, Permissions, RateKey, Redirect, Respond,
+    },
+    routes::PluginId,
 };
 use http::{
     HeaderValue, Response,
@@ -21,15 +24,18 @@ use http::{
 
 use super::{
     ask::{Asked, Callee},
+    authenticate::Authenticate,
     body::Answer,
     bulkhead::Bulkhead,
     compress::{self, Encoding},
     cors, headers,
     limit::{Limiter, Quota},
+    path,
     problem::Problem,
     resilience::{Policies, Target},
     secure,
 };
+use crate::callers::{Caller, Callers};
 
 /// The steps of a route.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ pub struct Chain {
     pub log_percent: Option<u8>,
     /// What is done where the plugin fails.
     pub policies: Policies,
+    /// Only paths that everybody reads in the same way go on.
+    plain_paths: bool,
 }
 
 /// What outlives a chain.
@@ -53,10 +61,23 @@ pub trait Kept {
     fn target(&mut self, name: &str) -> Arc<Target>;
 }
 
+/// Where a chain stands.
+pub struct Site<'a> {
+    pub plugin: &'a PluginId,
+    pub callers: &'a Callers,
+    /// Other routes of the plugin are guarded in another way: a path must not be taken for one of
+    /// those.
+    pub plain_paths: bool,
+}
+
 #[derive(Debug)]
 enum Step {
     IpFilter(IpFilter),
     Cors(Cors),
+    /// All entries together that say who asks.
+    Authenticate(Authenticate),
+    /// Whoever is nobody is asked for this.
+    Permissions(Permissions, Vec<HeaderValue>),
     RateLimit(Arc<Limiter>),
     BodyLimit(u64),
     Timeout(plan::Timeout),
@@ -96,6 +117,7 @@ pub struct Passage {
     encoding: Option<Encoding>,
     /// The page's origin, where an answer is for one.
     origin: Option<HeaderValue>,
+    caller: Option<Arc<Caller>>,
     pub terms: Terms,
 }
 
@@ -122,12 +144,28 @@ pub struct Terms {
 
 impl Chain {
     /// The chain of a route.
-    pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, kept: &mut impl Kept) -> Self {
+    pub fn compile<'a>(
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+        site: &Site<'_>,
+        kept: &mut impl Kept,
+    ) -> Self {
         let policies = Policies::compile(entries.clone(), kept);
         let mut log_percent = None;
-        let step = |entry: &Entry| match &entry.step {
+        let mut steps = Vec::new();
+        let mut step = |entry: &Entry, steps: &mut Vec<Step>| match &entry.step {
             Ok(plan::Step::IpFilter(filter)) => Step::IpFilter(filter.clone()),
             Ok(plan::Step::Cors(cors)) => Step::Cors(cors.clone()),
+            Ok(plan::Step::ApiKey(key)) => {
+                let mut all = authenticate(steps, site.plugin);
+                all.add_keys(&entry.name, key, site.callers);
+                Step::Authenticate(all)
+            }
+            Ok(plan::Step::Jwt(jwt)) => {
+                let mut all = authenticate(steps, site.plugin);
+                all.add_tokens(&entry.name, jwt, site.callers);
+                Step::Authenticate(all)
+            }
+            Ok(plan::Step::Permissions(needed)) => Step::Permissions(needed.clone(), challenges(steps)),
             Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(kept.limiter(entry, limit)),
             Ok(plan::Step::BodyLimit(bytes)) => Step::BodyLimit(*bytes),
             Ok(plan::Step::Timeout(timeout)) => Step::Timeout(*timeout),
@@ -151,8 +189,11 @@ impl Chain {
             },
             Err(_) => Step::Unusable(entry.name.clone()),
         };
-        let steps = entries.map(step).collect();
-        Self { steps, log_percent, policies }
+        for entry in entries {
+            let next = step(entry, &mut steps);
+            steps.push(next);
+        }
+        Self { steps: steps.into(), log_percent, plain_paths: site.plain_paths, policies }
     }
 
     /// Whether the browser's questions about the route are answered here.
@@ -167,6 +208,9 @@ impl Chain {
 
     /// Take a request through the steps, from where it has come to.
     pub fn enter(&self, inbound: &mut Inbound<'_>, passage: &mut Passage) -> Result<Next<'_>, Problem> {
+        if self.plain_paths && !path::is_plain(inbound.head.uri.path()) {
+            return Err(Problem::BadRequest("the path can be read as another one"));
+        }
         while let Some(step) = self.steps.get(passage.passed) {
             if let Step::Ask(asked) = step {
                 return Ok(Next::Ask(asked));
@@ -192,6 +236,8 @@ impl Chain {
                 Step::Headers(headers) => headers.response.apply(response.headers_mut()),
                 Step::Compress(policy) => compress::compress(policy, passage.encoding, response),
                 Step::IpFilter(_)
+                | Step::Authenticate(_)
+                | Step::Permissions(..)
                 | Step::RateLimit(_)
                 | Step::BodyLimit(_)
                 | Step::Timeout(_)
@@ -239,6 +285,8 @@ impl Step {
                 }
                 passage.origin = cors::origin(&inbound.head.headers).cloned();
             }
+            Self::Authenticate(all) => passage.caller = all.enter(inbound.head)?,
+            Self::Permissions(needed, challenges) => permit(needed, challenges, passage.caller.as_deref())?,
             Self::RateLimit(limiter) => inbound.count(limiter, passage)?,
             Self::BodyLimit(most) => {
                 tighten(&mut passage.terms.body_limit, Some(*most));
@@ -305,6 +353,40 @@ impl Inbound<'_> {
         *response.status_mut() = redirect.status;
         response.headers_mut().insert(LOCATION, location);
         Some(response)
+    }
+}
+
+/// The entries before that say who asks, to have one more among them: they act together.
+fn authenticate(steps: &mut Vec<Step>, plugin: &PluginId) -> Authenticate {
+    match steps.pop() {
+        Some(Step::Authenticate(all)) => all,
+        other => {
+            steps.extend(other);
+            Authenticate::new(plugin)
+        }
+    }
+}
+
+/// What a client can show on a route.
+fn challenges(steps: &[Step]) -> Vec<HeaderValue> {
+    let all = steps.iter().filter_map(|step| match step {
+        Step::Authenticate(all) => Some(all.challenges()),
+        _ => None,
+    });
+    all.flatten().collect()
+}
+
+fn permit(needed: &Permissions, challenges: &[HeaderValue], caller: Option<&Caller>) -> Result<(), Problem> {
+    match caller.map(|caller| needed.missing(&caller.permissions)) {
+        Some(None) => Ok(()),
+        Some(Some(missing)) => Err(Problem::NotPermitted(missing.to_owned())),
+        None if challenges.is_empty() => {
+            Err(Problem::Forbidden("permissions are needed here, and nothing on the route says who asks"))
+        }
+        None => Err(Problem::Unauthorized {
+            reason: "the request does not say who asks".to_owned(),
+            challenges: challenges.to_vec(),
+        }),
     }
 }
 

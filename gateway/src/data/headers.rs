@@ -12,6 +12,8 @@ use http::{
     },
 };
 
+use crate::callers::Caller;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -21,6 +23,11 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const SUBJECT: HeaderName = HeaderName::from_static("x-forward-subject");
+const PERMISSIONS: HeaderName = HeaderName::from_static("x-forward-permissions");
+const AUTH_METHOD: HeaderName = HeaderName::from_static("x-forward-auth-method");
+/// What the names of headers begin with by which the gateway alone tells who the caller is.
+const IDENTITY: &str = "x-forward-";
 
 /// What [`strip`] has found among the headers that it took off.
 #[derive(Debug, Default, PartialEq)]
@@ -42,7 +49,8 @@ pub fn strip(headers: &mut HeaderMap) -> Stripped {
         upgrade = named.contains(&UPGRADE);
         // Those without which the message means something else cannot be named away.
         let kept = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE, EXPECT];
-        for name in named.into_iter().filter(|name| !kept.contains(name)) {
+        let goes = |name: &HeaderName| !kept.contains(name) && !is_of_gateway(name.as_str());
+        for name in named.into_iter().filter(goes) {
             headers.remove(name);
         }
         headers.remove(CONNECTION);
@@ -63,6 +71,40 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 
 fn name(token: &[u8]) -> Option<HeaderName> {
     HeaderName::from_bytes(token).ok()
+}
+
+/// Whether a header says who asks, so that a client must not have it taken off.
+fn is_of_gateway(name: &str) -> bool {
+    name.starts_with(IDENTITY) || name.starts_with("x-forwarded-") || name == FORWARDED
+}
+
+/// Take off what only the gateway may say about the caller, and what some programs cannot tell from
+/// it. Of a request's trailers too: there are those that take them for headers.
+pub fn disown(headers: &mut HeaderMap) {
+    remove_lookalikes(headers, is_of_gateway);
+    let claimed = headers.keys().filter(|name| name.as_str().starts_with(IDENTITY)).cloned();
+    for name in claimed.collect::<Vec<_>>() {
+        headers.remove(name);
+    }
+}
+
+/// Take off headers that would be others if their `_` were `-`: programs that make variables of
+/// headers make the same one of both.
+pub fn remove_lookalikes(headers: &mut HeaderMap, is: impl Fn(&str) -> bool) {
+    let looks_alike =
+        |name: &&HeaderName| name.as_str().contains('_') && is(&name.as_str().replace('_', "-"));
+    for name in headers.keys().filter(looks_alike).cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
+}
+
+/// Tell the plugin who the caller is, and how that is known.
+pub fn introduce(headers: &mut HeaderMap, caller: &Caller, method: &'static str) {
+    headers.insert(SUBJECT, caller.subject.clone());
+    headers.insert(AUTH_METHOD, HeaderValue::from_static(method));
+    if !caller.permissions.is_empty() {
+        headers.insert(PERMISSIONS, caller.permitted.clone());
+    }
 }
 
 /// Tell the plugin who asked. What the client says about it is kept only when the client is a
@@ -194,6 +236,38 @@ mod tests {
         let mut map = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(strip(&mut map).upgrade, Some(HeaderValue::from_static("websocket")));
         assert!(map.is_empty());
+    }
+
+    #[test]
+    fn lets_nobody_else_say_who_the_caller_is() {
+        let mut map = headers(&[
+            ("x-forward-subject", "admin"),
+            ("x-forward-subject", "root"),
+            ("x_forward_subject", "admin"),
+            ("x-forward_permissions", "all"),
+            ("x-forward-anything", "1"),
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarding", "1"),
+            ("x_other", "1"),
+        ]);
+        disown(&mut map);
+        let kept = [("x-forwarded-for", "1.1.1.1"), ("x-forwarding", "1"), ("x_other", "1")];
+        assert_eq!(map, headers(&kept));
+    }
+
+    #[test]
+    fn lets_no_client_name_away_who_asks() {
+        let mut map = headers(&[
+            ("connection", "x-forward-subject, x-forwarded-for, forwarded, x-forwarded-client-cert, x-mine"),
+            ("x-forward-subject", "acme"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-client-cert", "Hash=0"),
+            ("x-mine", "1"),
+        ]);
+        strip(&mut map);
+        assert_eq!((map.len(), map.contains_key("x-mine")), (4, false), "{map:?}");
     }
 
     #[test]

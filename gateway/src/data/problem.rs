@@ -5,7 +5,7 @@ use bytes::Bytes;
 use forward_plan::routes::Method;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
@@ -24,8 +24,14 @@ pub enum Problem {
     MethodNotAllowed(Vec<Method>),
     /// The client stopped sending.
     RequestTimeout,
+    /// It is not known who the client is, and what it could show is this.
+    Unauthorized { reason: String, challenges: Vec<HeaderValue> },
     /// The client may not.
     Forbidden(&'static str),
+    /// The client is known, and does not have this permission.
+    NotPermitted(String),
+    /// It cannot be said who the client is.
+    CallersUnknown(String),
     /// The request's body has more bytes than this.
     ContentTooLarge(u64),
     /// The client has asked too often. It may again after so many seconds.
@@ -50,10 +56,13 @@ impl Problem {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) | Self::NotPermitted(_) => StatusCode::FORBIDDEN,
             Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Middleware(_) | Self::Unanswered { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Middleware(_) | Self::Unanswered { .. } | Self::CallersUnknown(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Upstream { error, .. } => match error {
                 UpstreamError::NoEndpoint
                 | UpstreamError::Unhealthy
@@ -73,6 +82,8 @@ impl Problem {
             Self::BadRequest(reason) | Self::NotImplemented(reason) | Self::Forbidden(reason) => {
                 (*reason).to_owned()
             }
+            Self::Unauthorized { reason, .. } | Self::CallersUnknown(reason) => reason.clone(),
+            Self::NotPermitted(permission) => format!("the caller does not have the permission {permission}"),
             Self::NotFound => "no plugin has a route for this host and path".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("the path answers to {}", allow(allowed)),
             Self::RequestTimeout => "the request did not arrive in time".to_owned(),
@@ -105,8 +116,10 @@ impl Problem {
             "status": status.as_u16(),
             "detail": self.detail(),
         });
-        if let Self::Upstream { plugin, .. } | Self::Unanswered { plugin, .. } = self {
-            body["plugin"] = json!(plugin);
+        match self {
+            Self::Upstream { plugin, .. } | Self::Unanswered { plugin, .. } => body["plugin"] = json!(plugin),
+            Self::NotPermitted(permission) => body["permission"] = json!(permission),
+            _ => {}
         }
         if let Some(id) = id.and_then(|id| id.to_str().ok()) {
             body["requestId"] = json!(id);
@@ -130,7 +143,17 @@ impl Problem {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));
             }
             Self::TooManyRequests(seconds) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds))),
-            Self::NotFound | Self::Forbidden(_) | Self::Middleware(_) | Self::Upstream { .. } => {}
+            Self::CallersUnknown(_) => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unauthorized { reason: _, challenges } => {
+                for challenge in challenges {
+                    headers.append(WWW_AUTHENTICATE, challenge.clone());
+                }
+            }
+            Self::NotFound
+            | Self::Forbidden(_)
+            | Self::NotPermitted(_)
+            | Self::Middleware(_)
+            | Self::Upstream { .. } => {}
         }
         response
     }

@@ -211,6 +211,7 @@ fn check(head: &mut request::Parts, body: &Incoming, watch: &Watch) -> Result<He
     if head.method == Method::CONNECT {
         return Err(Problem::NotImplemented("this is not a proxy for CONNECT"));
     }
+    headers::disown(&mut head.headers);
     let host = host(head)?;
     if has_dot_segment(head.uri.path()) {
         return Err(Problem::BadRequest("the path has a segment '.' or '..'"));

@@ -32,7 +32,7 @@ use super::{
     snapshot::Snapshot,
     stats::RouteStats,
 };
-use crate::tls::Tls;
+use crate::{callers::Callers, tls::Tls};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -75,6 +75,8 @@ impl Default for Settings {
 pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     pub settings: Settings,
+    /// What callers are known by.
+    pub callers: Arc<Callers>,
     /// Requests without a route, by worker.
     pub unmatched: Vec<RouteStats>,
     draining: AtomicBool,
@@ -87,6 +89,7 @@ impl Shared {
         Arc::new(Self {
             snapshot: ArcSwap::default(),
             settings,
+            callers: Arc::default(),
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
             draining: AtomicBool::new(false),
             replicas: AtomicU32::new(1),

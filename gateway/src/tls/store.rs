@@ -106,7 +106,7 @@ impl Store {
 }
 
 /// The names of the folders, without the kubelet's own.
-fn list(root: &Path) -> io::Result<Vec<String>> {
+pub fn list(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
@@ -165,7 +165,7 @@ fn read(folder: &Path) -> Result<Files, Fault> {
 }
 
 /// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -51,6 +51,8 @@ fn text() -> String {
     calls.wrote(true);
     calls.handshake("ok");
     calls.certificates(Count { current: 1, ..Count::default() }, Some(4_102_444_800));
+    calls.key_sets(Count { current: 1, ..Count::default() });
+    calls.fetched(true);
     Metrics::new(shared, index, &calls).render().unwrap()
 }
 

@@ -26,8 +26,12 @@ impl Table {
         self.take(Object::System(Arc::new(configured(namespace, middleware))));
     }
 
+    fn find(&self, path: &str) -> Match {
+        self.shared.snapshot.load().find("any", &http::Method::GET, path)
+    }
+
     fn chain(&self, path: &str) -> Option<Arc<Chain>> {
-        match self.shared.snapshot.load().find("any", &http::Method::GET, path) {
+        match self.find(path) {
             Match::Route(route) => route.chain.clone(),
             other => panic!("{path}: {other:?}"),
         }
@@ -104,6 +108,35 @@ fn a_gateway_that_starts_with_a_bad_entry_lets_nothing_pass_for_that_plugin_alon
     table.pay(&["GET /x"], json!([filter("office")]));
     table.take(Object::Plugin(Arc::new(plugin("other", routes(&["GET /other"]), json!({})))));
     assert_eq!((table.steps("/x"), table.steps("/other")), ("Unusable".into(), "none".into()));
+}
+
+#[test]
+fn no_request_sees_routes_while_what_may_guard_them_is_not_listed() {
+    let mut table = Table::new();
+    table.index.hold();
+    table.pay(&["GET /x"], json!([]));
+    assert!(matches!(table.find("/x"), Match::NotFound));
+    table.system("shop", json!([filter("10.0.0.0/8")]));
+    assert!(matches!(table.find("/x"), Match::NotFound));
+    table.index.complete();
+    table.index.publish();
+    assert_eq!(table.steps("/x"), "IpFilter");
+}
+
+#[test]
+fn where_some_routes_are_guarded_paths_of_the_others_are_read_in_one_way_only() {
+    let mut table = Table::new();
+    let guard = json!({"name": "a", "routes": [{"path": "/x"}], "permissions": {"require": ["a"]}});
+    let limit = json!({"name": "b", "routes": [{"path": "/x"}], "bodyLimit": {"maxBytes": 1}});
+    let is_plain_only = |table: &Table, path: &str| {
+        table.chain(path).is_some_and(|chain| format!("{chain:?}").contains("plain_paths: true"))
+    };
+    for (entries, expected) in
+        [(json!([guard, limit]), true), (json!([limit]), false), (json!([guard]), true)]
+    {
+        table.pay(&["GET /x", "GET /y"], entries);
+        assert_eq!((is_plain_only(&table, "/x"), is_plain_only(&table, "/y")), (expected, expected));
+    }
 }
 
 #[test]

@@ -38,13 +38,13 @@ pub fn fields(list: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-fn opening() -> Vec<u8> {
+pub fn opening() -> Vec<u8> {
     [PREFACE.as_slice(), &frame(SETTINGS, 0, 0, b"")].concat()
 }
 
 /// What the gateway did with stream 1: whether it answered with a head that is not of success, or
 /// broke off the stream or the connection. `None` where it answered with 200.
-async fn refusal(client: &mut Peer) -> Option<&'static str> {
+pub async fn refusal(client: &mut Peer) -> Option<&'static str> {
     let reading = async {
         loop {
             let mut head = [0; 9];

@@ -13,10 +13,11 @@ use std::{
 
 use forward_crds::Middleware;
 use forward_gateway::{
+    callers::Callers,
     data::{
         ask::Callee,
         bulkhead::Bulkhead,
-        chain::{Chain, Kept},
+        chain::{Chain, Kept, Site},
         limit::Limiter,
         resilience::Target,
         snapshot::{Plugin, Route, Snapshot},
@@ -106,7 +107,8 @@ impl Gateway {
 
     /// The same, with several pods.
     pub fn behind_all(&self, middleware: Value, endpoints: &[SocketAddr]) -> Arc<Plugin> {
-        self.plugin_with("origin", &["* /", "* /*rest"], endpoints, Some(chain(middleware)))
+        let chain = chain_of(middleware, "origin", &self.shared.callers);
+        self.plugin_with("origin", &["* /", "* /*rest"], endpoints, Some(chain))
     }
 
     pub async fn client(&self) -> Peer {
@@ -133,14 +135,25 @@ impl Gateway {
 
 /// A chain of these entries, as a manifest has them.
 pub fn chain(middleware: Value) -> Arc<Chain> {
-    chain_with(middleware, &BTreeMap::new())
+    chain_of(middleware, "origin", &Callers::default())
+}
+
+/// The same, for a plugin `test/<name>` and callers who are known by this.
+pub fn chain_of(middleware: Value, name: &str, callers: &Callers) -> Arc<Chain> {
+    let mut fresh = Fresh { spares: &BTreeMap::new(), asked: None };
+    compile(middleware, name, callers, &mut fresh)
 }
 
 /// The same, where some plugins may stand in.
 pub fn chain_with(middleware: Value, spares: &BTreeMap<String, Arc<Plugin>>) -> Arc<Chain> {
+    compile(middleware, "origin", &Callers::default(), &mut Fresh { spares, asked: None })
+}
+
+fn compile(middleware: Value, name: &str, callers: &Callers, fresh: &mut Fresh<'_>) -> Arc<Chain> {
     let entries: Vec<Middleware> = serde_json::from_value(middleware).unwrap();
     let plan = middleware::Chain::new(&[], &entries, &[]);
-    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &mut Fresh { spares, asked: None }))
+    let site = Site { plugin: &PluginId::new("test", name), callers, plain_paths: plan.is_guarded_in_part() };
+    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &site, fresh))
 }
 
 /// Counters that nothing has counted with yet, plugins that stand in, by name, and the one that is asked.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
 
 mod bodies;
+mod callers;
 mod calls;
 mod failures;
 mod frames;

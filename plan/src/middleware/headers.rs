@@ -27,8 +27,9 @@ const OURS: [&str; 16] = [
     "x-real-ip",
     "x-request-id",
 ];
-/// What the names of more of them begin with.
-const OUR_PREFIX: &str = "x-forwarded-";
+/// What the names of more of them begin with, however they spell the `-`: programs that make
+/// variables of headers make the same one of `x_forward_subject`.
+const OUR_PREFIXES: [&str; 2] = ["x-forwarded-", "x-forward-"];
 
 /// Changes of the headers of requests, and of answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,7 +100,8 @@ impl Changes {
     }
 }
 
-fn changeable(text: &str) -> Result<HeaderName, StepError> {
+/// A header that is not the gateway's.
+pub fn changeable(text: &str) -> Result<HeaderName, StepError> {
     let name = header_name(text)?;
     if is_ours(&name) { Err(StepError::OwnHeader(name)) } else { Ok(name) }
 }
@@ -107,7 +109,8 @@ fn changeable(text: &str) -> Result<HeaderName, StepError> {
 /// Whether a header is the gateway's: it frames or carries messages, or says who asked.
 pub fn is_ours(name: &HeaderName) -> bool {
     // In lower case, as the type has them.
-    OURS.contains(&name.as_str()) || name.as_str().starts_with(OUR_PREFIX)
+    let spelled = name.as_str().replace('_', "-");
+    OURS.contains(&name.as_str()) || OUR_PREFIXES.iter().any(|prefix| spelled.starts_with(prefix))
 }
 
 /// A value with all that HTTP allows.

@@ -6,7 +6,11 @@ use std::time::Duration;
 use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Ask, CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry};
+use super::{
+    Ask, CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry,
+    callers::{ApiKey, Jwt, Permissions},
+    jwks::JwksError,
+};
 use crate::Cidr;
 
 /// What a middleware does.
@@ -16,6 +20,12 @@ pub enum Step {
     IpFilter(IpFilter),
     /// See [`crds::Cors`].
     Cors(Cors),
+    /// See [`crds::ApiKey`].
+    ApiKey(ApiKey),
+    /// See [`crds::Jwt`].
+    Jwt(Jwt),
+    /// See [`crds::Permissions`].
+    Permissions(Permissions),
     /// See [`crds::RateLimit`].
     RateLimit(RateLimit),
     /// The most bytes that a request's body may have.
@@ -68,6 +78,15 @@ pub enum StepError {
     /// It would let any page act as its visitors.
     #[error("credentials are for origins and headers that are named, not for '*'")]
     OpenCredentials,
+    /// It has keys of an issuer that cannot be used.
+    #[error("jwks: {0}")]
+    Jwks(#[from] JwksError),
+    /// It would fetch keys that anybody on the way could change.
+    #[error("jwksUrl {0:?} does not begin with https://")]
+    KeysUrl(String),
+    /// It requires what is no permission.
+    #[error("{0:?} is not the name of a permission")]
+    Permission(String),
     /// A number is out of its range.
     #[error("{field} cannot be {value}")]
     OutOfRange {
@@ -142,13 +161,16 @@ pub struct Respond {
 
 /// An entry's kind, its phase and what it does.
 pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepError>) {
-    use MiddlewarePhase::{Identify, Limit, Observe, Transform};
+    use MiddlewarePhase::{Authenticate, Authorize, Identify, Limit, Observe, Transform};
     let Middleware {
         name: _,
         priority: _,
         routes,
         ip_filter,
         cors,
+        api_key,
+        jwt,
+        permissions,
         rate_limit,
         body_limit,
         timeout,
@@ -165,6 +187,11 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
     let kinds = [
         ip_filter.as_ref().map(|it| ("ipFilter", Identify, IpFilter::read(it).map(Step::IpFilter))),
         cors.as_ref().map(|it| ("cors", Identify, Cors::read(it).map(Step::Cors))),
+        api_key.as_ref().map(|it| ("apiKey", Authenticate, ApiKey::read(it).map(Step::ApiKey))),
+        jwt.as_ref().map(|it| ("jwt", Authenticate, Jwt::read(it).map(Step::Jwt))),
+        permissions
+            .as_ref()
+            .map(|it| ("permissions", Authorize, Permissions::read(it).map(Step::Permissions))),
         rate_limit.as_ref().map(|it| ("rateLimit", Limit, RateLimit::read(it).map(Step::RateLimit))),
         body_limit.as_ref().map(|it| ("bodyLimit", Limit, body_limit_of(*it))),
         timeout.as_ref().map(|it| ("timeout", Limit, Timeout::read(*it).map(Step::Timeout))),

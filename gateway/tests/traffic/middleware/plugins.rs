@@ -11,10 +11,16 @@ use std::{
 };
 
 use forward_crds::{Middleware, ProvidedMiddleware};
-use forward_gateway::data::{chain::Chain, snapshot::Plugin};
+use forward_gateway::{
+    callers::Callers,
+    data::{
+        chain::{Chain, Site},
+        snapshot::Plugin,
+    },
+};
 use forward_plan::{
     middleware::{self as plan, Provided},
-    routes::Method,
+    routes::{Method, PluginId},
 };
 use forward_proto::plugin::v1::{
     Continue, Header, HeaderChanges, OnRequestRequest, OnRequestResponse, OnResponseRequest,
@@ -145,7 +151,9 @@ fn chain(provided: Value, builtin: Value, auth: &Arc<Plugin>) -> Arc<Chain> {
         entries.iter().map(|entry| Provided { provider: "auth", entry, allowed: true }).collect::<Vec<_>>();
     let plan = plan::Chain::new(&[], &builtin, &provided);
     let mut fresh = Fresh { spares: &BTreeMap::new(), asked: Some(auth.clone()) };
-    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &mut fresh))
+    let (plugin, callers) = (&PluginId::new("test", "origin"), &Callers::default());
+    let site = Site { plugin, callers, plain_paths: false };
+    Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &site, &mut fresh))
 }
 
 fn check(mode: &str) -> Value {
