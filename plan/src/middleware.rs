@@ -103,6 +103,13 @@ impl Chain {
         self.0.iter().filter(guards).any(|entry| !entry.routes.is_empty())
     }
 
+    /// Whether the plugin asks who calls it, beyond what its whole namespace asks.
+    pub fn is_guarded_by_itself(&self) -> bool {
+        use MiddlewarePhase::{Authenticate, Authorize};
+        let guards = |entry: &Entry| matches!(entry.phase, Authenticate | Authorize) && !entry.is_withheld();
+        self.0.iter().any(|entry| guards(entry) && entry.source != MiddlewareSource::System)
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -395,7 +395,9 @@ impl Index {
         let system = self.systems.get(&id.namespace);
         let (system, leave) = system.map_or((&[][..], &[][..]), |it| (&it.middleware, &it.middleware_from));
         let own = entry.plugin.spec.http.as_ref().map_or(&[][..], |http| &http.middleware);
-        if !entry.chains.declare(&id.name, system, own, self.providers.for_plugin(id, leave)) {
+        let differs = entry.chains.declare(&id.name, system, own, self.providers.for_plugin(id, leave));
+        self.targets.permit(id, entry.chains.may_stand_in());
+        if !differs {
             return;
         }
         for slot in entry.chains.served() {

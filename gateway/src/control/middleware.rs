@@ -52,6 +52,13 @@ impl Targets {
         self.of(plugin.id.clone()).set(Some(plugin));
     }
 
+    /// Whether a plugin may stand in for others: not one that asks more of who calls it than they do.
+    pub fn permit(&mut self, id: &PluginId, may_stand_in: bool) {
+        if let Some(target) = self.0.get(id) {
+            target.permit(may_stand_in);
+        }
+    }
+
     /// A plugin is gone.
     pub fn remove(&mut self, id: &PluginId) {
         if let Some(target) = self.0.get(id) {
@@ -113,6 +120,11 @@ impl Chains {
         let differs = plan != self.plan;
         self.plan = plan;
         differs
+    }
+
+    /// Whether requests that have passed another plugin's chain may go to the plugin.
+    pub fn may_stand_in(&self) -> bool {
+        !self.plan.is_guarded_by_itself()
     }
 
     /// The chain of a route of a plugin.

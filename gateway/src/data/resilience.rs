@@ -1,6 +1,9 @@
 //! What a route's requests do about a plugin that fails or is slow.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwapOption;
 use forward_crds::MiddlewareSource;
@@ -42,7 +45,11 @@ enum Instead {
 
 /// A plugin by its name, whether or not it is there.
 #[derive(Debug, Default)]
-pub struct Target(ArcSwapOption<Plugin>);
+pub struct Target {
+    plugin: ArcSwapOption<Plugin>,
+    /// It asks no more of who calls it than those that it stands in for.
+    permitted: AtomicBool,
+}
 
 /// A request that may be sent to its plugin: its places among those that are under way.
 #[derive(Debug)]
@@ -125,14 +132,20 @@ impl Policies {
 }
 
 impl Target {
-    /// The plugin, if it is there.
+    /// The plugin, if it is there and may be asked.
     pub fn get(&self) -> Option<Arc<Plugin>> {
-        self.0.load_full()
+        self.plugin.load_full().filter(|_| self.permitted.load(Relaxed))
     }
 
-    /// It is there now, or is gone.
+    /// Whether it may be asked for another plugin.
+    pub fn permit(&self, may_stand_in: bool) {
+        self.permitted.store(may_stand_in, Relaxed);
+    }
+
+    /// It is there now, or is gone. It may be asked once that is [permitted](Self::permit).
     pub fn set(&self, plugin: Option<Arc<Plugin>>) {
-        self.0.store(plugin);
+        self.permit(false);
+        self.plugin.store(plugin);
     }
 }
 

@@ -202,6 +202,13 @@ fn a_fallback_finds_its_plugin_whenever_that_comes_and_in_its_namespace_only() {
     let spare = Arc::new(plugin("spare", routes(&[]), json!({})));
     table.take(Object::Plugin(spare.clone()));
     assert_eq!(found().as_deref(), Some("shop/spare"));
+    let mut guarded = Plugin::clone(&spare);
+    let needed = json!({"middleware": [{"name": "who", "permissions": {"require": ["a"]}}]});
+    guarded.spec.http = serde_json::from_value(needed).unwrap();
+    table.take(Object::Plugin(Arc::new(guarded)));
+    assert_eq!(found(), None, "it asks who calls, which those for another were not asked");
+    table.take(Object::Plugin(spare.clone()));
+    assert_eq!(found().as_deref(), Some("shop/spare"));
     table.delete(Object::Plugin(spare));
     assert_eq!(found(), None);
 }

@@ -178,6 +178,7 @@ impl Kept for Fresh<'_> {
     fn target(&mut self, name: &str) -> Arc<Target> {
         let target = Target::default();
         target.set(self.spares.get(name).cloned());
+        target.permit(true);
         Arc::new(target)
     }
 }
