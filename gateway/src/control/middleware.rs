@@ -200,6 +200,8 @@ mod tests {
         let named = targets.of(id.clone());
         assert!(named.get().is_none());
         targets.add(snapshot::Plugin::new(id.clone(), 1));
+        assert!(named.get().is_none(), "it is not known yet whom it asks");
+        targets.permit(&id, true);
         assert_eq!(named.get().unwrap().id, id);
         targets.remove(&id);
         assert!(named.get().is_none() && targets.0.len() == 1, "it is named still");

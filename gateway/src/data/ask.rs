@@ -113,7 +113,7 @@ impl Asked {
         worker: &Rc<Worker>,
         question: OnRequestRequest,
     ) -> Result<Option<Outcome>, Problem> {
-        self.ask(worker, ON_REQUEST, &question, message::outcome).await
+        self.ask(worker, ON_REQUEST, &question, |said| message::outcome(said, self.ask.identifies)).await
     }
 
     /// Ask about an answer. `None`: it stays as it is, without an answer.

@@ -254,6 +254,14 @@ impl Chain {
 }
 
 impl Passage {
+    /// A plugin that was asked has said who asks; who is known already stays so.
+    pub fn introduce(&mut self, inbound: &mut Inbound<'_>, caller: Option<Caller>) {
+        if let Some(caller) = caller.filter(|_| self.caller.is_none()) {
+            headers::introduce(&mut inbound.head.headers, &caller, "plugin");
+            self.caller = Some(Arc::new(caller));
+        }
+    }
+
     /// The plugin that was to be asked lets the request go on, or gave no answer and that is let be.
     pub fn pass(&mut self, answered: bool) {
         if !answered {
@@ -285,7 +293,10 @@ impl Step {
                 }
                 passage.origin = cors::origin(&inbound.head.headers).cloned();
             }
-            Self::Authenticate(all) => passage.caller = all.enter(inbound.head)?,
+            Self::Authenticate(all) => {
+                // A key or token that holds goes before what a plugin has said.
+                passage.caller = all.enter(inbound.head)?.or(passage.caller.take());
+            }
             Self::Permissions(needed, challenges) => permit(needed, challenges, passage.caller.as_deref())?,
             Self::RateLimit(limiter) => inbound.count(limiter, passage)?,
             Self::BodyLimit(most) => {
@@ -381,7 +392,7 @@ fn permit(needed: &Permissions, challenges: &[HeaderValue], caller: Option<&Call
         Some(None) => Ok(()),
         Some(Some(missing)) => Err(Problem::NotPermitted(missing.to_owned())),
         None if challenges.is_empty() => {
-            Err(Problem::Forbidden("permissions are needed here, and nothing on the route says who asks"))
+            Err(Problem::Forbidden("permissions are needed here, and nothing says who asks"))
         }
         None => Err(Problem::Unauthorized {
             reason: "the request does not say who asks".to_owned(),

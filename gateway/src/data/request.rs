@@ -166,8 +166,9 @@ async fn enter(
         });
         match answered.await? {
             Some(Outcome::Answer(answer)) => return Ok(Some(answer)),
-            Some(Outcome::Continue(changes)) => {
+            Some(Outcome::Continue(changes, caller)) => {
                 changes.apply(&mut inbound.head.headers);
+                passage.introduce(inbound, caller);
                 passage.pass(true);
             }
             None => passage.pass(false),

@@ -44,6 +44,8 @@ pub struct Ask {
     pub deadline: Duration,
     /// What happens without one.
     pub failure_mode: FailureMode,
+    /// Whether it may say who asks.
+    pub identifies: bool,
     /// Whether it is asked about answers too.
     pub response: bool,
     /// Up to how many bytes of a body it is shown; absent: none.
@@ -55,11 +57,12 @@ impl Ask {
     /// another one's requests could fail by.
     pub(super) fn read(provider: &str, entry: &ProvidedMiddleware) -> Self {
         let deadline = entry.deadline.map_or(DEADLINE, forward_crds::Duration::get);
-        let identifies = [MiddlewarePhase::Authenticate, MiddlewarePhase::Authorize].contains(&entry.phase);
+        let guards = [MiddlewarePhase::Authenticate, MiddlewarePhase::Authorize].contains(&entry.phase);
         Self {
             provider: provider.to_owned(),
             deadline: deadline.min(MAX_DEADLINE),
-            failure_mode: if identifies { FailureMode::Closed } else { entry.failure_mode },
+            failure_mode: if guards { FailureMode::Closed } else { entry.failure_mode },
+            identifies: entry.phase == MiddlewarePhase::Authenticate,
             response: entry.response,
             body: entry.body.map(|body| body.max_bytes.clamp(0, MAX_BODY).unsigned_abs()),
         }

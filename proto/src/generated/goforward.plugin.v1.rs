@@ -249,7 +249,6 @@ pub struct Continue {
     #[prost(message, optional, tag = "1")]
     pub headers: ::core::option::Option<HeaderChanges>,
     /// Of a middleware of the phase Authenticate: who asks. Absent: it does not say.
-    /// Gateways do nothing with it yet.
     #[prost(message, optional, tag = "2")]
     pub identity: ::core::option::Option<Identity>,
 }

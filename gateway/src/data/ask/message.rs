@@ -3,27 +3,32 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use forward_plan::middleware::{Changes, StepError, is_ours};
+use forward_plan::middleware::{Changes, StepError, is_ours, is_permission};
 use forward_proto::plugin::v1::{
-    self, Continue, HeaderChanges, OnRequestRequest, OnRequestResponse, OnResponseRequest,
+    self, Continue, HeaderChanges, Identity, OnRequestRequest, OnRequestResponse, OnResponseRequest,
     OnResponseResponse, Redirect, Respond, on_request_response::Outcome as Said,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::LOCATION, request};
 
 use super::Asked;
-use crate::data::{body::Answer, chain::Inbound, snapshot::Route};
+use crate::{
+    callers::Caller,
+    data::{body::Answer, chain::Inbound, snapshot::Route},
+};
 
 /// How many headers an answer may name in each of its lists.
 const MOST_HEADERS: usize = 128;
 /// How many bytes those may have.
 const MOST_HEADER_BYTES: usize = 64 * 1024;
+/// How many permissions a caller may have.
+const MOST_PERMISSIONS: usize = 256;
 /// How large the body of an answer to the client may be.
 pub const MOST_BODY: usize = 1024 * 1024;
 
 /// What becomes of a request.
 pub enum Outcome {
-    /// It goes on, with these changes.
-    Continue(Changes),
+    /// It goes on with these changes, as that of this caller.
+    Continue(Changes, Option<Caller>),
     /// That is the answer.
     Answer(Box<Response<Answer>>),
 }
@@ -41,6 +46,12 @@ pub enum OutcomeError {
     Body(usize),
     #[error("it names too many headers")]
     TooMany,
+    #[error("only a middleware of the phase Authenticate may say who asks")]
+    Phase,
+    #[error("it has a subject that cannot be told in a header")]
+    Subject,
+    #[error("it has permissions that are none, or too many of them")]
+    Permissions,
     #[error(transparent)]
     Header(#[from] StepError),
 }
@@ -103,13 +114,27 @@ pub fn on_response(
     }
 }
 
-/// What was said about a request. Who asks, if that was said, is not told on yet.
-pub fn outcome(answer: OnRequestResponse) -> Result<Outcome, OutcomeError> {
+/// What was said about a request; by one that `identifies`, who asks too.
+pub fn outcome(answer: OnRequestResponse, identifies: bool) -> Result<Outcome, OutcomeError> {
     match answer.outcome.ok_or(OutcomeError::Unknown)? {
-        Said::Continue(Continue { headers, identity: _ }) => Ok(Outcome::Continue(changes(headers)?)),
+        Said::Continue(Continue { headers, identity }) => {
+            let caller = identity.map(|identity| caller(identity, identifies)).transpose()?;
+            Ok(Outcome::Continue(changes(headers)?, caller))
+        }
         Said::Respond(respond) => Ok(Outcome::Answer(Box::new(answered(respond)?))),
         Said::Redirect(redirect) => Ok(Outcome::Answer(Box::new(redirected(redirect)?))),
     }
+}
+
+fn caller(identity: Identity, identifies: bool) -> Result<Caller, OutcomeError> {
+    let Identity { subject, permissions } = identity;
+    if !identifies {
+        return Err(OutcomeError::Phase);
+    }
+    if permissions.len() > MOST_PERMISSIONS || !permissions.iter().all(|text| is_permission(text)) {
+        return Err(OutcomeError::Permissions);
+    }
+    Caller::new(&subject, permissions.into_iter().collect()).ok_or(OutcomeError::Subject)
 }
 
 /// What was said about an answer.
@@ -229,7 +254,11 @@ mod tests {
         };
         let redirect =
             |status: u32, location: &str| Said::Redirect(Redirect { status, location: location.to_owned() });
-        let try_out = |said: Option<Said>| outcome(OnRequestResponse { outcome: said });
+        let who = |subject: &str, permission: &str| {
+            let identity = Identity { subject: subject.to_owned(), permissions: vec![permission.to_owned()] };
+            Said::Continue(Continue { headers: None, identity: Some(identity) })
+        };
+        let try_out = |said: Option<Said>| outcome(OnRequestResponse { outcome: said }, true);
         let many = (0..200).map(|n| header(&format!("x-{n}"), "1")).collect::<Vec<_>>();
         for said in [
             set(vec![header("content-length", "3")]),
@@ -249,10 +278,17 @@ mod tests {
             redirect(200, "/"),
             redirect(302, ""),
             redirect(302, "/a\r\nSet-Cookie: b"),
+            who("", "a"),
+            who("ada\r\nx-b: 2", "a"),
+            who("ada", "a b"),
         ] {
             assert!(try_out(Some(said.clone())).is_err(), "{said:?}");
         }
         assert!(try_out(None).is_err());
+        let by_another = outcome(OnRequestResponse { outcome: Some(who("ada", "a")) }, false);
+        assert!(matches!(by_another, Err(OutcomeError::Phase)));
+        let said = try_out(Some(who("ada", "a")));
+        assert!(matches!(said, Ok(Outcome::Continue(_, Some(caller))) if caller.subject == "ada"));
         for said in [set(vec![header("X-A", "ä")]), respond(204, vec![], ""), redirect(0, "https://a/b?c")] {
             assert!(try_out(Some(said.clone())).is_ok(), "{said:?}");
         }

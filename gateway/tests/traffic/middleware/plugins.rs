@@ -23,7 +23,7 @@ use forward_plan::{
     routes::{Method, PluginId},
 };
 use forward_proto::plugin::v1::{
-    Continue, Header, HeaderChanges, OnRequestRequest, OnRequestResponse, OnResponseRequest,
+    Continue, Header, HeaderChanges, Identity, OnRequestRequest, OnRequestResponse, OnResponseRequest,
     OnResponseResponse, Redirect, Respond,
     middleware_server::{Middleware as Service, MiddlewareServer},
     on_request_response::Outcome,
@@ -71,7 +71,9 @@ impl Service for Fake {
             add: vec![header(name, &question.middleware)],
         };
         let on = |changes| Outcome::Continue(Continue { headers: changes, identity: None });
+        let identity = Identity { subject: "ada".to_owned(), permissions: vec!["read".to_owned()] };
         let outcome = match wanted(&question.headers).as_str() {
+            "ada" => Outcome::Continue(Continue { headers: None, identity: Some(identity) }),
             "change" => on(Some(marked("x-seen-by"))),
             "respond" => Outcome::Respond(Respond {
                 status: 402,
@@ -445,4 +447,25 @@ async fn answers_for_calls_of_grpc_as_grpc_says_it() {
     let refused = client.unary(Request::new(String::new()), path, codec).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable);
     assert!(refused.message().contains("middleware check"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn says_who_asks_in_the_phase_for_that_and_the_plugin_is_told() {
+    let guard = json!([{"name": "readers", "permissions": {"require": ["read"]}}]);
+    let claim = "\r\nX-Forward-Subject: ada\r\nX-Forward-Permissions: read";
+    for (phase, want, expected) in [
+        ("Authenticate", "ada", 200),
+        ("Authenticate", "", 403),
+        ("Authenticate", claim, 403),
+        ("Identify", "ada", 503),
+    ] {
+        let provided = json!([{"name": "who", "phase": phase}]);
+        let scene = Scene::new(provided, guard.clone(), &[Fake::default().serve().await], mirror().await);
+        let answer = scene.get(want).await;
+        assert_eq!(status(&answer), expected, "{phase} {want:?}: {answer}");
+        let told = ["x-forward-subject", "x-forward-permissions", "x-forward-auth-method"];
+        let told = told.map(|name| value(body(&answer), name));
+        let expected = if expected == 200 { [Some("ada"), Some("read"), Some("plugin")] } else { [None; 3] };
+        assert_eq!(told, expected);
+    }
 }

@@ -160,7 +160,8 @@ impl Outcome {
         self
     }
 
-    /// Says who asks, of a middleware of the phase Authenticate. Gateways do nothing with it yet.
+    /// Says who asks, of a middleware of the phase Authenticate. Plugins are told in `X-Forward-Subject`,
+    /// `X-Forward-Permissions` and `X-Forward-Auth-Method: plugin`.
     pub fn identity(mut self, subject: &str, permissions: impl IntoIterator<Item = String>) -> Self {
         if let Said::Continue(on) = &mut self.0 {
             let permissions = permissions.into_iter().collect();
