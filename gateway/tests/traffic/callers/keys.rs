@@ -143,7 +143,7 @@ async fn permissions_without_anything_that_says_who_asks_let_nobody_in() {
     let gateway = Gateway::new();
     gateway.behind(json!([{"name": "reads", "permissions": {"require": ["orders:read"]}}]), mirror().await);
     let answer = get(&gateway, &format!("X-Api-Key: {READER}\r\n")).await;
-    assert!(status(&answer) == 403 && body(&answer).contains("nothing on the route"), "{answer}");
+    assert!(status(&answer) == 403 && body(&answer).contains("nothing says who asks"), "{answer}");
 }
 
 #[tokio::test]
