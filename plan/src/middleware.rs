@@ -103,11 +103,12 @@ impl Chain {
         self.0.iter().filter(guards).any(|entry| !entry.routes.is_empty())
     }
 
-    /// Whether the plugin asks who calls it, beyond what its whole namespace asks.
+    /// Whether the plugin asks who calls it, beyond what its namespace asks on all routes.
     pub fn is_guarded_by_itself(&self) -> bool {
         use MiddlewarePhase::{Authenticate, Authorize};
         let guards = |entry: &Entry| matches!(entry.phase, Authenticate | Authorize) && !entry.is_withheld();
-        self.0.iter().any(|entry| guards(entry) && entry.source != MiddlewareSource::System)
+        let is_for_all = |entry: &Entry| entry.source == MiddlewareSource::System && entry.routes.is_empty();
+        self.0.iter().any(|entry| guards(entry) && !is_for_all(entry))
     }
 
     /// Whether there is nothing to do.
@@ -166,6 +167,11 @@ impl Entry {
     /// Whether a plugin provides it without leave: requests go past it.
     fn is_withheld(&self) -> bool {
         matches!(self.step, Err(StepError::NoLeave(_)))
+    }
+
+    /// Whether it says who asks, and not by the word of the whole namespace.
+    pub fn knows_callers_by_itself(&self) -> bool {
+        self.phase == MiddlewarePhase::Authenticate && self.source != MiddlewareSource::System
     }
 
     fn is_for(&self, path: &[Segment], method: Method) -> bool {

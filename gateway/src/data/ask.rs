@@ -26,6 +26,7 @@ pub use self::message::{About, Outcome, on_request, on_response};
 use self::{circuit::Circuit, message::MOST_BODY};
 use super::{
     body::Upload,
+    bulkhead::Place,
     exchange::{Failure, Patience},
     grpc,
     problem::Problem,
@@ -73,6 +74,8 @@ enum AskError {
     Broken(#[source] hyper::Error),
     #[error("it answered with the status {0}")]
     Status(String),
+    #[error("it is not served, by the status {0}")]
+    Unserved(String),
     #[error("its answer is not one of gRPC")]
     Framing,
     #[error("its answer cannot be read")]
@@ -107,6 +110,12 @@ impl Asked {
         self.ask.body
     }
 
+    /// What a request ends with that nothing was said about.
+    pub fn unanswered(&self) -> Problem {
+        let Callee { plugin, middleware, .. } = &*self.callee;
+        Problem::Unanswered { plugin: plugin.label.clone(), middleware: middleware.clone() }
+    }
+
     /// Ask about a request. `None`: it goes on without an answer.
     pub async fn request(
         &self,
@@ -134,7 +143,7 @@ impl Asked {
     ) -> Result<Option<T>, Problem> {
         let Self { ask, callee } = self;
         let answered = match self.available(worker) {
-            Ok(()) => {
+            Ok(_waiting) => {
                 let answered = self.exchange(worker, target, question).await;
                 let answered = answered.and_then(|message| read(message).map_err(AskError::from));
                 self.settle(worker, answered.as_ref().err());
@@ -153,16 +162,14 @@ impl Asked {
                 }
                 match mode {
                     FailureMode::Open => Ok(None),
-                    FailureMode::Closed => {
-                        Err(Problem::Unanswered { plugin: plugin.clone(), middleware: middleware.clone() })
-                    }
+                    FailureMode::Closed => Err(self.unanswered()),
                 }
             }
         }
     }
 
-    /// Whether it is worth asking at all.
-    fn available(&self, worker: &Worker) -> Result<(), AskError> {
+    /// Whether it is worth asking at all, and there is room for it.
+    fn available(&self, worker: &Worker) -> Result<Place, AskError> {
         let Callee { plugin, circuit, .. } = &*self.callee;
         if plugin.endpoints().is_empty() {
             Err(AskError::Unavailable(UpstreamError::NoEndpoint))
@@ -171,7 +178,7 @@ impl Asked {
         } else if !circuit.admits(worker.clock.now()) {
             Err(AskError::Paused)
         } else {
-            Ok(())
+            plugin.wait().ok_or(AskError::Unavailable(UpstreamError::Overloaded))
         }
     }
 
@@ -179,6 +186,8 @@ impl Asked {
         let Callee { plugin, middleware, circuit } = &*self.callee;
         match error {
             None => circuit.succeeded(),
+            // It has answered: what is wrong with that may lie with the request.
+            Some(error) if !error.is_absence() => circuit.succeeded(),
             Some(error) if circuit.failed(worker.clock.now()) => {
                 let plugin = &plugin.label;
                 tracing::warn!(plugin, middleware, %error, "middleware is not asked for a while");
@@ -200,7 +209,7 @@ impl Asked {
         let request = request(target, ask, framed(question));
         let pods = (&*callee.plugin, &Policies::usual().breaker);
         let mut exchange = pin!(async {
-            let attempted = grpc::attempt(worker, pods, request, &patience, (&mut None, false)).await;
+            let attempted = grpc::attempt(worker, pods, request, &patience, (&mut None, true)).await;
             let (response, _share) = attempted.map_err(AskError::Exchange)?;
             read(response).await
         });
@@ -213,6 +222,19 @@ impl Asked {
 }
 
 impl AskError {
+    /// Whether nothing was heard of the plugin.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Unavailable(_)
+            | Self::Paused
+            | Self::Exchange(_)
+            | Self::Timeout
+            | Self::Broken(_)
+            | Self::Unserved(_) => true,
+            Self::Status(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => false,
+        }
+    }
+
     /// As it is counted; what was not tried is not.
     fn kind(&self) -> Option<UpstreamError> {
         match self {
@@ -221,7 +243,7 @@ impl AskError {
             Self::Exchange(failure) => Some(kind(failure)),
             Self::Timeout => Some(UpstreamError::Timeout),
             Self::Broken(_) => Some(UpstreamError::Broken),
-            Self::Status(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => {
+            Self::Status(_) | Self::Unserved(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => {
                 Some(UpstreamError::Malformed)
             }
         }
@@ -269,7 +291,7 @@ fn request(target: &'static str, ask: &Ask, message: Bytes) -> Request<Upload> {
 /// The one message of an answer.
 async fn read<M: Message + Default>(response: Response<Incoming>) -> Result<M, AskError> {
     if response.status() != StatusCode::OK {
-        return Err(AskError::Status(response.status().to_string()));
+        return Err(AskError::Unserved(response.status().to_string()));
     }
     check_status(response.headers())?;
     let collected = Limited::new(response.into_body(), MOST_ANSWER).collect().await;
@@ -298,7 +320,12 @@ fn check_status(headers: &HeaderMap) -> Result<(), AskError> {
         Some(status) if status != "0" => {
             let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
             let message = headers.get(grpc::MESSAGE).map(text).unwrap_or_default();
-            Err(AskError::Status(format!("{} {message}", text(status))))
+            let told = format!("{} {message}", text(status));
+            // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED and UNAVAILABLE.
+            match ["1", "4", "8", "12", "14"].contains(&&*text(status)) {
+                true => Err(AskError::Unserved(told)),
+                false => Err(AskError::Status(told)),
+            }
         }
         _ => Ok(()),
     }

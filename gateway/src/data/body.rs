@@ -3,7 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
@@ -13,11 +13,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::task::AtomicWaker;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
 
 use super::{
     clock::{Clock, Deadline},
@@ -45,51 +47,73 @@ pub enum BodyError {
     Over,
 }
 
+/// How many bytes of gathered bodies there may be in one process, whoever sends them.
+pub const GATHERED: usize = 64 * 1024 * 1024;
+
 /// A request's body as the client sends it.
 #[derive(Debug)]
 pub enum Inflow {
     Coming(Incoming),
-    /// All of it is here, since somebody had to see it.
-    Gathered(Bytes),
+    /// All of it is here, since somebody had to see it, with its share of what may be.
+    Gathered(Bytes, OwnedSemaphorePermit),
 }
 
 impl Inflow {
-    /// All of it, where it has at most so many bytes and comes in time.
+    /// All of it, where it has at most so many bytes and comes in time. `room` is what all of them may
+    /// hold; `None` where there is not enough of it.
     pub async fn gather(
         &mut self,
         most: u64,
+        room: &Arc<Semaphore>,
         clock: &Rc<Clock>,
         patience: Duration,
-    ) -> Result<Bytes, Problem> {
-        let bytes = match self {
-            Self::Gathered(bytes) => bytes.clone(),
-            Self::Coming(incoming) if incoming.size_hint().lower() > most => {
+    ) -> Result<Option<Bytes>, Problem> {
+        let incoming = match self {
+            Self::Gathered(bytes, _) if bytes.len() as u64 > most => {
                 return Err(Problem::ContentTooLarge(most));
             }
-            Self::Coming(incoming) => {
-                let mut late = clock.after(patience);
-                let limit = usize::try_from(most).unwrap_or(usize::MAX);
-                let mut collecting = pin!(Limited::new(incoming, limit).collect());
-                let collected = poll_fn(|cx| match collecting.as_mut().poll(cx) {
-                    Poll::Ready(collected) => {
-                        Poll::Ready(collected.map_err(|error| match error.is::<LengthLimitError>() {
-                            true => Problem::ContentTooLarge(most),
-                            false => Problem::BadRequest("the request's body is not valid HTTP"),
-                        }))
-                    }
-                    Poll::Pending => Pin::new(&mut late).poll(cx).map(|()| Err(Problem::RequestTimeout)),
-                });
-                collected.await?.to_bytes()
-            }
+            Self::Gathered(bytes, _) => return Ok(Some(bytes.clone())),
+            Self::Coming(incoming) => incoming,
         };
-        *self = Self::Gathered(bytes.clone());
-        self.check(Some(most)).map(|()| bytes)
+        let size = incoming.size_hint();
+        if size.lower() > most {
+            return Err(Problem::ContentTooLarge(most));
+        }
+        let needed = u32::try_from(size.upper().unwrap_or(most).min(most)).unwrap_or(u32::MAX);
+        let Ok(held) = room.clone().try_acquire_many_owned(needed) else { return Ok(None) };
+        let mut late = clock.after(patience);
+        // One buffer: a body may come in as many pieces as it has bytes.
+        let mut gathered = BytesMut::new();
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut *incoming).poll_frame(cx) {
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let Ok(data) = frame.into_data() else { continue };
+                        if (gathered.len() + data.len()) as u64 > most {
+                            return Poll::Ready(Err(Problem::ContentTooLarge(most)));
+                        }
+                        gathered.extend_from_slice(&data);
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        return Poll::Ready(Err(Problem::BadRequest("the request's body is not valid HTTP")));
+                    }
+                    Poll::Pending => {
+                        return Pin::new(&mut late).poll(cx).map(|()| Err(Problem::RequestTimeout));
+                    }
+                }
+            }
+        })
+        .await?;
+        let bytes = gathered.freeze();
+        *self = Self::Gathered(bytes.clone(), held);
+        Ok(Some(bytes))
     }
 
     /// What is here must not have more bytes than may be; what comes is watched on its way.
     pub fn check(&self, most: Option<u64>) -> Result<(), Problem> {
         match (self, most) {
-            (Self::Gathered(bytes), Some(most)) if bytes.len() as u64 > most => {
+            (Self::Gathered(bytes, _), Some(most)) if bytes.len() as u64 > most => {
                 Err(Problem::ContentTooLarge(most))
             }
             _ => Ok(()),
@@ -105,8 +129,11 @@ pub struct Upload(Content);
 enum Content {
     #[default]
     None,
-    /// All of it is here.
-    Whole(Bytes),
+    /// All of it is here; what was gathered holds its share until it is sent.
+    Whole {
+        bytes: Bytes,
+        _held: Option<OwnedSemaphorePermit>,
+    },
     Client(Uploading),
 }
 
@@ -142,7 +169,10 @@ impl Upload {
     pub fn new(inflow: Inflow, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
         let incoming = match inflow {
             Inflow::Coming(incoming) => incoming,
-            Inflow::Gathered(bytes) => return (Self::whole(bytes), None),
+            Inflow::Gathered(bytes, held) if !bytes.is_empty() => {
+                return (Self(Content::Whole { bytes, _held: Some(held) }), None);
+            }
+            Inflow::Gathered(..) => return (Self::default(), None),
         };
         if incoming.is_end_stream() {
             return (Self::default(), None);
@@ -154,7 +184,7 @@ impl Upload {
 
     /// A body that is here.
     pub fn whole(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::default() } else { Self(Content::Whole(bytes)) }
+        if bytes.is_empty() { Self::default() } else { Self(Content::Whole { bytes, _held: None }) }
     }
 
     /// Whether there is nothing to send.
@@ -216,7 +246,7 @@ impl Body for Upload {
         let Uploading { incoming, left, progress } = match &mut self.0 {
             Content::Client(uploading) => uploading,
             Content::None => return Poll::Ready(None),
-            Content::Whole(bytes) => {
+            Content::Whole { bytes, .. } => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Content::None;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -260,7 +290,7 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::None => true,
-            Content::Whole(_) => false,
+            Content::Whole { .. } => false,
             Content::Client(uploading) => uploading.incoming.is_end_stream(),
         }
     }
@@ -268,7 +298,7 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Content::None => SizeHint::with_exact(0),
-            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Content::Client(uploading) => uploading.incoming.size_hint(),
         }
     }

@@ -356,7 +356,7 @@ impl Inbound<'_> {
     }
 
     fn redirected(&self, redirect: &Redirect) -> Option<Response<Answer>> {
-        let scheme = headers::scheme(&self.head.headers, self.peer, self.trusted);
+        let scheme = self.scheme();
         let uri = &self.head.uri;
         let location =
             redirect.location(scheme, self.host.to_str().unwrap_or_default(), uri.path(), uri.query())?;
@@ -369,12 +369,10 @@ impl Inbound<'_> {
 
 /// The entries before that say who asks, to have one more among them: they act together.
 fn authenticate(steps: &mut Vec<Step>, plugin: &PluginId) -> Authenticate {
-    match steps.pop() {
+    let before = steps.iter().rposition(|step| matches!(step, Step::Authenticate(_)));
+    match before.map(|place| steps.remove(place)) {
         Some(Step::Authenticate(all)) => all,
-        other => {
-            steps.extend(other);
-            Authenticate::new(plugin)
-        }
+        _ => Authenticate::new(plugin),
     }
 }
 

@@ -40,19 +40,38 @@ pub struct Stripped {
     pub encoded: bool,
 }
 
+/// Take off what a request's `Connection` names, before anybody writes into the head: a client must
+/// not have taken off what middleware says to the plugin.
+pub fn take_named(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
+    let upgrade = remove_named(headers);
+    match upgrade {
+        true => drop(headers.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
+        false => drop(headers.remove(CONNECTION)),
+    }
+}
+
+/// Take off what `Connection` names; answers whether that is an upgrade.
+fn remove_named(headers: &mut HeaderMap) -> bool {
+    let named = headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(name).collect::<Vec<_>>();
+    let upgrade = named.contains(&UPGRADE);
+    // Those without which the message means something else cannot be named away.
+    let kept = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE, EXPECT];
+    let goes = |name: &HeaderName| !kept.contains(name) && !is_of_gateway(name.as_str());
+    for name in named.into_iter().filter(goes) {
+        headers.remove(name);
+    }
+    upgrade
+}
+
 /// Take off the headers of this connection: the standard ones, and those that `Connection` names.
 pub fn strip(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
     let mut upgrade = false;
     if headers.contains_key(CONNECTION) {
-        let named = headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(name).collect::<Vec<_>>();
-        upgrade = named.contains(&UPGRADE);
-        // Those without which the message means something else cannot be named away.
-        let kept = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE, UPGRADE, EXPECT];
-        let goes = |name: &HeaderName| !kept.contains(name) && !is_of_gateway(name.as_str());
-        for name in named.into_iter().filter(goes) {
-            headers.remove(name);
-        }
+        upgrade = remove_named(headers);
         headers.remove(CONNECTION);
     }
     stripped.upgrade = headers.remove(UPGRADE).filter(|_| upgrade);
@@ -102,6 +121,8 @@ pub fn remove_lookalikes(headers: &mut HeaderMap, is: impl Fn(&str) -> bool) {
 pub fn introduce(headers: &mut HeaderMap, caller: &Caller, method: &'static str) {
     headers.insert(SUBJECT, caller.subject.clone());
     headers.insert(AUTH_METHOD, HeaderValue::from_static(method));
+    // Of somebody who was taken for the caller before.
+    headers.remove(PERMISSIONS);
     if !caller.permissions.is_empty() {
         headers.insert(PERMISSIONS, caller.permitted.clone());
     }
@@ -210,6 +231,20 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         list.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn nobody_has_the_permissions_of_whom_it_was_taken_for() {
+        let caller = |subject: &str, permissions: &[&str]| {
+            Caller::new(subject, permissions.iter().map(|name| (*name).to_owned()).collect()).unwrap()
+        };
+        let mut map = HeaderMap::new();
+        introduce(&mut map, &caller("ada", &["admin"]), "plugin");
+        introduce(&mut map, &caller("acme", &[]), "apiKey");
+        assert_eq!(
+            (map.get(SUBJECT).unwrap(), map.get(PERMISSIONS)),
+            (&HeaderValue::from_static("acme"), None)
+        );
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request, uri::Authority};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri::Authority,
+};
 use hyper::body::Incoming;
 
 use super::{
@@ -31,6 +33,7 @@ pub async fn handle(
 ) -> Result<Response<Answer>, Infallible> {
     let mut record = Record::begin(worker.clone(), watch.clone(), request.method().clone());
     let (mut head, body) = request.into_parts();
+    headers::take_named(&mut head.headers);
     let is_call = grpc::is_call(head.version, &head.headers);
     let is_websocket = websocket::ask(&mut head, &worker.dice);
     let id = trace::mark(&mut head.headers, &worker.dice);
@@ -128,6 +131,10 @@ async fn through(
     passage.tell(&mut response);
     while let Some(asked) = chain.leave(&mut passage, &mut response) {
         let Some((route, about)) = &about else { break };
+        // What becomes a tunnel has no other answer any more.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            continue;
+        }
         let question = ask::on_response(asked, route, about, id, &response);
         match Box::pin(asked.response(worker, question)).await {
             Ok(changes) => changes.unwrap_or_default().apply(response.headers_mut()),
@@ -159,7 +166,11 @@ async fn enter(
         let answered = Box::pin(async {
             let patience = worker.shared.settings.upstream_timeout;
             let shown = match asked.most_body() {
-                Some(most) => Some(body.gather(most, &worker.clock, patience).await?),
+                Some(most) => {
+                    let gathered =
+                        body.gather(most, &worker.shared.gathering, &worker.clock, patience).await?;
+                    Some(gathered.ok_or_else(|| asked.unanswered())?)
+                }
                 None => None,
             };
             asked.request(worker, ask::on_request(asked, route, inbound, shown, id)).await

@@ -54,17 +54,19 @@ pub struct Target {
 /// A request that may be sent to its plugin: its places among those that are under way.
 #[derive(Debug)]
 pub struct Admission {
-    /// Until the head of the answer.
-    pub waiting: Place,
+    /// Until the head of the answer, where no entry limits the requests.
+    pub waiting: Option<Place>,
     /// Until the end of the answer.
     pub underway: Vec<Place>,
 }
 
 impl Policies {
     /// What entries come to, in their order.
-    pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry>, kept: &mut impl Kept) -> Self {
+    pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, kept: &mut impl Kept) -> Self {
         let (mut breaker, mut retry, mut fallback) = (None, None, None);
         let mut limits = Vec::new();
+        // Who is known here alone is nobody to another plugin.
+        let known_here = entries.clone().any(Entry::knows_callers_by_itself);
         for entry in entries {
             match &entry.step {
                 Ok(Step::CircuitBreaker(it)) => prefer(&mut breaker, entry.source, it),
@@ -80,9 +82,10 @@ impl Policies {
             breaker: breaker.map(|(_, it)| it.clone()).unwrap_or_default(),
             retry: retry.map(|(_, it)| it.clone()),
             limits,
-            fallback: fallback.map(|(_, it)| match it {
-                Fallback::Respond(respond) => Instead::Answer(respond.clone()),
-                Fallback::Plugin(name) => Instead::Plugin(kept.target(name)),
+            fallback: fallback.and_then(|(_, it)| match it {
+                Fallback::Respond(respond) => Some(Instead::Answer(respond.clone())),
+                Fallback::Plugin(_) if known_here => None,
+                Fallback::Plugin(name) => Some(Instead::Plugin(kept.target(name))),
             }),
         }
     }
@@ -94,8 +97,7 @@ impl Policies {
 
     /// Whether a request may be sent to the plugin now.
     pub fn admit(&self, worker: &Worker, plugin: &Plugin) -> Result<Admission, Failure> {
-        let pods = plugin.endpoints().len();
-        if pods == 0 {
+        if plugin.endpoints().is_empty() {
             return Err(Failure::NoEndpoint);
         }
         if plugin.is_unhealthy() {
@@ -104,9 +106,11 @@ impl Policies {
         let replicas = usize::try_from(worker.shared.replicas()).unwrap_or(1);
         let underway = self.limits.iter().map(|(most, limit)| limit.enter(most.div_ceil(replicas)));
         let underway = underway.collect::<Option<_>>().ok_or(Failure::Overloaded)?;
-        let usual = (WAITING_PER_POD * pods).min(WAITING);
-        let waiting = plugin.waiting.enter(if self.limits.is_empty() { usual } else { usize::MAX });
-        Ok(Admission { waiting: waiting.ok_or(Failure::Overloaded)?, underway })
+        let waiting = match self.limits[..] {
+            [] => Some(plugin.wait().ok_or(Failure::Overloaded)?),
+            _ => None,
+        };
+        Ok(Admission { waiting, underway })
     }
 
     /// The answer where the plugin cannot.
@@ -128,6 +132,13 @@ impl Policies {
             Some(Instead::Plugin(target)) => Some(target),
             Some(Instead::Answer(_)) | None => None,
         }
+    }
+}
+
+impl Plugin {
+    /// A place among the requests that wait for an answer's head, if there is one.
+    pub fn wait(&self) -> Option<Place> {
+        self.waiting.enter((WAITING_PER_POD * self.endpoints().len()).min(WAITING))
     }
 }
 

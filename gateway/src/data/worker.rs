@@ -19,12 +19,13 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
     net::TcpListener,
     runtime::LocalOptions,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
 };
 
 use super::{
     accept::{Connections, accept},
     balance::Dice,
+    body::GATHERED,
     channel::Channels,
     clock::Clock,
     pool::Pool,
@@ -79,6 +80,8 @@ pub struct Shared {
     pub callers: Arc<Callers>,
     /// Requests without a route, by worker.
     pub unmatched: Vec<RouteStats>,
+    /// What gathered bodies may still take, in bytes.
+    pub gathering: Arc<Semaphore>,
     draining: AtomicBool,
     /// Of the gateway, this one among them: they share the limits.
     replicas: AtomicU32,
@@ -91,6 +94,7 @@ impl Shared {
             settings,
             callers: Arc::default(),
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
+            gathering: Arc::new(Semaphore::new(GATHERED)),
             draining: AtomicBool::new(false),
             replicas: AtomicU32::new(1),
         })

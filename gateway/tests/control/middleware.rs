@@ -186,6 +186,11 @@ fn what_a_plugin_says_of_failures_goes_before_what_its_namespace_says() {
     assert_eq!(failures(&table), 2, "the first in the order");
 }
 
+fn jwt() -> Value {
+    json!({"issuer": "https://id.example.com/", "audiences": ["shop"], "algorithms": ["RS256"],
+           "jwksUrl": "https://id.example.com/keys"})
+}
+
 #[test]
 fn a_fallback_finds_its_plugin_whenever_that_comes_and_in_its_namespace_only() {
     let mut table = Table::new();
@@ -209,6 +214,18 @@ fn a_fallback_finds_its_plugin_whenever_that_comes_and_in_its_namespace_only() {
     assert_eq!(found(), None, "it asks who calls, which those for another were not asked");
     table.take(Object::Plugin(spare.clone()));
     assert_eq!(found().as_deref(), Some("shop/spare"));
+    table.system("shop", json!([{"name": "admins", "routes": [{"path": "/admin"}], "jwt": jwt()}]));
+    assert_eq!(found(), None, "its namespace asks on some of its routes");
+    table.system("shop", json!([]));
+    assert_eq!(found().as_deref(), Some("shop/spare"));
+    table.pay(
+        &["GET /x"],
+        json!([{"name": "spare", "fallback": {"plugin": "spare"}}, {"name": "who", "jwt": jwt()}]),
+    );
+    let Match::Route(guarded) = table.shared.snapshot.load().find("", &http::Method::GET, "/x") else {
+        panic!("no route");
+    };
+    assert!(guarded.policies().target().is_none(), "who is known to one plugin alone is nobody to another");
     table.delete(Object::Plugin(spare));
     assert_eq!(found(), None);
 }

@@ -193,6 +193,11 @@ pub fn totals(plugin: &Plugin) -> PluginTotals {
     PluginTotals::of(plugin.stats.iter())
 }
 
+/// How many requests the pods of a plugin have.
+pub fn at_pods(plugin: &Plugin) -> usize {
+    plugin.endpoints().iter().map(|endpoint| endpoint.in_flight.load(Relaxed)).sum()
+}
+
 pub fn unmatched(shared: &Shared) -> RouteTotals {
     RouteTotals::of(shared.unmatched.iter())
 }

@@ -149,3 +149,16 @@ async fn nothing_goes_past_an_entry_that_cannot_be_carried_out() {
     let answer = get(&gateway, "").await;
     assert!(status(&answer) == 503 && body(&answer).contains("middleware odd"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_cannot_have_taken_off_what_an_entry_sets() {
+    let gateway = Gateway::new();
+    let entry =
+        json!([{"name": "tenant", "headers": {"request": {"set": [{"name": "X-Tenant", "value": "shop"}]}}}]);
+    gateway.behind(entry, mirror().await);
+    let request =
+        "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close, X-Tenant, X-Request-Id\r\nX-Tenant: mine\r\n\r\n";
+    let answer = gateway.ask(request).await;
+    assert_eq!(value(body(&answer), "x-tenant"), Some("shop"), "{answer}");
+    assert!(value(body(&answer), "x-request-id").is_some(), "{answer}");
+}

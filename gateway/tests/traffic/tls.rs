@@ -127,6 +127,17 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 }
 
 #[tokio::test]
+async fn who_came_by_tls_is_not_sent_there() {
+    let folder = Folder::new("redirect");
+    let roots = [mount(&folder.0, "a", &["a.example"])];
+    let (gateway, secured) = Gateway::secured(Settings::default(), tls(&mut files(&folder)));
+    gateway.behind(serde_json::json!([{"name": "tls", "redirect": {"scheme": "https"}}]), mirror().await);
+    let stream = connect(secured, trusting(&roots, &[]), "a.example").await.unwrap();
+    assert_eq!(status(&ask(stream).await), 200);
+    assert_eq!(status(&gateway.get("/x").await), 302);
+}
+
+#[tokio::test]
 async fn shows_each_host_its_certificate_and_tells_the_plugin_the_scheme() {
     let folder = Folder::new("hosts");
     let roots = [mount(&folder.0, "a", &["a.example"]), mount(&folder.0, "b", &["*.b.example"])];

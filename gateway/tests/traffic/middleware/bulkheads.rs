@@ -16,10 +16,10 @@ fn overloaded(plugin: &Plugin) -> u64 {
 
 /// A client whose request is under way at the plugin.
 async fn under_way(gateway: &Gateway, plugin: &Arc<Plugin>, request: &str) -> Peer {
-    let before = plugin.waiting.underway();
+    let before = at_pods(plugin);
     let mut client = gateway.client().await;
     client.send(request).await;
-    until(|| plugin.waiting.underway() == before + 1).await;
+    until(|| at_pods(plugin) == before + 1).await;
     client
 }
 

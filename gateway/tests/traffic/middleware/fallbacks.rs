@@ -62,7 +62,7 @@ async fn answers_where_nothing_can_be_sent() {
     plugin.set_unhealthy(false);
     let mut waits = gateway.client().await;
     waits.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    until(|| plugin.waiting.underway() == 1).await;
+    until(|| at_pods(&plugin) == 1).await;
     assert_eq!(body(&get(&gateway, "").await), SORRY, "too much under way");
     set_endpoints(&plugin, &[]);
     assert_eq!(body(&get(&gateway, "").await), SORRY, "no pods");

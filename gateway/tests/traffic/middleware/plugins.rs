@@ -361,7 +361,7 @@ async fn is_left_alone_after_failures_in_a_row_and_asked_again_in_a_while() {
     let fake = Fake::default();
     let scene = Scene::new(check("Closed"), json!([]), &[fake.serve().await], mirror().await);
     for _ in 0..20 {
-        assert_eq!(status(&scene.get("fail").await), 503);
+        assert_eq!(status(&scene.get("hang").await), 503);
     }
     // On a machine that is busy a pause may have gone by meanwhile.
     assert!(fake.calls() < 20, "{} calls", fake.calls());
@@ -468,4 +468,15 @@ async fn says_who_asks_in_the_phase_for_that_and_the_plugin_is_told() {
         let expected = if expected == 200 { [Some("ada"), Some("read"), Some("plugin")] } else { [None; 3] };
         assert_eq!(told, expected);
     }
+}
+
+#[tokio::test]
+async fn what_it_cannot_make_sense_of_does_not_turn_it_off_for_others() {
+    let fake = Fake::default();
+    let scene = Scene::new(check("Closed"), json!([]), &[fake.serve().await], mirror().await);
+    for want in ["fail", "nothing", "own-header"].repeat(4) {
+        assert_eq!(status(&scene.get(want).await), 503);
+    }
+    assert_eq!(status(&scene.get("").await), 200);
+    assert_eq!(fake.calls(), 13, "it was asked each time");
 }
