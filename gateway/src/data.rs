@@ -27,6 +27,7 @@ pub mod guard;
 pub mod headers;
 pub mod http1;
 pub mod http2;
+pub mod inflow;
 pub mod limit;
 pub mod path;
 pub mod pool;

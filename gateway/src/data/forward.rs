@@ -7,11 +7,12 @@ use hyper::{body::Incoming, ext, upgrade::OnUpgrade};
 
 use super::{
     attempt::{Unanswered, attempt},
-    body::{Answer, Inflow, Progress, Upload},
+    body::{Answer, Progress, Upload},
     chain::{Terms, respond_with},
     clock::SECOND,
     exchange::{Failure, Patience},
     headers,
+    inflow::Inflow,
     pool::Lease,
     problem::Problem,
     record::Record,

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 
 use super::{
     attempt::{ATTEMPTS, SHUN},
-    body::{Answer, Inflow, Progress, Upload},
+    body::{Answer, Progress, Upload},
     chain::Terms,
     channel::Share,
     circuit::Outcome,
@@ -30,6 +30,7 @@ use super::{
     exchange::{Failure, Patience, Wait, connected},
     forward::explain,
     headers,
+    inflow::Inflow,
     problem::{Detail, Problem},
     record::Record,
     snapshot::Plugin,

@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 
 use super::{
     ask::{self, About, Outcome},
-    body::{Answer, Inflow},
+    body::Answer,
     chain::{Chain, Inbound, Next, Passage, Terms},
     cors,
     forward::{Outbound, forward},
     grpc,
     guard::Watch,
     headers, http2,
+    inflow::Inflow,
     problem::{self, Problem},
     record::Record,
     secure,

@@ -25,9 +25,9 @@ use tokio::{
 use super::{
     accept::{Connections, accept},
     balance::Dice,
-    body::GATHERED,
     channel::Channels,
     clock::Clock,
+    inflow::GATHERED,
     pool::Pool,
     secure::Handshakes,
     snapshot::Snapshot,

@@ -480,3 +480,26 @@ async fn what_it_cannot_make_sense_of_does_not_turn_it_off_for_others() {
     assert_eq!(status(&scene.get("").await), 200);
     assert_eq!(fake.calls(), 13, "it was asked each time");
 }
+
+#[tokio::test]
+async fn bodies_that_are_shown_share_what_there_is_of_memory() {
+    let fake = Fake::default();
+    let provided = json!([{"name": "check", "phase": "Limit", "body": {"maxBytes": 1000}}]);
+    let scene = Scene::new(provided, json!([]), &[fake.serve().await], mirror().await);
+    let room = scene.gateway.shared.gathering.clone();
+    let all = room.available_permits();
+    // In as many pieces as it has bytes.
+    let chunked = format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(1000));
+    let post = format!("POST /x HTTP/1.1\r\n{CLOSE}Transfer-Encoding: chunked\r\n\r\n{chunked}");
+    let answer = scene.gateway.ask(&post).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_eq!(fake.asked.lock().unwrap()[0].body, Some(vec![b'a'; 1000]));
+    until(|| room.available_permits() == all).await;
+    let taken = room.try_acquire_many(u32::try_from(all - 999).unwrap()).unwrap();
+    let refused = scene.gateway.ask(&post).await;
+    assert_eq!((status(&refused), value(&refused, "retry-after")), (503, Some("1")), "{refused}");
+    let small = format!("POST /x HTTP/1.1\r\n{CLOSE}Content-Length: 3\r\n\r\nabc");
+    assert_eq!(status(&scene.gateway.ask(&small).await), 200);
+    drop(taken);
+    assert_eq!(status(&scene.gateway.ask(&post).await), 200);
+}
