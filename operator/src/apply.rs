@@ -2,12 +2,12 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use forward_crds::Plugin;
+use forward_crds::{PLUGIN_LABEL, Plugin};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -98,7 +98,11 @@ impl Writer<'_> {
                 self.check_owner(live)?;
             }
             None => {
-                self.check_free::<K>(&name).await?;
+                let found = self.find_own::<K>(&name).await?;
+                // It was made a moment ago: its event is on its way, and is compared when it comes.
+                if found.is_some_and(|found| found.labels().contains_key(PLUGIN_LABEL)) {
+                    return Ok(false);
+                }
             }
         }
         let params = PatchParams::apply(MANAGER).force();
@@ -118,7 +122,10 @@ impl Writer<'_> {
     /// Those of [`Self::apply`].
     pub async fn create<K: Kind + Keep>(&self, desired: &K) -> Result<bool, Error> {
         let name = desired.name_any();
-        if self.check_free::<K>(&name).await? { self.apply(desired, None).await } else { Ok(false) }
+        match self.find_own::<K>(&name).await? {
+            None => self.apply(desired, None).await,
+            Some(_) => Ok(false),
+        }
     }
 
     /// Bring about an object that there is to be, or that there is to be none. Answers whether
@@ -161,12 +168,13 @@ impl Writer<'_> {
     }
 
     /// The first write of an object must not take over one that somebody else made: ask before.
-    /// Answers whether there is none of that name.
-    async fn check_free<K: Kind>(&self, name: &str) -> Result<bool, Error> {
-        match call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await? {
-            Some(found) => self.check_owner_of(K::NAME, name, found.owner_references()).map(|()| false),
-            None => Ok(true),
+    /// Answers with the metadata of the plugin's own, if there is one of that name.
+    async fn find_own<K: Kind>(&self, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error> {
+        let found = call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await?;
+        if let Some(found) = &found {
+            self.check_owner_of(K::NAME, name, found.owner_references())?;
         }
+        Ok(found)
     }
 
     fn check_owner<K: Kind + Keep>(&self, live: &Kept<K>) -> Result<(), Error> {

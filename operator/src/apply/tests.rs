@@ -88,6 +88,24 @@ async fn looks_before_it_makes_a_new_object() {
 }
 
 #[tokio::test]
+async fn waits_for_the_event_of_what_it_has_just_made_unless_none_can_come() {
+    for (labels, is_written) in [(json!({"goforward.dev/plugin": "hello"}), false), (json!({}), true)] {
+        let mut found = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                               "metadata": config_map("u-1", "{}").metadata});
+        found["metadata"]["labels"] = labels;
+        let written = apply_against(None, async |mut server| {
+            answer(&mut server, Method::GET, StatusCode::OK, found).await;
+            if is_written {
+                let made = json!(config_map("u-1", "{}"));
+                answer(&mut server, Method::PATCH, StatusCode::OK, made).await;
+            }
+            server
+        });
+        assert_eq!(written.await.unwrap(), is_written);
+    }
+}
+
+#[tokio::test]
 async fn leaves_the_object_of_somebody_else_alone() {
     let found = owned_by("Plugin", "another", "u-2", "{}");
     let meta =
