@@ -9,5 +9,6 @@ pub mod config;
 pub mod control;
 pub mod data;
 pub mod metrics;
+pub mod mounts;
 pub mod run;
 pub mod tls;

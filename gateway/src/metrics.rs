@@ -21,7 +21,7 @@ use crate::{
         stats::{BOUNDS, METHODS, Measure, PluginTotals, RouteTotals, STATUSES, UpstreamError},
         worker::Shared,
     },
-    tls::store::Count,
+    mounts::Count,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

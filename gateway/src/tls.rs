@@ -7,7 +7,7 @@ pub mod certificate;
 pub mod clients;
 pub mod store;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -23,10 +23,7 @@ use tokio::{
 };
 
 use self::{clients::Authorities, store::Store};
-use crate::metrics::Calls;
-
-/// How often the files are looked at. The kubelet takes up to a minute to bring a new Secret.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::{metrics::Calls, mounts::LOOK};
 
 /// What a handshake needs. Shared by all workers.
 pub struct Tls {

@@ -25,7 +25,7 @@ use super::{
     Callers,
     issuer::{Issuer, Keys},
 };
-use crate::{metrics::Calls, tls::store::chain};
+use crate::{metrics::Calls, mounts::chain};
 
 /// How often it is looked what is to be fetched.
 const LOOK: Duration = Duration::from_secs(1);

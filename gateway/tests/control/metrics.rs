@@ -11,7 +11,7 @@ use forward_gateway::{
         worker::{Settings, Shared},
     },
     metrics::{Calls, Metrics},
-    tls::store::Count,
+    mounts::Count,
 };
 use forward_plan::middleware::CircuitBreaker;
 use http::{Method, StatusCode};

@@ -11,11 +11,8 @@ use std::{
 use forward_gateway::{
     data::worker::Settings,
     metrics::Calls,
-    tls::{
-        Files, Tls,
-        clients::Authorities,
-        store::{Count, Store},
-    },
+    mounts::Count,
+    tls::{Files, Tls, clients::Authorities, store::Store},
 };
 use http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

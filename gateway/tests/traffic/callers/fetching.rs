@@ -13,7 +13,7 @@ use std::{
 use forward_gateway::{
     callers::{fetch::Fetcher, store::Store},
     metrics::Calls,
-    tls::store::Count,
+    mounts::Count,
 };
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
