@@ -26,11 +26,10 @@ pub use self::message::{About, Outcome, on_request, on_response};
 use self::{circuit::Circuit, message::MOST_BODY};
 use super::{
     body::Upload,
-    bulkhead::Place,
     exchange::{Failure, Patience},
     grpc,
     problem::Problem,
-    resilience::Policies,
+    resilience::{Admission, Policies},
     snapshot::Plugin,
     stats::UpstreamError,
     worker::Worker,
@@ -62,11 +61,9 @@ pub struct Asked {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
-    #[error("{}", .0.as_str())]
-    Unavailable(UpstreamError),
     #[error("it has failed too often, and is asked again in a moment")]
     Paused,
-    #[error("{}", kind(.0).as_str())]
+    #[error("{}", .0.counted().as_str())]
     Exchange(Failure),
     #[error("it took too long")]
     Timeout,
@@ -142,8 +139,8 @@ impl Asked {
         read: impl Fn(M) -> Result<T, message::OutcomeError>,
     ) -> Result<Option<T>, Problem> {
         let Self { ask, callee } = self;
-        let answered = match self.available(worker) {
-            Ok(_waiting) => {
+        let answered = match self.admit(worker) {
+            Ok(_admission) => {
                 let answered = self.exchange(worker, target, question).await;
                 let answered = answered.and_then(|message| read(message).map_err(AskError::from));
                 self.settle(worker, answered.as_ref().err());
@@ -168,18 +165,11 @@ impl Asked {
         }
     }
 
-    /// Whether it is worth asking at all, and there is room for it.
-    fn available(&self, worker: &Worker) -> Result<Place, AskError> {
+    /// Whether there is room for a question, and it is worth asking.
+    fn admit(&self, worker: &Worker) -> Result<Admission, AskError> {
         let Callee { plugin, circuit, .. } = &*self.callee;
-        if plugin.endpoints().is_empty() {
-            Err(AskError::Unavailable(UpstreamError::NoEndpoint))
-        } else if plugin.is_unhealthy() {
-            Err(AskError::Unavailable(UpstreamError::Unhealthy))
-        } else if !circuit.admits(worker.clock.now()) {
-            Err(AskError::Paused)
-        } else {
-            plugin.wait().ok_or(AskError::Unavailable(UpstreamError::Overloaded))
-        }
+        let admission = Policies::usual().admit(worker, plugin).map_err(AskError::Exchange)?;
+        if circuit.admits(worker.clock.now()) { Ok(admission) } else { Err(AskError::Paused) }
     }
 
     fn settle(&self, worker: &Worker, error: Option<&AskError>) {
@@ -225,12 +215,7 @@ impl AskError {
     /// Whether nothing was heard of the plugin.
     fn is_absence(&self) -> bool {
         match self {
-            Self::Unavailable(_)
-            | Self::Paused
-            | Self::Exchange(_)
-            | Self::Timeout
-            | Self::Broken(_)
-            | Self::Unserved(_) => true,
+            Self::Paused | Self::Exchange(_) | Self::Timeout | Self::Broken(_) | Self::Unserved(_) => true,
             Self::Status(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => false,
         }
     }
@@ -238,30 +223,17 @@ impl AskError {
     /// As it is counted; what was not tried is not.
     fn kind(&self) -> Option<UpstreamError> {
         match self {
-            Self::Unavailable(kind) => Some(*kind),
             Self::Paused => None,
-            Self::Exchange(failure) => Some(kind(failure)),
+            // The request is the gateway's own.
+            Self::Exchange(Failure::Client | Failure::TooLarge | Failure::Stalled) => {
+                Some(UpstreamError::Malformed)
+            }
+            Self::Exchange(failure) => Some(failure.counted()),
             Self::Timeout => Some(UpstreamError::Timeout),
             Self::Broken(_) => Some(UpstreamError::Broken),
             Self::Status(_) | Self::Unserved(_) | Self::Framing | Self::Decode(_) | Self::Outcome(_) => {
                 Some(UpstreamError::Malformed)
             }
-        }
-    }
-}
-
-fn kind(failure: &Failure) -> UpstreamError {
-    match failure {
-        Failure::NoEndpoint => UpstreamError::NoEndpoint,
-        Failure::Unhealthy => UpstreamError::Unhealthy,
-        Failure::Overloaded => UpstreamError::Overloaded,
-        Failure::Open(_) => UpstreamError::CircuitOpen,
-        Failure::Connect(_) | Failure::Unsent(_) => UpstreamError::Connect,
-        Failure::Broken { .. } => UpstreamError::Broken,
-        Failure::Timeout => UpstreamError::Timeout,
-        // The request is the gateway's own.
-        Failure::Malformed(_) | Failure::Client | Failure::TooLarge | Failure::Stalled => {
-            UpstreamError::Malformed
         }
     }
 }

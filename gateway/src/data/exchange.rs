@@ -19,6 +19,7 @@ use super::{
     circuit::Outcome,
     clock::{Clock, Deadline, Tick, ticks},
     pool::{Lease, Link},
+    stats::UpstreamError,
 };
 
 /// How long a connection may take to come about.
@@ -116,6 +117,21 @@ impl Failure {
     /// Whether a connection was used that the plugin had closed meanwhile, as servers do.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Broken { heard: false, reused: true, .. })
+    }
+
+    /// As what it is counted.
+    pub fn counted(&self) -> UpstreamError {
+        match self {
+            Self::NoEndpoint => UpstreamError::NoEndpoint,
+            Self::Unhealthy => UpstreamError::Unhealthy,
+            Self::Overloaded => UpstreamError::Overloaded,
+            Self::Open(_) => UpstreamError::CircuitOpen,
+            Self::Unsent(_) | Self::Connect(_) => UpstreamError::Connect,
+            Self::Broken { .. } => UpstreamError::Broken,
+            Self::Malformed(_) => UpstreamError::Malformed,
+            Self::Timeout => UpstreamError::Timeout,
+            Self::Client | Self::TooLarge | Self::Stalled => UpstreamError::ClientGone,
+        }
     }
 
     /// What it says of the endpoint.

@@ -134,7 +134,7 @@ async fn ask(
     answered
         .inspect(|_| {
             record.measure(Measure::Substitute);
-            record.error(error_of(&failure));
+            record.error(failure.counted());
         })
         .map_err(|_| failure)
 }
@@ -199,24 +199,9 @@ pub fn explain(route: &Route, failure: &Failure, terms: &Terms, record: &Record)
         | Failure::Unsent(_)
         | Failure::Timeout => (None, 1),
     };
-    let error = error_of(failure);
+    let error = failure.counted();
     record.error(error);
     let plugin = &route.plugin.label;
     tracing::debug!(plugin, route = route.pattern, kind = error.as_str(), error = cause, "no answer");
     Problem::Upstream { plugin: plugin.clone(), error, seconds }
-}
-
-/// As what a failure is counted.
-fn error_of(failure: &Failure) -> UpstreamError {
-    match failure {
-        Failure::NoEndpoint => UpstreamError::NoEndpoint,
-        Failure::Unhealthy => UpstreamError::Unhealthy,
-        Failure::Overloaded => UpstreamError::Overloaded,
-        Failure::Open(_) => UpstreamError::CircuitOpen,
-        Failure::Unsent(_) | Failure::Connect(_) => UpstreamError::Connect,
-        Failure::Broken { .. } => UpstreamError::Broken,
-        Failure::Malformed(_) => UpstreamError::Malformed,
-        Failure::Timeout => UpstreamError::Timeout,
-        Failure::Client | Failure::TooLarge | Failure::Stalled => UpstreamError::ClientGone,
-    }
 }

@@ -43,17 +43,12 @@ pub struct Stripped {
 /// Take off what a request's `Connection` names, before anybody writes into the head: a client must
 /// not have taken off what middleware says to the plugin.
 pub fn take_named(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
-    let upgrade = remove_named(headers);
-    match upgrade {
-        true => drop(headers.insert(CONNECTION, HeaderValue::from_static("upgrade"))),
-        false => drop(headers.remove(CONNECTION)),
+    if remove_named(headers) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
 }
 
-/// Take off what `Connection` names; answers whether that is an upgrade.
+/// Take off `Connection` and what it names; answers whether that is an upgrade.
 fn remove_named(headers: &mut HeaderMap) -> bool {
     let named = headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(name).collect::<Vec<_>>();
     let upgrade = named.contains(&UPGRADE);
@@ -63,17 +58,14 @@ fn remove_named(headers: &mut HeaderMap) -> bool {
     for name in named.into_iter().filter(goes) {
         headers.remove(name);
     }
+    headers.remove(CONNECTION);
     upgrade
 }
 
 /// Take off the headers of this connection: the standard ones, and those that `Connection` names.
 pub fn strip(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
-    let mut upgrade = false;
-    if headers.contains_key(CONNECTION) {
-        upgrade = remove_named(headers);
-        headers.remove(CONNECTION);
-    }
+    let upgrade = remove_named(headers);
     stripped.upgrade = headers.remove(UPGRADE).filter(|_| upgrade);
     stripped.trailers =
         headers.remove(TE).is_some_and(|te| tokens(&te).any(|token| token.eq_ignore_ascii_case(b"trailers")));

@@ -36,10 +36,8 @@ impl Inflow {
         clock: &Rc<Clock>,
         patience: Duration,
     ) -> Result<Option<Bytes>, Problem> {
+        self.check(Some(most))?;
         let incoming = match self {
-            Self::Gathered(bytes, _) if bytes.len() as u64 > most => {
-                return Err(Problem::ContentTooLarge(most));
-            }
             Self::Gathered(bytes, _) => return Ok(Some(bytes.clone())),
             Self::Coming(incoming) => incoming,
         };
