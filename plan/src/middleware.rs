@@ -98,17 +98,13 @@ impl Chain {
     /// Whether some routes are guarded more than others: by an entry that says who may ask, and
     /// names its routes.
     pub fn is_guarded_in_part(&self) -> bool {
-        use MiddlewarePhase::{Authenticate, Authorize};
-        let guards = |entry: &&Entry| matches!(entry.phase, Authenticate | Authorize);
-        self.0.iter().filter(guards).any(|entry| !entry.routes.is_empty())
+        self.0.iter().any(|entry| is_guard(entry.phase) && !entry.routes.is_empty())
     }
 
     /// Whether the plugin asks who calls it, beyond what its namespace asks on all routes.
     pub fn is_guarded_by_itself(&self) -> bool {
-        use MiddlewarePhase::{Authenticate, Authorize};
-        let guards = |entry: &Entry| matches!(entry.phase, Authenticate | Authorize) && !entry.is_withheld();
         let is_for_all = |entry: &Entry| entry.source == MiddlewareSource::System && entry.routes.is_empty();
-        self.0.iter().any(|entry| guards(entry) && !is_for_all(entry))
+        self.0.iter().any(|entry| is_guard(entry.phase) && !entry.is_withheld() && !is_for_all(entry))
     }
 
     /// Whether there is nothing to do.
@@ -127,6 +123,11 @@ impl Chain {
     pub fn status(&self, offer: &Offer) -> Vec<MiddlewareStatus> {
         self.0.iter().map(|entry| entry.status(offer)).collect()
     }
+}
+
+/// Whether what acts in a phase decides who may ask.
+fn is_guard(phase: MiddlewarePhase) -> bool {
+    matches!(phase, MiddlewarePhase::Authenticate | MiddlewarePhase::Authorize)
 }
 
 impl Entry {

@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedMiddleware};
 
+use super::is_guard;
+
 /// How much middleware a plugin may announce.
 pub const MAX_PROVIDED: usize = 16;
 /// How many plugins one may be for by their names.
@@ -57,11 +59,10 @@ impl Ask {
     /// another one's requests could fail by.
     pub(super) fn read(provider: &str, entry: &ProvidedMiddleware) -> Self {
         let deadline = entry.deadline.map_or(DEADLINE, forward_crds::Duration::get);
-        let guards = [MiddlewarePhase::Authenticate, MiddlewarePhase::Authorize].contains(&entry.phase);
         Self {
             provider: provider.to_owned(),
             deadline: deadline.min(MAX_DEADLINE),
-            failure_mode: if guards { FailureMode::Closed } else { entry.failure_mode },
+            failure_mode: if is_guard(entry.phase) { FailureMode::Closed } else { entry.failure_mode },
             identifies: entry.phase == MiddlewarePhase::Authenticate,
             response: entry.response,
             body: entry.body.map(|body| body.max_bytes.clamp(0, MAX_BODY).unsigned_abs()),
@@ -157,8 +158,7 @@ pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
     if priority.unsigned_abs() > MAX_PRIORITY {
         return wrong("priority must be from -1000000 to 1000000");
     }
-    let identifies = [MiddlewarePhase::Authenticate, MiddlewarePhase::Authorize].contains(phase);
-    if identifies && *failure_mode == FailureMode::Open {
+    if is_guard(*phase) && *failure_mode == FailureMode::Open {
         return wrong("the failure mode of the phases Authenticate and Authorize is Closed");
     }
     let deadline = deadline.map(forward_crds::Duration::get);
