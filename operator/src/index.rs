@@ -109,7 +109,7 @@ impl Index {
     }
 
     fn change(&mut self, object: Object, there: bool) -> Vec<ObjectRef<Plugin>> {
-        let namespace = object.namespace().to_owned();
+        let namespace = object.key().0.to_owned();
         self.contend(&object, there);
         let tenant = self.tenants.entry(namespace.clone()).or_default();
         let touched = tenant.change(object, there, &self.overrides);
@@ -122,13 +122,14 @@ impl Index {
     /// Take in what an object means for routes: those of its plugin, or of a namespace whose host
     /// names are others.
     fn contend(&mut self, object: &Object, there: bool) {
-        let tenant = self.tenants.get(object.namespace());
+        let (namespace, name) = object.key();
+        let tenant = self.tenants.get(namespace);
         match object {
             Object::Plugin(plugin) if there => {
                 self.contest.apply(Offer::of(plugin, tenant.map_or(&[][..], Tenant::hosts)));
             }
-            Object::Plugin(plugin) => {
-                self.contest.remove(&PluginId::new(object.namespace().to_owned(), plugin.name_any()));
+            Object::Plugin(_) => {
+                self.contest.remove(&PluginId::new(namespace, name));
             }
             Object::System(system) if system.name_any() == SYSTEM_NAME => {
                 let hosts = if there { &system.spec.hosts[..] } else { &[] };

@@ -66,22 +66,14 @@ impl Object {
         }
     }
 
-    pub fn namespace(&self) -> &str {
+    /// The namespace and the name.
+    pub fn key(&self) -> (&str, &str) {
         let meta = match self {
             Self::Plugin(plugin) => plugin.meta(),
             Self::System(system) => system.meta(),
-            object => return object.identity().map_or("", |identity| &identity.namespace),
+            object => return object.identity().map_or(("", ""), |it| (&it.namespace, &it.name)),
         };
-        meta.namespace.as_deref().unwrap_or_default()
-    }
-
-    pub fn name(&self) -> &str {
-        let meta = match self {
-            Self::Plugin(plugin) => plugin.meta(),
-            Self::System(system) => system.meta(),
-            object => return object.identity().map_or("", |identity| &identity.name),
-        };
-        meta.name.as_deref().unwrap_or_default()
+        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
     }
 
     /// That of an object that was made for a plugin.
@@ -171,29 +163,18 @@ impl Live {
         }
     }
 
+    /// All of them.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
-        let Self {
-            deployment,
-            service,
-            service_account,
-            network_policy,
-            disruption_budget,
-            config_maps,
-            pods,
-            hook_policy,
-            jobs,
-            answers: _,
-        } = self.clone();
-        let policies = network_policy.into_iter().chain(hook_policy).map(Object::NetworkPolicy);
-        let one_each = [
-            deployment.map(Object::Deployment),
-            service.map(Object::Service),
-            service_account.map(Object::ServiceAccount),
-            disruption_budget.map(Object::DisruptionBudget),
-        ];
-        let many = config_maps.into_values().map(Object::ConfigMap);
-        let many = many.chain(pods.into_values().map(Object::Pod)).chain(jobs.into_values().map(Object::Job));
-        one_each.into_iter().flatten().chain(policies).chain(many)
+        let policies = self.network_policy.iter().chain(&self.hook_policy);
+        let deployment = self.deployment.iter().cloned().map(Object::Deployment);
+        deployment
+            .chain(self.service.iter().cloned().map(Object::Service))
+            .chain(self.service_account.iter().cloned().map(Object::ServiceAccount))
+            .chain(self.disruption_budget.iter().cloned().map(Object::DisruptionBudget))
+            .chain(policies.cloned().map(Object::NetworkPolicy))
+            .chain(self.config_maps.values().cloned().map(Object::ConfigMap))
+            .chain(self.pods.values().cloned().map(Object::Pod))
+            .chain(self.jobs.values().cloned().map(Object::Job))
     }
 
     pub fn is_empty(&self) -> bool {

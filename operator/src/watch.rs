@@ -226,8 +226,8 @@ impl<K: Watched> Follower<K> {
     /// What is known of this kind and not listed.
     fn unlisted(&self, listed: &BTreeSet<(String, String)>) -> Vec<Object> {
         let is_unlisted = |object: &Object| {
-            object.kind() == K::kind(&())
-                && !listed.contains(&(object.namespace().to_owned(), object.name().to_owned()))
+            let (namespace, name) = object.key();
+            object.kind() == K::kind(&()) && !listed.contains(&(namespace.to_owned(), name.to_owned()))
         };
         lock(&self.sink.index).objects().filter(is_unlisted).collect()
     }
