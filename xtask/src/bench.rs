@@ -63,6 +63,8 @@ pub fn run(args: &Args) -> Result<()> {
             .envs(target.environment.iter().map(|(name, value)| (name, value)))
             .env("FORWARD_OPERATOR", programs.join(OPERATOR))
             .env("FORWARD_OPERATOR_KUBECONFIG", layout.etc("operator.kubeconfig"))
+            .env("FORWARD_WEBHOOK", WEBHOOK)
+            .env("FORWARD_NAMESPACE", release::NAMESPACE)
             .env("FORWARD_AUDIT_LOG", layout.audit_log())
             .env("FORWARD_API_SERVER", cluster::process(&layout, "kube-apiserver")?.to_string());
         match exec::tee(&mut measure, |_| {})? {

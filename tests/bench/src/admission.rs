@@ -9,9 +9,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::{Bench, operator::WEBHOOK, plugins, table::Table};
+use crate::{Bench, plugins, table::Table};
 
-const NAMESPACE: &str = "forward-system";
 const REVIEWS: usize = 2_000;
 /// Reviews of the first connection's first moments, which are not counted.
 const WARM: usize = 100;
@@ -52,16 +51,16 @@ pub async fn measure(
 
 /// A client that trusts the certificates in the webhook's Secret.
 async fn connect(bench: &Bench, webhook: SocketAddr) -> Result<Client> {
-    let begin = Instant::now();
+    let (begin, name, namespace) = (Instant::now(), &bench.args.webhook, &bench.args.namespace);
     let authority = loop {
-        if let Some(authority) = bench.cluster.secret(NAMESPACE, WEBHOOK).await?.remove("ca.crt") {
+        if let Some(authority) = bench.cluster.secret(namespace, name).await?.remove("ca.crt") {
             break authority.0;
         }
         ensure!(begin.elapsed() < CERTIFICATES, "the operator makes no certificates");
         sleep(Duration::from_millis(200)).await;
     };
     let mut config = Config::new(Uri::try_from(format!("https://{webhook}"))?);
-    config.tls_server_name = Some(format!("{WEBHOOK}.{NAMESPACE}.svc"));
+    config.tls_server_name = Some(format!("{name}.{namespace}.svc"));
     let authorities = CertificateDer::pem_slice_iter(&authority).map(|it| it.map(|it| it.to_vec()));
     config.root_cert = Some(authorities.collect::<Result<_, _>>().context("read the authorities")?);
     Ok(Client::try_from(config)?)

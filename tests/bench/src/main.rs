@@ -40,6 +40,12 @@ struct Args {
     /// Its own kubeconfig, with the rights that the chart gives it.
     #[arg(long, env = "FORWARD_OPERATOR_KUBECONFIG")]
     operator_kubeconfig: PathBuf,
+    /// Its namespace.
+    #[arg(long, env = "FORWARD_NAMESPACE")]
+    namespace: String,
+    /// The Secret there, in which it keeps the certificates of its webhook.
+    #[arg(long, env = "FORWARD_WEBHOOK")]
+    webhook: String,
     /// The audit log with every call of the operator.
     #[arg(long, env = "FORWARD_AUDIT_LOG")]
     audit_log: PathBuf,

@@ -27,8 +27,6 @@ use crate::{
 /// Longer than its Lease, which a predecessor that was killed may still hold.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
-/// The webhook's Secret, as the chart names it.
-pub const WEBHOOK: &str = "forward-operator-webhook";
 
 /// An operator that runs until it is stopped or dropped.
 pub struct Operator {
@@ -47,7 +45,8 @@ impl Operator {
         let log = File::options().create(true).append(true).open("operator.log").context("its log")?;
         let child = Command::new(&args.operator)
             .arg(format!("--listen={admin}"))
-            .args([format!("--webhook={WEBHOOK}"), format!("--webhook-listen={webhook}")])
+            .args([format!("--webhook={}", args.webhook), format!("--webhook-listen={webhook}")])
+            .arg(format!("--namespace={}", args.namespace))
             .env("KUBECONFIG", &args.operator_kubeconfig)
             .stdin(Stdio::null())
             .stdout(log)
