@@ -10,7 +10,6 @@ use kube::{
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::{
     error::Error,
@@ -89,10 +88,7 @@ impl Writer<'_> {
         let body = serde_json::to_value(desired).map_err(build)?;
         match live {
             Some(live) => {
-                let is_as_desired = |there: &Value| {
-                    is_subset(&body, there) && (!K::IS_WHOLE || is_subset(&there["spec"], &body["spec"]))
-                };
-                if live.is_as(&body, is_as_desired) {
+                if live.is_as(&body, K::IS_WHOLE) {
                     return Ok(false);
                 }
                 self.check_owner(live)?;
@@ -235,45 +231,6 @@ pub async fn call_if_there<T>(
     match call_api(action, kind, name, call).await {
         Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_not_found() => Ok(None),
         result => result.map(Some),
-    }
-}
-
-/// Whether everything that is desired is there. What the server or others added does not count:
-/// fields that are not desired, and entries of lists whose entries have names. Such an entry that
-/// is desired no more is still seen: it changes the hash that the pod template is annotated with.
-fn is_subset(desired: &Value, live: &Value) -> bool {
-    match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => {
-            desired.iter().all(|(key, value)| match live.get(key) {
-                Some(live) => is_subset(value, live),
-                None => is_empty(value),
-            })
-        }
-        (Value::Array(desired), Value::Array(live)) => {
-            if desired.iter().all(|entry| name_of(entry).is_some()) && !desired.is_empty() {
-                desired.iter().all(|entry| {
-                    live.iter().any(|live| name_of(live) == name_of(entry) && is_subset(entry, live))
-                })
-            } else {
-                desired.len() == live.len() && desired.iter().zip(live).all(|(a, b)| is_subset(a, b))
-            }
-        }
-        (desired, live) => desired == live,
-    }
-}
-
-fn name_of(entry: &Value) -> Option<&str> {
-    entry.get("name")?.as_str()
-}
-
-/// What the API server may leave out of what was sent.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.values().all(is_empty),
-        Value::Array(list) => list.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -13,6 +13,8 @@ use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::leaves::Leaves;
+
 /// Kinds that are kept.
 pub trait Keep: Resource<DynamicType = ()> + Serialize {
     /// What is read from an object.
@@ -49,8 +51,8 @@ pub struct Kept<K: Keep> {
 /// What an object is compared by.
 #[derive(Debug)]
 enum Content {
-    /// All that it says, in JSON.
-    Text(Box<str>),
+    /// All that it says.
+    Leaves(Leaves),
     /// It is as it should be: what that was, as a hash.
     Matched(u64),
     /// Nobody compares it.
@@ -60,8 +62,8 @@ enum Content {
 impl<K: Keep> Kept<K> {
     /// Keep what is asked of an object.
     pub fn new(object: &K) -> Self {
-        let content = match serde_json::to_string(object) {
-            Ok(text) if K::IS_COMPARED => Content::Text(text.into()),
+        let content = match serde_json::to_value(object) {
+            Ok(value) if K::IS_COMPARED => Content::Leaves(Leaves::of(&value)),
             _ => Content::None,
         };
         Self {
@@ -72,13 +74,13 @@ impl<K: Keep> Kept<K> {
         }
     }
 
-    /// Whether the object is as `desired` by `matches`, which is asked about what it says. The
-    /// answer yes is kept instead of the text: whatever changes the object comes as a new one.
-    pub fn is_as(&self, desired: &Value, matches: impl FnOnce(&Value) -> bool) -> bool {
+    /// Whether everything that is desired is there and, of a `whole` object, nothing else in its spec. The
+    /// answer yes is kept instead of the leaves: whatever changes the object comes as a new one.
+    pub fn is_as(&self, desired: &Value, whole: bool) -> bool {
         let mut content = self.content();
         match &*content {
-            Content::Text(text) => {
-                let is_as = serde_json::from_str(text).is_ok_and(|there| matches(&there));
+            Content::Leaves(leaves) => {
+                let is_as = leaves.cover(desired) && (!whole || leaves.are_within(desired));
                 if is_as {
                     *content = Content::Matched(hash(desired));
                 }
@@ -128,25 +130,24 @@ fn hash(value: &Value) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::api::networking::v1::NetworkPolicy;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn what_matched_once_matches_until_something_else_is_desired() {
-        let map: ConfigMap = serde_json::from_value(json!({"data": {"a": "1", "b": "2"}})).unwrap();
-        let kept = Arc::new(Kept::new(&map));
-        let [one, two] = ["1", "2"].map(|value| json!({"data": {"a": value}}));
-        let is_as = |desired: &Value, kept: &Kept<ConfigMap>| {
-            kept.is_as(desired, |there| there["data"]["a"] == desired["data"]["a"])
-        };
-        assert!(!is_as(&two, &kept));
-        assert!(is_as(&one, &kept), "what differed is still there to be compared");
-        assert!(kept.is_as(&one, |_| panic!("it is not compared again")));
-        assert!(!kept.is_as(&two, |_| panic!("there is nothing to compare with")));
+        let spec = json!({"podSelector": {"matchLabels": {"a": "1"}}, "policyTypes": ["Egress"]});
+        let policy: NetworkPolicy = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let kept = Arc::new(Kept::new(&policy));
+        let [one, two] =
+            ["1", "2"].map(|value| json!({"spec": {"podSelector": {"matchLabels": {"a": value}}}}));
+        assert!(!kept.is_as(&two, false));
+        assert!(!kept.is_as(&one, true) && kept.is_as(&one, false), "what differed is there to be compared");
+        assert!(kept.is_as(&one, true), "it is not compared again");
+        assert!(!kept.is_as(&two, false), "there is nothing to compare with");
         kept.made(&two);
-        assert!(is_as(&two, &kept));
-        assert!(!is_as(&one, &kept));
+        assert!(kept.is_as(&two, true));
+        assert!(!kept.is_as(&one, false));
     }
 }

@@ -17,6 +17,7 @@ mod hooks;
 mod index;
 mod kept;
 mod lease;
+mod leaves;
 mod live;
 mod metrics;
 #[cfg(test)]
