@@ -24,6 +24,7 @@ mod metrics;
 #[path = "../../tests/src/metrics_page.rs"]
 mod metrics_page;
 mod observe;
+mod pace;
 mod reconcile;
 mod refresh;
 mod release;

@@ -28,6 +28,7 @@ use crate::{
     index::{Index, Snapshot, lock},
     live::Live,
     metrics::{Metrics, Outcome, OutcomeLabel},
+    pace::Pace,
     refresh::refresh,
     status::{self, Difference},
     teardown::{self, Progress},
@@ -37,11 +38,6 @@ use crate::{
 /// When an object is looked at again whose spec the API server refused: what stood in the way
 /// may have gone without an event for us.
 const AFTER_INVALID: Duration = Duration::from_secs(60);
-
-/// How long a status may lag behind in its details. What follows within that time is written at once
-/// with them: a plugin that comes up among hundreds costs a write for each step and not for each
-/// word on the others that it waits for.
-const DETAILS_AFTER: Duration = Duration::from_secs(2);
 
 /// Waits that end by themselves, of which no event tells: the status says so while it is, and most
 /// are over when somebody reads of them.
@@ -61,8 +57,8 @@ pub struct Context {
     pub calls: Arc<Calls>,
     /// How long to wait before the next try, for plugins whose last one failed.
     pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
-    /// Since when the status of a plugin lags behind.
-    pub lagging: Mutex<BTreeMap<(String, String), Instant>>,
+    /// Whose status is written when.
+    pub pace: Mutex<Pace>,
 }
 
 /// Reconcile one plugin and count how it went.
@@ -126,7 +122,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     match acted {
         // There is nothing left to write a status to.
         Ok(Done { gone: true, .. }) => {
-            lock(&context.lagging).remove(&key(&**plugin));
+            lock(&context.pace).forget(&key(&**plugin));
             return Ok((true, controller::Action::await_change()));
         }
         Err(error) if error.category() != Category::Invalid => return Err(error),
@@ -134,7 +130,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
         Ok(_) => {}
     }
     let difference = status::difference(plugin, &desired);
-    if let Some(left) = lag(context, plugin, difference) {
+    if let Some(left) = lock(&context.pace).wait(&key(&**plugin), difference, Instant::now()) {
         return acted.map(|done| (done.wrote, controller::Action::requeue(left)));
     }
     let told = difference != Difference::None && write_status(context, plugin, &desired).await?;
@@ -147,22 +143,6 @@ fn sooner(next: controller::Action, awaited: Option<Duration>) -> controller::Ac
         Some(awaited) if next == controller::Action::await_change() => controller::Action::requeue(awaited),
         _ => next,
     }
-}
-
-/// How long a status that differs like this may still be left as it is, where it may.
-fn lag(context: &Context, plugin: &Plugin, difference: Difference) -> Option<Duration> {
-    let mut lagging = lock(&context.lagging);
-    let left = match difference {
-        Difference::Details => {
-            let since = *lagging.entry(key(plugin)).or_insert_with(Instant::now);
-            DETAILS_AFTER.checked_sub(since.elapsed())
-        }
-        Difference::None | Difference::News => None,
-    };
-    if left.is_none() {
-        lagging.remove(&key(plugin));
-    }
-    left
 }
 
 /// What came of a decision.

@@ -156,7 +156,7 @@ impl Operator {
             peers: self.args.network.peers(),
             calls: Arc::new(Calls::new(self.client.clone(), self.sink.clone())),
             retries: Mutex::default(),
-            lagging: Mutex::default(),
+            pace: Mutex::default(),
         });
         self.listed.clone().wait().await;
         tracing::info!("acting on all that was listed");

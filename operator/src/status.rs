@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forward_crds::{HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginStatus};
+use forward_crds::{HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginState, PluginStatus};
 use forward_plan::{ConditionReason, ConditionView, Workload, state_time, timings};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -121,6 +121,8 @@ pub enum Difference {
     None,
     /// In words and counts that tell how far something is that goes on anyway.
     Details,
+    /// In that, and the plugin has come a step further on its way up.
+    Step,
     /// In what people and tools wait for: the state, what serves, whether a condition holds.
     News,
 }
@@ -136,14 +138,19 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
             // It goes on from there by itself, and how far it then is says more.
             || condition.type_ == DEPENDENCIES_READY && condition.status == "True"
     };
-    let goes_on = before.state == desired.state
-        && before.observed_generation == desired.observed_generation
+    let goes_on = before.observed_generation == desired.observed_generation
         && before.version == desired.version
         && before.config_hash == desired.config_hash
         && before.overrides.len() == desired.overrides.len()
         && before.hooks == desired.hooks
         && desired.conditions.iter().all(holds);
-    if goes_on { Difference::Details } else { Difference::News }
+    match (before.state, desired.state) {
+        (before, desired) if goes_on && before == desired => Difference::Details,
+        (Some(before), Some(desired)) if goes_on && before < desired && desired <= PluginState::Started => {
+            Difference::Step
+        }
+        _ => Difference::News,
+    }
 }
 
 /// Whether the operator's part of what is there is already `desired`.
@@ -274,12 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn words_and_counts_are_details_and_the_rest_is_news() {
+    fn words_are_details_the_way_up_is_steps_and_the_rest_is_news() {
         let satisfied = |status: &str| {
             json!({"type": "DependenciesReady", "status": status, "reason": "R", "message": "",
                    "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z"})
         };
-        let before = status(json!([ready("False"), satisfied("False")]));
+        let loaded = |mut status: PluginStatus| {
+            status.state = Some(PluginState::Loaded);
+            status
+        };
+        let before = loaded(status(json!([ready("False"), satisfied("False")])));
         let mut plugin: Plugin = serde_json::from_value(
             json!({"metadata": {"name": "a"}, "spec": {"version": "1.0.0", "image": "a"}}),
         )
@@ -293,7 +304,13 @@ mod tests {
             |status| status.conditions[0].reason = "Other".to_owned(),
             |status| status.replicas = Some(2),
         ];
-        let news: [fn(&mut PluginStatus); 7] = [
+        let news: [fn(&mut PluginStatus); 10] = [
+            |status| status.state = Some(PluginState::Unloaded),
+            |status| status.state = Some(PluginState::Error),
+            |status| {
+                status.state = Some(PluginState::Started);
+                status.conditions[0].status = "True".to_owned();
+            },
             |status| status.conditions[0].status = "True".to_owned(),
             |status| status.conditions[1].status = "Unknown".to_owned(),
             |status| status.conditions[0].type_ = "Stalled".to_owned(),
@@ -307,7 +324,13 @@ mod tests {
                 .unwrap()
             },
         ];
-        let kinds = [(Difference::Details, &details[..]), (Difference::News, &news[..])];
+        let step = |status: &mut PluginStatus| status.state = Some(PluginState::Started);
+        let steps: [fn(&mut PluginStatus); 1] = [step];
+        let kinds = [
+            (Difference::Details, &details[..]),
+            (Difference::Step, &steps[..]),
+            (Difference::News, &news[..]),
+        ];
         for (expected, changes) in kinds {
             for (number, change) in changes.iter().enumerate() {
                 let mut desired = before.clone();

@@ -86,7 +86,7 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         peers: build::peers(),
         metrics: metrics.clone(),
         retries: Mutex::default(),
-        lagging: Mutex::default(),
+        pace: Mutex::default(),
     });
     let serve = tokio::spawn(async move {
         let (mut calls, mut events, mut unanswered) = (Vec::new(), Vec::new(), Vec::new());
