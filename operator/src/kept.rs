@@ -5,10 +5,11 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     marker::PhantomData,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use forward_crds::PLUGIN_LABEL;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
@@ -35,8 +36,9 @@ pub struct Identity {
     /// The plugin that its label names.
     pub plugin: Option<String>,
     pub owners: Box<[OwnerReference]>,
-    /// When it was told to go.
-    pub deletion: Option<Time>,
+    /// By when it is to be gone, where it was told to go: its grace period from when that was last
+    /// seen, by this process's own time, which nobody sets.
+    pub deadline: Option<Instant>,
 }
 
 /// An object.
@@ -109,7 +111,7 @@ impl Identity {
             uid: meta.uid.clone(),
             plugin: meta.labels.as_ref().and_then(|labels| labels.get(PLUGIN_LABEL).cloned()),
             owners: meta.owner_references.clone().unwrap_or_default().into(),
-            deletion: meta.deletion_timestamp.clone(),
+            deadline: meta.deletion_timestamp.as_ref().map(|_| Instant::now() + grace_period(meta)),
         }
     }
 
@@ -118,6 +120,11 @@ impl Identity {
         let owner = self.owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
         Some(&owner.name)
     }
+}
+
+fn grace_period(meta: &ObjectMeta) -> Duration {
+    let seconds = meta.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Duration::from_secs(seconds.unwrap_or_default())
 }
 
 fn hash(value: &Value) -> u64 {

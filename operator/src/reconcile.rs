@@ -116,7 +116,7 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
     if !deleting {
         teardown::guard(&writer).await?;
     }
-    let awaited = hooks::begin(&writer, &snapshot, &context.peers, &context.calls, Timestamp::now()).await?;
+    let awaited = hooks::begin(&writer, &snapshot, &context.peers, &context.calls, Instant::now()).await?;
     let acted = act(&writer, &snapshot, &context.peers).await;
     let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
@@ -168,11 +168,9 @@ async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers) -> Result<
         Action::Stop => Ok(Done::new(apply(writer, snapshot, peers, 0).await?)),
         Action::Hold => Ok(Done::new(false)),
         Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
-        Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Timestamp::now()).await? {
+        Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Instant::now()).await? {
             Progress::Asked { now } => Done::new(now),
-            Progress::Left(left) => {
-                Done { next: controller::Action::requeue(left.unsigned_abs()), ..Done::new(false) }
-            }
+            Progress::Left(left) => Done { next: controller::Action::requeue(left), ..Done::new(false) },
             Progress::Gone => Done { gone: true, ..Done::new(true) },
         }),
     }

@@ -1,7 +1,8 @@
 //! The end of a plugin: its pods first, then its finalizer; the garbage collector takes the rest.
 
+use std::time::{Duration, Instant};
+
 use forward_crds::{FINALIZER, Plugin};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -16,7 +17,7 @@ use crate::{
 
 /// How long past its own deadline a pod may hold up the end of its plugin: after that its node is
 /// taken for lost.
-const LOST: SignedDuration = SignedDuration::from_secs(60);
+const LOST: Duration = Duration::from_secs(60);
 
 /// Put the operator's finalizer on a plugin that has none.
 pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
@@ -31,7 +32,7 @@ pub async fn guard(writer: &Writer<'_>) -> Result<(), Error> {
 pub async fn unload(writer: &Writer<'_>, live: &Live) -> Result<bool, Error> {
     let budget = writer.apply_or_delete(None, live.disruption_budget.as_ref()).await?;
     let deployment =
-        match live.deployment.as_ref().filter(|deployment| deployment.identity.deletion.is_none()) {
+        match live.deployment.as_ref().filter(|deployment| deployment.identity.deadline.is_none()) {
             Some(deployment) => writer.delete(deployment).await.map(|()| true)?,
             None => false,
         };
@@ -43,21 +44,21 @@ pub enum Progress {
     /// The Deployment was told to go, `now` or before; its events come back here.
     Asked { now: bool },
     /// Pods are left. They hold this up for that long at most.
-    Left(SignedDuration),
+    Left(Duration),
     /// The finalizer is off, and the plugin with it unless others hold it.
     Gone,
 }
 
 /// Remove the Deployment, and once no pod is left, the finalizer.
-pub async fn remove(writer: &Writer<'_>, live: &Live, now: Timestamp) -> Result<Progress, Error> {
+pub async fn remove(writer: &Writer<'_>, live: &Live, now: Instant) -> Result<Progress, Error> {
     if live.deployment.is_some() {
         return Ok(Progress::Asked { now: unload(writer, live).await? });
     }
-    let left = live.pods.values().map(|pod| match &pod.identity.deletion {
-        Some(at) => now.duration_until(at.0) + LOST,
+    let left = live.pods.values().map(|pod| match pod.identity.deadline {
+        Some(deadline) => (deadline + LOST).saturating_duration_since(now),
         None => LOST,
     });
-    if let Some(left) = left.max().filter(|left| left.is_positive()) {
+    if let Some(left) = left.max().filter(|left| !left.is_zero()) {
         return Ok(Progress::Left(left));
     }
     if writer.plugin.finalizers().iter().any(|name| name == FINALIZER) {

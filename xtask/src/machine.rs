@@ -60,6 +60,12 @@ pub fn promtool() -> Result<PathBuf> {
     Ok(debian::fetch(&["prometheus"])?.join("usr/bin/promtool"))
 }
 
+/// The library that gives a program another time of day than the machine's. It is unpacked, as above.
+pub fn faketime() -> Result<PathBuf> {
+    let folder = format!("usr/lib/{}-linux-gnu/faketime", std::env::consts::ARCH);
+    Ok(debian::fetch(&["libfaketime"])?.join(folder).join("libfaketimeMT.so.1"))
+}
+
 /// Fails unless the tests that need no cluster can run here; gets the packages that are missing.
 pub fn prepare_tests() -> Result<()> {
     promtool()?;

@@ -4,10 +4,10 @@
 //! is told but its status.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use forward_crds::HookHttp;
@@ -18,19 +18,14 @@ use http_body_util::Full;
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use tokio::{
-    net::TcpStream,
-    sync::Semaphore,
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::sleep};
 
 use crate::{
     apply::{Kind, call_api},
     error::Error,
-    index::lock,
+    index::{Snapshot, lock},
     watch::Sink,
 };
 
@@ -40,10 +35,15 @@ const AT_ONCE: usize = 64;
 /// The time between two tries to connect.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Since when hooks are due, by the ids of their runs.
+type Due = BTreeMap<String, Instant>;
+
 /// The calls of this replica. They end when it is dropped: who acts next makes them anew.
 pub struct Calls {
     client: Client,
     pub sink: Sink,
+    /// When this process first saw the hooks of a plugin due, by the ids of their runs.
+    due: Mutex<BTreeMap<(String, String), Due>>,
     going: Arc<Mutex<BTreeSet<String>>>,
     places: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
@@ -90,10 +90,26 @@ impl Calls {
         Self {
             client,
             sink,
+            due: Mutex::default(),
             going: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: Mutex::default(),
         }
+    }
+
+    /// Since when the hooks of a plugin are known to be due that are so `now`; others are forgotten.
+    pub fn due(&self, snapshot: &Snapshot, now: Instant) -> Due {
+        let plugin = &snapshot.plugin;
+        let key = (plugin.namespace().unwrap_or_default(), plugin.name_any());
+        let mut all = lock(&self.due);
+        let before = all.remove(&key).unwrap_or_default();
+        let since = |call: &HookCall| before.get(&call.id).copied().unwrap_or(now);
+        let calls = &snapshot.decision.calls;
+        let due: Due = calls.iter().map(|call| (call.id.clone(), since(call))).collect();
+        if !due.is_empty() {
+            all.insert(key, due.clone());
+        }
+        due
     }
 
     /// Make a call, unless it is under way.

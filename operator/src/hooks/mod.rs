@@ -4,11 +4,13 @@
 
 mod call;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use forward_crds::{Hook, HookHttp, HookJob};
 use forward_plan::{HookCall, HookRun};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Resource, ResourceExt};
 
 pub use call::{Calls, Target};
@@ -21,7 +23,8 @@ use crate::{
 };
 
 /// How long past its time a hook is waited for whose end nobody tells: its Job was deleted again and
-/// again, for example by a deletion in the foreground.
+/// again, for example by a deletion in the foreground. The time runs from when this process saw it due:
+/// clocks are set, and those of two machines differ.
 const LOST: Duration = Duration::from_secs(60);
 /// What the API server says when something is to be made in a namespace that is being deleted.
 const TERMINATING: &str = "being terminated";
@@ -33,15 +36,15 @@ pub async fn begin(
     snapshot: &Snapshot,
     peers: &Peers,
     calls: &Arc<Calls>,
-    now: Timestamp,
+    now: Instant,
 ) -> Result<Option<Duration>, Error> {
     let mut next: Option<Duration> = None;
+    let due = calls.due(snapshot, now);
     for call in &snapshot.decision.calls {
         let hooks = snapshot.plugin.spec.hooks.as_ref();
         let Some(hook) = hooks.and_then(|hooks| hooks.get(call.hook)) else { continue };
-        let end = hook.limit().get() + LOST;
-        let passed = Duration::try_from(now.duration_since(call.since.0).max(SignedDuration::ZERO));
-        let left = end.saturating_sub(passed.unwrap_or_default());
+        let since = due.get(&call.id).copied().unwrap_or(now);
+        let left = (since + hook.limit().get() + LOST).saturating_duration_since(now);
         if left.is_zero() {
             let message = "nothing was heard of it in time".to_owned();
             answer(snapshot, calls, call, HookRun::Failed { message });

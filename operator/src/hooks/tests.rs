@@ -9,7 +9,6 @@ use std::{
 use forward_crds::{Plugin, PluginState};
 use forward_plan::{HookRun, hook_runs};
 use http::{Method, Request, Response, StatusCode};
-use k8s_openapi::jiff::Timestamp;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::{
@@ -107,7 +106,7 @@ struct Run {
 }
 
 /// Begin the hooks of a plugin, so many seconds after its hook became due.
-async fn begin_at(api: &Api, plugin: Plugin, after: i64) -> Run {
+async fn begin_at(api: &Api, plugin: Plugin, after: u64) -> Run {
     let id = hook_runs(&plugin).pop_first().unwrap();
     let mut index = Index::default();
     index.apply(Object::Plugin(Arc::new(plugin)));
@@ -116,9 +115,10 @@ async fn begin_at(api: &Api, plugin: Plugin, after: i64) -> Run {
     let calls = Arc::new(Calls::new(api.client.clone(), sink.clone()));
     let metrics = Metrics::new();
     let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
-    let due: Timestamp = DUE.parse().unwrap();
-    let now = due.checked_add(SignedDuration::from_secs(after)).unwrap();
-    let next = begin(&writer, &snapshot, &build::peers(), &calls, now).await.unwrap();
+    let due = Instant::now();
+    calls.due(&snapshot, due);
+    let next =
+        begin(&writer, &snapshot, &build::peers(), &calls, due + Duration::from_secs(after)).await.unwrap();
     Run { sink, calls, next, id }
 }
 
@@ -310,7 +310,7 @@ async fn a_call_that_is_under_way_is_not_made_twice_and_ends_with_its_operator()
     let snapshot = lock(&run.sink.index).snapshot("shop", "cart").unwrap();
     let metrics = Metrics::new();
     let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
-    begin(&writer, &snapshot, &build::peers(), &run.calls, DUE.parse().unwrap()).await.unwrap();
+    begin(&writer, &snapshot, &build::peers(), &run.calls, Instant::now()).await.unwrap();
     let Run { sink, calls, .. } = run;
     drop(calls);
     // The end of the connection, whether by a reset or not.

@@ -5,13 +5,13 @@ mod scenario;
 
 use forward_crds::PluginSystem;
 use http::{Method, StatusCode};
-use k8s_openapi::api::{batch::v1::Job, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod, policy::v1::PodDisruptionBudget};
 use serde_json::{Value, json};
 
 use super::*;
 use scenario::{
-    Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, read,
-    reconcile_with, roll_out, written, written_with,
+    Call, NO_ANSWER, NO_TROUBLE, Run, Trouble, deleted, manifest, old_config, plugin, pod, pod_manifest,
+    read, reconcile_with, roll_out, written, written_with,
 };
 
 #[tokio::test]
@@ -228,6 +228,11 @@ async fn a_deleted_plugin_is_let_go_after_its_last_pod() {
         controller::Action::await_change(),
         "a lost pod is waited for with a bound"
     );
+    let mut told_long_ago = pod_manifest();
+    told_long_ago["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let run =
+        reconcile_with(vec![plugin(deleted(), json!({})), read::<Pod>(told_long_ago)], NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello/status"], "what the clock says does not count");
     let run = reconcile_with(vec![plugin(deleted(), json!({}))], NO_TROUBLE).await;
     assert_eq!(run.lines(), ["PATCH plugins/hello"]);
     assert_eq!(run.calls[0].body["metadata"]["finalizers"], json!([]));

@@ -29,6 +29,7 @@ pub struct Operator {
     ended: Arc<Mutex<Vec<ExitStatus>>>,
     /// What it wrote.
     pub log: PathBuf,
+    clock: PathBuf,
 }
 
 enum Order {
@@ -46,12 +47,12 @@ impl Operator {
         let kubeconfig = folder.join("kubeconfig");
         fs::write(&kubeconfig, config(address))?;
         let (orders, received) = mpsc::channel(1);
-        let log = folder.join("operator.log");
-        let process = Process { program: program.into(), kubeconfig, log: log.clone() };
+        let (log, clock) = (folder.join("operator.log"), folder.join("clock"));
+        let process = Process { program: program.into(), kubeconfig, log: log.clone(), clock: clock.clone() };
         let child = process.start()?;
         let ended = Arc::<Mutex<Vec<_>>>::default();
         tokio::spawn(process.keep(child, received, ended.clone()));
-        Ok(Self { orders, ended, log })
+        Ok(Self { orders, ended, log, clock })
     }
 
     /// Kill it, and have it started again. Returns once it is dead.
@@ -62,6 +63,12 @@ impl Operator {
     /// Kill it for good.
     pub async fn end(&self) {
         self.order(Order::End).await;
+    }
+
+    /// Set its clock so many seconds off the machine's. An operator that was started before there was
+    /// such a clock does not look at it: kill it once. Others see it within a second.
+    pub fn set_clock(&self, off: i64) -> Result<()> {
+        fs::write(&self.clock, format!("{off:+}")).context("set the operator's clock")
     }
 
     /// How it ended when nobody had killed it.
@@ -81,12 +88,25 @@ struct Process {
     program: PathBuf,
     kubeconfig: PathBuf,
     log: PathBuf,
+    clock: PathBuf,
 }
 
 impl Process {
     fn start(&self) -> Result<Child> {
         let log = File::options().create(true).append(true).open(&self.log).context("open its log")?;
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if self.clock.exists() {
+            let library = env::var_os("FORWARD_FAKETIME").context(
+                "FORWARD_FAKETIME names no library: `cargo xtask test` fetches libfaketime and sets it",
+            )?;
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", &self.clock)
+                .env("FAKETIME_CACHE_DURATION", "1")
+                // Only the time of day is ever set.
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        command
             .args(["--listen=127.0.0.1:0", "--identity=faults", "--namespace", SYSTEM_NAMESPACE])
             .env("KUBECONFIG", &self.kubeconfig)
             .env("RUST_LOG", "info,forward_operator=debug")

@@ -1,12 +1,12 @@
 //! The API server fails, hesitates and repeats itself: in the end there is what there would be
 //! anyway, no step breaks order, nothing stops that is to run, and nobody asks all the time.
 
-use std::{env, time::Duration};
+use std::{collections::BTreeSet, env, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use forward_faults::{
-    Call, Disturbance, Fault, Plan, Rule, Site, Target, Verb, run_on_site,
-    scenario::{Course, await_down, bring_down, bring_over, bring_up, undisturbed},
+    Call, Disturbance, Fault, Operator, Plan, Rule, Site, Target, Verb, run_on_site,
+    scenario::{Course, await_down, bring_down, bring_over, bring_up, same_as, undisturbed},
 };
 use forward_tests::{FIELD_MANAGER, plugin, seconds, started};
 use kube::{
@@ -15,7 +15,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long each part of the scenario may take with all that goes wrong.
 const PART: Duration = seconds(150);
@@ -149,6 +149,47 @@ async fn events_that_are_late_doubled_or_missed_change_nothing_about_the_end() {
             rule(Target::Watches, 6, 60, Disturbance::Close),
         ];
         survive(site, &course, "events that are missed", events(missed)).await
+    })
+    .await;
+}
+
+/// What the operator's clock is set to, in seconds off the machine's, one after the other.
+const JUMPS: [i64; 6] = [3_600, -3_600, 90, -86_400, 86_400, 0];
+
+/// The day since which a plugin is in its state, where a write says so.
+fn day(call: &Call) -> Option<String> {
+    Some(call.body["status"]["stateTime"].as_str()?.get(..10)?.to_owned())
+}
+
+/// Set the operator's clock again and again, until dropped.
+async fn jump(operator: &Operator) -> Result<()> {
+    for off in JUMPS.into_iter().cycle() {
+        operator.set_clock(off)?;
+        sleep(seconds(2)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_changes_nothing_about_the_end() {
+    run_on_site("a_clock_that_jumps", seconds(300), async |site| {
+        let course = undisturbed(site).await.context("undisturbed")?;
+        site.operator.set_clock(0)?;
+        site.operator.kill().await;
+        let from = site.proxy.count();
+        let all = async {
+            same_as(site, &course, PART).await?;
+            bring_up(site).await?;
+            site.await_state("all to be up again", &course.up, PART).await?;
+            await_quiet(site).await
+        };
+        tokio::select! {
+            outcome = all => outcome?,
+            outcome = jump(&site.operator) => outcome?,
+        }
+        let days: BTreeSet<_> = site.proxy.steps(from).iter().filter_map(day).collect();
+        ensure!(days.len() > 1, "the operator's clock did not jump: it wrote of {days:?}");
+        Ok(())
     })
     .await;
 }

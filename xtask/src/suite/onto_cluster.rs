@@ -12,7 +12,7 @@ use crate::{
         layout::{GATEWAY_NODE_PORT, Layout},
         start::read_ports,
     },
-    gitops, images, paths,
+    gitops, images, machine, paths,
     release::{self, Target},
 };
 
@@ -107,8 +107,10 @@ fn set_up_simulated(layout: &Layout) -> Result<Variables> {
     // Nobody answers at the webhook's address: the tests put it up where that is what they test.
     release::install(&target, &["webhook.enabled=false".to_owned()])?;
     let mut variables = variables(layout, target);
-    variables
-        .push(("FORWARD_OPERATOR", paths::target().join("debug/forward-operator").display().to_string()));
+    variables.extend([
+        ("FORWARD_OPERATOR", paths::target().join("debug/forward-operator").display().to_string()),
+        ("FORWARD_FAKETIME", machine::faketime()?.display().to_string()),
+    ]);
     Ok(variables)
 }
 
