@@ -3,7 +3,6 @@
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use forward_crds::{PLUGIN_LABEL, Plugin};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
@@ -13,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::Error,
-    kept::{Keep, Kept},
+    kept::{Keep, Kept, Owner},
     metrics::Metrics,
 };
 
@@ -146,11 +145,11 @@ impl Writer<'_> {
     /// Delete an object of the plugin, if that very object is still there.
     pub async fn delete<K: Kind + Keep>(&self, live: &Kept<K>) -> Result<(), Error> {
         self.check_owner(live)?;
-        let name = &live.identity.name;
+        let name = &*live.identity.name;
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(kube::api::Preconditions {
-                uid: live.identity.uid.clone(),
+                uid: live.identity.uid.as_deref().map(str::to_owned),
                 resource_version: None,
             }),
             ..DeleteParams::default()
@@ -168,7 +167,8 @@ impl Writer<'_> {
     async fn find_own<K: Kind>(&self, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error> {
         let found = call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await?;
         if let Some(found) = &found {
-            self.check_owner_of(K::NAME, name, found.owner_references())?;
+            let owners: Vec<_> = found.owner_references().iter().map(Owner::from).collect();
+            self.check_owner_of(K::NAME, name, &owners)?;
         }
         Ok(found)
     }
@@ -177,15 +177,15 @@ impl Writer<'_> {
         self.check_owner_of(K::NAME, &live.identity.name, &live.identity.owners)
     }
 
-    fn check_owner_of(&self, kind: &'static str, name: &str, owners: &[OwnerReference]) -> Result<(), Error> {
+    fn check_owner_of(&self, kind: &'static str, name: &str, owners: &[Owner]) -> Result<(), Error> {
         if self.is_among(owners) {
             return Ok(());
         }
         let uid = self.plugin.uid();
-        let is_before = |owner: &OwnerReference| {
-            owner.kind == Plugin::NAME
-                && owner.name == self.plugin.name_any()
-                && Some(&owner.uid) != uid.as_ref()
+        let is_before = |owner: &Owner| {
+            &*owner.kind == Plugin::NAME
+                && *owner.name == self.plugin.name_any()
+                && Some(&*owner.uid) != uid.as_deref()
         };
         if owners.iter().any(is_before) {
             return Err(Error::LeftBehind { kind, name: name.to_owned() });
@@ -194,9 +194,9 @@ impl Writer<'_> {
     }
 
     /// Whether an object with these owners is one of the plugin's.
-    fn is_among(&self, owners: &[OwnerReference]) -> bool {
+    fn is_among(&self, owners: &[Owner]) -> bool {
         let uid = self.plugin.uid();
-        owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
+        owners.iter().any(|owner| owner.is_controller && Some(&*owner.uid) == uid.as_deref())
     }
 
     fn api<K: Kind>(&self) -> Api<K> {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use forward_crds::PLUGIN_LABEL;
+use internment::ArcIntern;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::Serialize;
@@ -27,18 +28,30 @@ pub trait Keep: Resource<DynamicType = ()> + Serialize {
     fn facts(&self) -> Self::Facts;
 }
 
+/// A word that many objects have, which is kept once: a namespace, the name and the uid of a plugin.
+pub type Word = ArcIntern<str>;
+
 /// What is asked of an object's metadata.
 #[derive(Debug)]
 pub struct Identity {
-    pub namespace: String,
-    pub name: String,
-    pub uid: Option<String>,
+    pub namespace: Word,
+    pub name: Word,
+    pub uid: Option<Box<str>>,
     /// The plugin that its label names.
-    pub plugin: Option<String>,
-    pub owners: Box<[OwnerReference]>,
+    pub plugin: Option<Word>,
+    pub owners: Box<[Owner]>,
     /// By when it is to be gone, where it was told to go: its grace period from when that was last
     /// seen, by this process's own time, which nobody sets.
     pub deadline: Option<Instant>,
+}
+
+/// What is asked of a reference to an owner.
+#[derive(Debug)]
+pub struct Owner {
+    pub kind: Word,
+    pub name: Word,
+    pub uid: Word,
+    pub is_controller: bool,
 }
 
 /// An object.
@@ -106,19 +119,30 @@ impl<K: Keep> Kept<K> {
 impl Identity {
     fn of(meta: &ObjectMeta) -> Self {
         Self {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone(),
-            plugin: meta.labels.as_ref().and_then(|labels| labels.get(PLUGIN_LABEL).cloned()),
-            owners: meta.owner_references.clone().unwrap_or_default().into(),
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+            name: meta.name.as_deref().unwrap_or_default().into(),
+            uid: meta.uid.as_deref().map(Into::into),
+            plugin: meta.labels.as_ref().and_then(|labels| Some(labels.get(PLUGIN_LABEL)?.as_str().into())),
+            owners: meta.owner_references.iter().flatten().map(Owner::from).collect(),
             deadline: meta.deletion_timestamp.as_ref().map(|_| Instant::now() + grace_period(meta)),
         }
     }
 
     /// The name of the object's controller, where that is of the kind.
-    pub fn controller(&self, kind: &str) -> Option<&String> {
-        let owner = self.owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind)?;
+    pub fn controller(&self, kind: &str) -> Option<&Word> {
+        let owner = self.owners.iter().find(|owner| owner.is_controller && &*owner.kind == kind)?;
         Some(&owner.name)
+    }
+}
+
+impl From<&OwnerReference> for Owner {
+    fn from(owner: &OwnerReference) -> Self {
+        Self {
+            kind: owner.kind.as_str().into(),
+            name: owner.name.as_str().into(),
+            uid: owner.uid.as_str().into(),
+            is_controller: owner.controller == Some(true),
+        }
     }
 }
 

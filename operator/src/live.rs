@@ -1,6 +1,6 @@
 //! The objects of the cluster that the operator follows, and those of one plugin among them.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, slice, sync::Arc};
 
 use forward_crds::{Plugin, PluginSystem};
 use forward_plan::HookRun;
@@ -41,14 +41,17 @@ pub struct Live {
     pub service_account: Option<Arc<Kept<ServiceAccount>>>,
     pub network_policy: Option<Arc<Kept<NetworkPolicy>>>,
     pub disruption_budget: Option<Arc<Kept<PodDisruptionBudget>>>,
-    pub config_maps: BTreeMap<String, Arc<Kept<ConfigMap>>>,
-    pub pods: BTreeMap<String, Arc<Kept<Pod>>>,
+    pub config_maps: Group<ConfigMap>,
+    pub pods: Group<Pod>,
     /// The policy of the pods of its hooks, and their Jobs.
     pub hook_policy: Option<Arc<Kept<NetworkPolicy>>>,
-    pub jobs: BTreeMap<String, Arc<Kept<Job>>>,
+    pub jobs: Group<Job>,
     /// What came of hooks that no object tells of, by the id of the run: until the status says it.
     pub answers: BTreeMap<String, HookRun>,
 }
+
+/// The few objects of one kind that a plugin has, by name.
+pub struct Group<K: Keep>(Vec<Arc<Kept<K>>>);
 
 impl Object {
     pub fn kind(&self) -> Cow<'static, str> {
@@ -99,7 +102,7 @@ impl Object {
         let is_its = match self {
             Self::Plugin(_) | Self::System(_) => false,
             Self::NetworkPolicy(_) => {
-                identity.name.strip_suffix(HOOK_POLICY).unwrap_or(&identity.name) == plugin
+                identity.name.strip_suffix(HOOK_POLICY).unwrap_or(&identity.name) == &**plugin
             }
             Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
                 &identity.name == plugin
@@ -111,9 +114,9 @@ impl Object {
             Self::Pod(_) => identity
                 .controller("ReplicaSet")
                 .and_then(|name| name.rsplit_once('-'))
-                .is_some_and(|(deployment, _)| deployment == plugin),
+                .is_some_and(|(deployment, _)| deployment == &**plugin),
         };
-        is_its.then(|| plugin.clone())
+        is_its.then(|| plugin.to_string())
     }
 }
 
@@ -156,10 +159,10 @@ impl Live {
                 self.hook_policy = there.then_some(object);
             }
             Object::NetworkPolicy(object) => self.network_policy = there.then_some(object),
-            Object::Job(object) => change(&mut self.jobs, object, there),
+            Object::Job(object) => self.jobs.change(object, there),
             Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
-            Object::ConfigMap(object) => change(&mut self.config_maps, object, there),
-            Object::Pod(object) => change(&mut self.pods, object, there),
+            Object::ConfigMap(object) => self.config_maps.change(object, there),
+            Object::Pod(object) => self.pods.change(object, there),
         }
     }
 
@@ -172,9 +175,9 @@ impl Live {
             .chain(self.service_account.iter().cloned().map(Object::ServiceAccount))
             .chain(self.disruption_budget.iter().cloned().map(Object::DisruptionBudget))
             .chain(policies.cloned().map(Object::NetworkPolicy))
-            .chain(self.config_maps.values().cloned().map(Object::ConfigMap))
-            .chain(self.pods.values().cloned().map(Object::Pod))
-            .chain(self.jobs.values().cloned().map(Object::Job))
+            .chain(self.config_maps.iter().cloned().map(Object::ConfigMap))
+            .chain(self.pods.iter().cloned().map(Object::Pod))
+            .chain(self.jobs.iter().cloned().map(Object::Job))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -182,11 +185,42 @@ impl Live {
     }
 }
 
-fn change<K: Keep>(map: &mut BTreeMap<String, Arc<Kept<K>>>, object: Arc<Kept<K>>, there: bool) {
-    let name = object.identity.name.clone();
-    if there {
-        map.insert(name, object);
-    } else {
-        map.remove(&name);
+impl<K: Keep> Group<K> {
+    pub fn get(&self, name: &str) -> Option<&Arc<Kept<K>>> {
+        self.find(name).ok().map(|place| &self.0[place])
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> slice::Iter<'_, Arc<Kept<K>>> {
+        self.0.iter()
+    }
+
+    fn change(&mut self, object: Arc<Kept<K>>, there: bool) {
+        match (self.find(&object.identity.name), there) {
+            (Ok(place), true) => self.0[place] = object,
+            (Ok(place), false) => drop(self.0.remove(place)),
+            (Err(place), true) => {
+                // Most have one.
+                self.0.reserve_exact(1);
+                self.0.insert(place, object);
+            }
+            (Err(_), false) => {}
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|object| (*object.identity.name).cmp(name))
+    }
+}
+
+impl<K: Keep> Clone for Group<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Keep> Default for Group<K> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }

@@ -149,9 +149,9 @@ pub fn observe(live: &Live) -> Observed {
     let deployment = live.deployment.as_deref().map(|deployment| &deployment.facts);
     Observed {
         workload: deployment.map(|deployment| deployment.workload.clone()),
-        pods: live.pods.values().map(|pod| pod_of(&pod.facts, deployment)).collect(),
+        pods: live.pods.iter().map(|pod| pod_of(&pod.facts, deployment)).collect(),
         hooks: hooks(live),
-        stages: live.config_maps.values().filter_map(|map| map.facts.clone()).collect(),
+        stages: live.config_maps.iter().filter_map(|map| map.facts.clone()).collect(),
     }
 }
 
@@ -170,7 +170,7 @@ fn pod_of(pod: &PodSeen, deployment: Option<&DeploymentFacts>) -> PodFacts {
 
 /// What is seen of hooks, by the id of each run.
 fn hooks(live: &Live) -> BTreeMap<String, HookRun> {
-    let mut runs: BTreeMap<_, _> = live.jobs.values().filter_map(|job| job.facts.clone()).collect();
+    let mut runs: BTreeMap<_, _> = live.jobs.iter().filter_map(|job| job.facts.clone()).collect();
     runs.extend(live.answers.clone());
     runs
 }

@@ -254,8 +254,8 @@ async fn remove_old_configs(
     live: &Live,
     current: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    for (name, config_map) in &live.config_maps {
-        if !current.contains(name) {
+    for config_map in live.config_maps.iter() {
+        if !current.contains(&*config_map.identity.name) {
             writer.delete(config_map).await?;
         }
     }

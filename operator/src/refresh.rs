@@ -33,7 +33,7 @@ pub async fn refresh(
 ) -> Result<bool, Error> {
     let in_place = writer.plugin.spec.reload == Reload::InPlace;
     let mut wrote = false;
-    for pod in live.pods.values().filter(|pod| pod.identity.deadline.is_none()) {
+    for pod in live.pods.iter().filter(|pod| pod.identity.deadline.is_none()) {
         let waits = |revision: &str| pod.facts.annotation(HOOK_REVISION).is_some_and(|it| it == revision);
         // What they may do from the beginning they need not be told.
         let stage = stage.filter(|(revision, stage)| *stage > Stage::Wait && waits(revision));

@@ -54,7 +54,7 @@ pub async fn remove(writer: &Writer<'_>, live: &Live, now: Instant) -> Result<Pr
     if live.deployment.is_some() {
         return Ok(Progress::Asked { now: unload(writer, live).await? });
     }
-    let left = live.pods.values().map(|pod| match pod.identity.deadline {
+    let left = live.pods.iter().map(|pod| match pod.identity.deadline {
         Some(deadline) => (deadline + LOST).saturating_duration_since(now),
         None => LOST,
     });
