@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
 };
 
+use litemap::LiteMap;
 use semver::Version;
 
 use crate::{
@@ -30,7 +31,7 @@ pub struct Claim {
 }
 
 /// The claims on one plugin, by the text of the range.
-pub type Claims = BTreeMap<Option<String>, Claim>;
+pub type Claims = LiteMap<Option<String>, Claim>;
 
 /// A plugin and those who cannot do without it.
 pub struct Star<'a> {

@@ -1,10 +1,11 @@
 //! One plugin by itself: what is wanted of it, what its pods say, what it needs. Owns everything
 //! that can be told without looking at another plugin.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use forward_config::Violation;
 use forward_crds::{FORCE_DELETE, Hooks, Plugin, PluginState, PluginStatus, Reload, ReloadStatus};
+use litemap::LiteMap;
 use semver::Version;
 
 use crate::{
@@ -37,6 +38,9 @@ pub struct Need {
     pub range: Option<Arc<Range>>,
 }
 
+/// What a plugin needs, by name. Most need few, for which a tree would be large.
+pub type Needs = LiteMap<String, Need>;
+
 /// The version that serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serving {
@@ -60,7 +64,7 @@ pub struct Facts {
     pub plugin: Arc<Plugin>,
     pub observed: Observed,
     pub wish: Wish,
-    pub needs: BTreeMap<String, Need>,
+    pub needs: Needs,
     /// The version of the spec, or what is wrong with the spec.
     pub version: Result<Version, String>,
     /// What is to be thought of its configuration.
@@ -330,9 +334,9 @@ fn read_version(text: &str) -> Result<Version, String> {
 
 /// The needs, and what is wrong with the first of them that is wrong: that one counts as a need of
 /// any version, so that the graph has its edge.
-fn read_needs(plugin: &Plugin) -> Result<BTreeMap<String, Need>, (BTreeMap<String, Need>, String)> {
+fn read_needs(plugin: &Plugin) -> Result<Needs, (Needs, String)> {
     let mut wrong = None;
-    let mut needs = BTreeMap::new();
+    let mut needs = Needs::new();
     for dependency in &plugin.spec.dependencies {
         let text = dependency.version.clone();
         let range = match text.as_deref().map(Range::parse).transpose() {

@@ -294,7 +294,10 @@ impl Outlook<'_> {
             Some(_) => return None,
         };
         let mut claims = node.map(|node| node.claims.clone()).unwrap_or_else(Claims::new);
-        claims.retain(|_, claim| !claim.by.remove(&self.name) || !claim.by.is_empty());
+        for (_, claim) in claims.iter_mut() {
+            claim.by.remove(&self.name);
+        }
+        claims.retain(|_, claim| !claim.by.is_empty());
         let claim = claims.entry(need.text.clone()).or_default();
         claim.range = need.range.clone();
         claim.by.insert(self.name.clone());
