@@ -21,7 +21,13 @@ impl Schema {
     /// Everything that is wrong with a configuration. `secrets` are the places of values that
     /// `configFrom` put into it: they are judged like all others, and never shown.
     pub fn check(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
-        Check { schema: self, config, secrets, certainty: None }.run()
+        Check { schema: self, config, secrets, certainty: None }.run(usize::MAX)
+    }
+
+    /// Of what is wrong with a value that a stranger has sent, so much at most: values can be made so
+    /// that everything in them is.
+    pub fn check_sent(&self, value: &Value, most: usize) -> Vec<Violation> {
+        Check { schema: self, config: value, secrets: &[], certainty: None }.run(most)
     }
 
     /// Everything that is wrong with a configuration whatever the values are that `configFrom` puts
@@ -29,7 +35,7 @@ impl Schema {
     pub fn check_unread(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
         let (config, mut violations) = with_stand_ins(config, secrets);
         let certainty = Some(Certainty { root: &self.document, secrets });
-        violations.extend(Check { schema: self, config: &config, secrets, certainty }.run());
+        violations.extend(Check { schema: self, config: &config, secrets, certainty }.run(usize::MAX));
         tidy(violations)
     }
 }
@@ -63,13 +69,13 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn run(&self) -> Vec<Violation> {
+    fn run(&self, most: usize) -> Vec<Violation> {
         if !work::is_bounded(&self.schema.document, self.config) {
             let rule = "takes too long to judge by this schema".to_owned();
             return vec![Violation { pointer: Pointer::default(), rule, value: None }];
         }
         let errors = self.schema.validator.iter_errors(self.config);
-        tidy(errors.flat_map(|error| self.violations(&error)).collect())
+        tidy(errors.flat_map(|error| self.violations(&error)).take(most).collect())
     }
 
     fn violations(&self, error: &ValidationError<'_>) -> Vec<Violation> {

@@ -49,6 +49,10 @@ pub fn redirect_status() -> i32 {
     302
 }
 
+pub fn validate_max_bytes() -> i64 {
+    65_536
+}
+
 pub fn compress_min_bytes() -> i64 {
     1024
 }

@@ -21,6 +21,7 @@ mod schema;
 mod status;
 mod system;
 mod templates;
+mod validate;
 
 pub use callers::{Algorithm, ApiKey, Jwt, Permissions};
 pub use defaults::{CPU, MEMORY, TIMEOUT};
@@ -45,6 +46,7 @@ pub use status::{
 };
 pub use system::{NetworkDefaults, PluginSystem, PluginSystemSpec, SandboxDefaults};
 pub use templates::TemplateRules;
+pub use validate::{Validate, ValidateBody};
 
 /// The API group of every type here.
 pub const GROUP: &str = "goforward.dev";

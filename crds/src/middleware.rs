@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiKey, CircuitBreaker, Concurrency, Duration, Fallback, Jwt, Permissions, Retry, defaults,
+    ApiKey, CircuitBreaker, Concurrency, Duration, Fallback, Jwt, Permissions, Retry, Validate, defaults,
     rules::{self, middleware as own},
 };
 
@@ -63,6 +63,9 @@ pub struct Middleware {
     /// Phase Limit: how many requests the plugin may have under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+    /// Phase Transform: what a request must be like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Validate>,
     /// Phase Transform: change headers on their way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,

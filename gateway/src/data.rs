@@ -28,6 +28,7 @@ pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod inflow;
+pub mod judge;
 pub mod limit;
 pub mod path;
 pub mod pool;

@@ -4,11 +4,12 @@
 use std::fmt;
 
 use forward_config::list;
-use forward_crds::Plugin;
+use forward_crds::{Plugin, PluginSpec};
 use semver::Version;
 
 use crate::{
     config::{ConfigVerdict, Judged, has_same_config},
+    middleware::flaw_of_schema,
     range::Range,
 };
 
@@ -29,6 +30,7 @@ enum Part {
     Dependencies,
     /// `config`, `configSchema` and `configFrom`, of which each can be what is wrong with another.
     Config,
+    Middleware,
 }
 
 impl Flaw {
@@ -40,6 +42,10 @@ impl Flaw {
             Part::Version => before.version == now.version,
             Part::Dependencies => before.dependencies == now.dependencies,
             Part::Config => has_same_config(before, now),
+            Part::Middleware => {
+                let entries = |spec: &PluginSpec| spec.http.as_ref().map(|http| http.middleware.clone());
+                entries(before) == entries(now)
+            }
         }
     }
 }
@@ -76,8 +82,19 @@ pub fn flaws(plugin: &Plugin, judged: &Judged) -> Vec<Flaw> {
         let field = format!("spec.dependencies[{place}].version");
         flaws.push(Flaw { field, message, part: Part::Dependencies });
     }
+    flaws.extend(schema_flaws(plugin));
     flaws.extend(config_flaw(plugin, judged));
     flaws
+}
+
+/// Schemas of middleware that are none.
+fn schema_flaws(plugin: &Plugin) -> impl Iterator<Item = Flaw> {
+    let entries = plugin.spec.http.iter().flat_map(|http| http.middleware.iter().enumerate());
+    entries.filter_map(|(place, entry)| {
+        let error = flaw_of_schema(&entry.validate.as_ref()?.body.schema)?;
+        let field = format!("spec.http.middleware[{place}].validate.body.schema");
+        Some(Flaw { field, message: format!("it is no schema: {error}"), part: Part::Middleware })
+    })
 }
 
 /// What is wrong with the configuration, by the plugin's own word: a schema that its image announced
@@ -128,6 +145,25 @@ mod tests {
                 "spec.dependencies[2].version: the range \"^99999999999999999999\" for d2 is not one: value of major version number exceeds u64::MAX; write it like ^1.2 or >=1.2, <3",
             ]
         );
+    }
+
+    #[test]
+    fn names_the_schema_of_an_entry_that_is_none() {
+        let with = |schema: serde_json::Value, version: &str| -> Plugin {
+            let entry = json!({"name": "orders", "validate": {"body": {"schema": schema}}});
+            let spec = json!({"version": version, "image": "a", "http": {"middleware": [entry]}});
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
+        };
+        let plugin = with(json!({"type": "text"}), "1.0.0");
+        let flaws = flaws(&plugin, &Judged::of(&plugin));
+        assert_eq!(
+            flaws.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "spec.http.middleware[0].validate.body.schema: it is no schema: /type: \"text\" is no type: there are array, boolean, integer, null, number, object and string"
+            ]
+        );
+        assert!(flaws[0].is_left(&with(json!({"type": "text"}), "1.1.0"), &plugin));
+        assert!(!flaws[0].is_left(&with(json!({}), "1.0.0"), &plugin));
     }
 
     #[test]

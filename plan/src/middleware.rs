@@ -13,6 +13,7 @@ pub mod provided;
 mod redirect;
 mod resilience;
 mod step;
+mod validate;
 
 use std::cmp::Reverse;
 
@@ -25,12 +26,15 @@ use crate::routes::{Method, Offer, Pattern, Segment};
 pub use callers::{ApiKey, Claim, IssuerKeys, Jwt, Permissions, Place, is_permission};
 pub use compress::Compress;
 pub use cors::{Cors, Origins};
+/// One thing that is wrong with a body.
+pub use forward_config::Violation;
 pub use headers::{Changes, Headers, is_ours};
 pub use jwks::{Jwk, Jwks, JwksError, Material};
 pub use provided::{Ask, Provided};
 pub use redirect::Redirect;
 pub use resilience::{CircuitBreaker, Fallback, Retry};
 pub use step::{IpFilter, RateKey, RateLimit, Respond, Step, StepError, Timeout};
+pub use validate::{Fault, Validate, flaw_of_schema};
 
 /// All middleware of a plugin, in the order in which requests meet it.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -108,6 +108,41 @@ async fn an_entry_that_cannot_be_carried_out_is_told_and_the_last_good_serves() 
 }
 
 #[tokio::test]
+async fn bodies_are_what_a_schema_asks_for_or_are_not_seen() {
+    run("bodies_are_what_a_schema_asks_for", async |ns| {
+        let schema =
+            |kind: &str| json!({"type": kind, "required": ["sku"], "properties": {"count": {"minimum": 1}}});
+        let orders =
+            |kind: &str| http(&json!([{"name": "orders", "validate": {"body": {"schema": schema(kind)}}}]));
+        ns.apply(&plugin("strict").set("http", orders("object"))).await?;
+        ns.await_plugin("strict", "to be ready", seconds(60), started).await?;
+        ns.await_plugin("strict", "to show its chain", seconds(20), |seen| chain(seen) == ["orders"]).await?;
+        let gateway = ns.cluster.gateway()?;
+        gateway.await_status(&ns.path("strict"), 200, seconds(10)).await?;
+        let post = async |body: &'static str| {
+            let request = Request::post(format!("{}echo", ns.path("strict")));
+            gateway.send(request.header("content-type", "application/json").body(body.into())?).await
+        };
+        let good = post(r#"{"sku": "a"}"#).await?;
+        ensure!(good.status == 200 && good.text() == r#"{"sku": "a"}"#, "{good:?}");
+        let bad = post(r#"{"count": 0}"#).await?;
+        let errors = bad.json::<Value>()?["errors"].clone();
+        let expected = json!([
+            {"pointer": "#/count", "detail": "must be at least 1", "value": "0"},
+            {"pointer": "#/sku", "detail": "is required"},
+        ]);
+        ensure!(bad.status == 422 && errors == expected, "{bad:?}");
+        // The operator, where it is asked, refuses what the API server cannot judge.
+        let denied =
+            ns.apply(&plugin("strict").set("http", orders("text"))).await.err().context("accepted")?;
+        let denied = format!("{denied:#}");
+        ensure!(denied.contains("validate.body.schema: it is no schema: /type"), "{denied}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_fallback_answers_for_a_plugin_that_is_stopped() {
     run("a_fallback_answers_for_a_stopped_plugin", async |ns| {
         let sorry = json!([

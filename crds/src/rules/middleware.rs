@@ -5,7 +5,7 @@ use kube::core::Rule;
 use super::{LABEL, NAME, matches, rule};
 
 /// The fields of which a middleware has one.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "ipFilter",
     "cors",
     "apiKey",
@@ -17,6 +17,7 @@ const KINDS: [&str; 17] = [
     "circuitBreaker",
     "retry",
     "concurrency",
+    "validate",
     "headers",
     "redirect",
     "respond",
@@ -55,7 +56,7 @@ pub fn exactly_one_kind() -> Rule {
     let counted = KINDS.map(|kind| format!("(has(self.{kind}) ? 1 : 0)"));
     rule(
         format!("{} == 1", counted.join(" + ")),
-        "exactly one of ipFilter, cors, apiKey, jwt, permissions, rateLimit, bodyLimit, timeout, circuitBreaker, retry, concurrency, headers, redirect, respond, fallback, compress and log must be set: an entry does one thing",
+        "exactly one of ipFilter, cors, apiKey, jwt, permissions, rateLimit, bodyLimit, timeout, circuitBreaker, retry, concurrency, validate, headers, redirect, respond, fallback, compress and log must be set: an entry does one thing",
     )
 }
 

@@ -3,8 +3,8 @@
 //!
 //! A chain is a flat list of steps, compiled together with the routes. A request goes through it
 //! from the front until a step answers, or to its end; the answer, whoever gave it, goes back
-//! through the steps that the request has passed. Nothing here waits: where a plugin is to be asked,
-//! the way is interrupted, and goes on from there.
+//! through the steps that the request has passed. Nothing here waits: where a plugin is to be asked, or
+//! a body to be looked at, the way is interrupted, and goes on from there.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -29,6 +29,7 @@ use super::{
     bulkhead::Bulkhead,
     compress::{self, Encoding},
     cors, headers,
+    judge::Judge,
     limit::{Limiter, Quota},
     path,
     problem::Problem,
@@ -81,6 +82,7 @@ enum Step {
     RateLimit(Arc<Limiter>),
     BodyLimit(u64),
     Timeout(plan::Timeout),
+    Judge(Judge),
     Headers(Headers),
     Redirect(Redirect),
     Respond(Respond),
@@ -129,6 +131,8 @@ pub enum Next<'a> {
     Back(Box<Response<Answer>>),
     /// To a plugin that is asked about it.
     Ask(&'a Asked),
+    /// To where its body is looked at.
+    Judge(&'a Judge),
 }
 
 /// What bounds the exchange with the plugin; where several steps do, the tightest.
@@ -169,6 +173,7 @@ impl Chain {
             Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(kept.limiter(entry, limit)),
             Ok(plan::Step::BodyLimit(bytes)) => Step::BodyLimit(*bytes),
             Ok(plan::Step::Timeout(timeout)) => Step::Timeout(*timeout),
+            Ok(plan::Step::Validate(validate)) => Step::Judge(Judge::new(&entry.name, validate)),
             Ok(plan::Step::Headers(headers)) => Step::Headers(headers.clone()),
             Ok(plan::Step::Redirect(redirect)) => Step::Redirect(redirect.clone()),
             Ok(plan::Step::Respond(respond)) => Step::Respond(respond.clone()),
@@ -212,8 +217,10 @@ impl Chain {
             return Err(Problem::BadRequest("the path can be read as another one"));
         }
         while let Some(step) = self.steps.get(passage.passed) {
-            if let Step::Ask(asked) = step {
-                return Ok(Next::Ask(asked));
+            match step {
+                Step::Ask(asked) => return Ok(Next::Ask(asked)),
+                Step::Judge(judge) => return Ok(Next::Judge(judge)),
+                _ => {}
             }
             if let Some(answer) = step.enter(inbound, passage)? {
                 return Ok(Next::Back(Box::new(answer)));
@@ -241,6 +248,7 @@ impl Chain {
                 | Step::RateLimit(_)
                 | Step::BodyLimit(_)
                 | Step::Timeout(_)
+                | Step::Judge(_)
                 | Step::Redirect(_)
                 | Step::Respond(_)
                 | Step::Log
@@ -316,8 +324,8 @@ impl Step {
             Self::Log | Self::Policy => {}
             Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
             Self::Respond(respond) => return Ok(Some(respond_with(respond))),
-            // Who walks the chain asks.
-            Self::Ask(_) => {}
+            // Who walks the chain asks, and judges.
+            Self::Ask(_) | Self::Judge(_) => {}
             Self::Unusable(name) => return Err(Problem::Middleware(name.clone())),
         }
         Ok(None)

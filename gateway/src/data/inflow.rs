@@ -76,6 +76,14 @@ impl Inflow {
         Ok(Some(bytes))
     }
 
+    /// Whether it is known that there is none.
+    pub fn is_none(&self) -> bool {
+        match self {
+            Self::Coming(incoming) => incoming.is_end_stream(),
+            Self::Gathered(bytes, _) => bytes.is_empty(),
+        }
+    }
+
     /// What is here must not have more bytes than may be; what comes is watched on its way.
     pub fn check(&self, most: Option<u64>) -> Result<(), Problem> {
         match (self, most) {

@@ -2,12 +2,12 @@
 //! (RFC 9457). What went wrong in detail is for the log; an unknown error tells nothing.
 
 use bytes::Bytes;
-use forward_plan::routes::Method;
+use forward_plan::{middleware::Violation, routes::Method};
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{body::Answer, stats::UpstreamError};
 
@@ -34,6 +34,14 @@ pub enum Problem {
     CallersUnknown(String),
     /// The request's body has more bytes than this.
     ContentTooLarge(u64),
+    /// The request's body is not in a form that can be judged.
+    UnsupportedMediaType(&'static str),
+    /// The request's body is not the JSON that it says it is.
+    NotJson(String),
+    /// The request's body is not what a middleware says it must be: all of that, or the first of it.
+    Invalid { middleware: String, violations: Vec<Violation> },
+    /// Too many bodies are held already.
+    NoRoom,
     /// The client has asked too often. It may again after so many seconds.
     TooManyRequests(u64),
     /// A middleware of this name cannot be carried out, and nothing goes past it.
@@ -59,8 +67,11 @@ impl Problem {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) | Self::NotPermitted(_) => StatusCode::FORBIDDEN,
             Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotJson(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Middleware(_) | Self::Unanswered { .. } | Self::CallersUnknown(_) => {
+            Self::NoRoom | Self::Middleware(_) | Self::Unanswered { .. } | Self::CallersUnknown(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Upstream { error, .. } => match error {
@@ -79,15 +90,22 @@ impl Problem {
 
     fn detail(&self) -> String {
         match self {
-            Self::BadRequest(reason) | Self::NotImplemented(reason) | Self::Forbidden(reason) => {
-                (*reason).to_owned()
-            }
+            Self::BadRequest(reason)
+            | Self::NotImplemented(reason)
+            | Self::Forbidden(reason)
+            | Self::UnsupportedMediaType(reason) => (*reason).to_owned(),
             Self::Unauthorized { reason, .. } | Self::CallersUnknown(reason) => reason.clone(),
             Self::NotPermitted(permission) => format!("the caller does not have the permission {permission}"),
             Self::NotFound => "no plugin has a route for this host and path".to_owned(),
             Self::MethodNotAllowed(allowed) => format!("the path answers to {}", allow(allowed)),
             Self::RequestTimeout => "the request did not arrive in time".to_owned(),
             Self::ContentTooLarge(most) => format!("the body may have at most {most} bytes"),
+            Self::NotJson(why) => format!("the body is not valid JSON: {why}"),
+            Self::Invalid { middleware, violations } => match &violations[..] {
+                [one] => format!("the body is not what {middleware} asks for: {}", told(one)),
+                all => format!("the body is not what {middleware} asks for in {} places", all.len()),
+            },
+            Self::NoRoom => "too many requests with bodies are held; try again in a moment".to_owned(),
             Self::TooManyRequests(seconds) => format!("too many requests; try again in {seconds}s"),
             Self::Middleware(name) => format!("middleware {name} of the route cannot be carried out"),
             Self::Unanswered { plugin, middleware } => {
@@ -119,6 +137,10 @@ impl Problem {
         match self {
             Self::Upstream { plugin, .. } | Self::Unanswered { plugin, .. } => body["plugin"] = json!(plugin),
             Self::NotPermitted(permission) => body["permission"] = json!(permission),
+            Self::Invalid { middleware, violations } => {
+                body["middleware"] = json!(middleware);
+                body["errors"] = violations.iter().map(error).collect();
+            }
             _ => {}
         }
         if let Some(id) = id.and_then(|id| id.to_str().ok()) {
@@ -138,7 +160,9 @@ impl Problem {
             | Self::ContentTooLarge(_) => {
                 drop(headers.insert(CONNECTION, HeaderValue::from_static("close")));
             }
-            Self::Unanswered { .. } => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unanswered { .. } | Self::NoRoom => {
+                drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             Self::Upstream { seconds, .. } if status == StatusCode::SERVICE_UNAVAILABLE => {
                 drop(headers.insert(RETRY_AFTER, HeaderValue::from(*seconds)));
             }
@@ -149,7 +173,13 @@ impl Problem {
                     headers.append(WWW_AUTHENTICATE, challenge.clone());
                 }
             }
-            Self::NotFound
+            // The one coding that would do (RFC 9110, section 15.5.16).
+            Self::UnsupportedMediaType(_) => {
+                drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+            }
+            Self::NotJson(_)
+            | Self::Invalid { .. }
+            | Self::NotFound
             | Self::Forbidden(_)
             | Self::NotPermitted(_)
             | Self::Middleware(_)
@@ -157,6 +187,19 @@ impl Problem {
         }
         response
     }
+}
+
+fn told(Violation { pointer, rule, .. }: &Violation) -> String {
+    format!("{} {rule}", pointer.fragment())
+}
+
+/// A mistake as a member of a problem: where it is, what is asked for there, and what is there, as JSON.
+fn error(Violation { pointer, rule, value }: &Violation) -> Value {
+    let mut error = json!({"pointer": pointer.fragment(), "detail": rule});
+    if let Some(value) = value {
+        error["value"] = json!(value);
+    }
+    error
 }
 
 /// The answer to OPTIONS where no plugin has claimed that method.

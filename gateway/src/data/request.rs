@@ -162,6 +162,11 @@ async fn enter(
             Next::Plugin => return Ok(None),
             Next::Back(answer) => return Ok(Some(answer)),
             Next::Ask(asked) => asked,
+            Next::Judge(judge) => {
+                Box::pin(judge.check(worker, inbound.head, body)).await?;
+                passage.pass(true);
+                continue;
+            }
         };
         // On the heap, so that requests that ask nobody stay small.
         let answered = Box::pin(async {

@@ -82,6 +82,9 @@ pub struct Shared {
     pub unmatched: Vec<RouteStats>,
     /// What gathered bodies may still take, in bytes.
     pub gathering: Arc<Semaphore>,
+    /// How many large bodies may be judged at a time: each is a thread, and what is read takes many
+    /// times the room of its text.
+    pub judging: Arc<Semaphore>,
     draining: AtomicBool,
     /// Of the gateway, this one among them: they share the limits.
     replicas: AtomicU32,
@@ -95,6 +98,7 @@ impl Shared {
             callers: Arc::default(),
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
             gathering: Arc::new(Semaphore::new(GATHERED)),
+            judging: Arc::new(Semaphore::new(workers)),
             draining: AtomicBool::new(false),
             replicas: AtomicU32::new(1),
         })

@@ -10,11 +10,12 @@ mod logging;
 mod plugins;
 mod retries;
 mod timeouts;
+mod validation;
 
 use std::time::Duration;
 
 use forward_gateway::data::worker::Settings;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use forward_config::SchemaError;
 use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -10,6 +11,7 @@ use super::{
     Ask, CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry,
     callers::{ApiKey, Jwt, Permissions},
     jwks::JwksError,
+    validate::Validate,
 };
 use crate::Cidr;
 
@@ -38,6 +40,8 @@ pub enum Step {
     Retry(Retry),
     /// The most requests that may be under way.
     Concurrency(u32),
+    /// See [`crds::Validate`].
+    Validate(Validate),
     /// See [`crds::Headers`].
     Headers(Headers),
     /// See [`crds::Redirect`].
@@ -87,6 +91,9 @@ pub enum StepError {
     /// It requires what is no permission.
     #[error("{0:?} is not the name of a permission")]
     Permission(String),
+    /// Its schema is none, or none that can be used here.
+    #[error("validate.body.schema is no schema: {0}")]
+    Schema(#[from] SchemaError),
     /// A number is out of its range.
     #[error("{field} cannot be {value}")]
     OutOfRange {
@@ -177,6 +184,7 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
         circuit_breaker,
         retry,
         concurrency,
+        validate,
         headers,
         redirect,
         respond,
@@ -203,6 +211,7 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
         concurrency
             .as_ref()
             .map(|it| ("concurrency", Limit, positive("max", it.max.into()).map(Step::Concurrency))),
+        validate.as_ref().map(|it| ("validate", Transform, Validate::read(it).map(Step::Validate))),
         headers.as_ref().map(|it| ("headers", Transform, Headers::read(it).map(Step::Headers))),
         redirect.as_ref().map(|it| ("redirect", Transform, Redirect::read(it).map(Step::Redirect))),
         respond.as_ref().map(|it| ("respond", Transform, Respond::read(it).map(Step::Respond))),
