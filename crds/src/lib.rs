@@ -39,7 +39,7 @@ pub use plugin::{
     Protocol, Reload, Route, Sandbox,
 };
 pub use provided::{FailureMode, MiddlewareScope, ProvidedBody, ProvidedMiddleware};
-pub use resilience::{CircuitBreaker, Concurrency, Fallback, Retry, RetryCause};
+pub use resilience::{CircuitBreaker, Concurrency, Fallback, Priority, Retry, RetryCause};
 pub use status::{
     AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
     ReloadStatus, RouteSource, RouteStatus, Timings,

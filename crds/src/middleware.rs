@@ -60,7 +60,7 @@ pub struct Middleware {
     /// Phase Limit: which requests are sent once more, to another pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// Phase Limit: how many requests the plugin may have under way.
+    /// Phase Limit: how many requests the plugin may have under way, and who goes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
     /// Phase Transform: what a request must be like.

@@ -78,14 +78,36 @@ pub enum RetryCause {
     Timeout,
 }
 
-/// How many requests the plugin may have under way. What is above gets 503 with Retry-After at once.
-#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+/// How many requests the plugin may have under way, or which of them go without first. What is above
+/// gets 503 with Retry-After at once. One of its fields is set.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = own::max_or_priority())]
 pub struct Concurrency {
     /// The most requests at a time, from when they are sent to the last byte of the answer; of
     /// WebSockets, to their end. The ready replicas of the gateway share it out evenly, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub max: i32,
+    pub max: Option<i32>,
+    /// Of how much of the plugin's places the requests of these routes may take the last one, where
+    /// others want them too. Routes of which nothing is said have High.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+/// Who goes first where a plugin has no places for all. It holds for each limit that a request
+/// meets, and for the bound that there is without one.
+#[derive(
+    Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord,
+)]
+pub enum Priority {
+    /// They get a place while fewer than 70 of a hundred are taken.
+    Low,
+    /// While fewer than 90 are.
+    Normal,
+    /// While one is free.
+    #[default]
+    High,
 }
 
 /// What is answered where the plugin cannot: it has no ready pod, is unhealthy, cannot be reached,

@@ -30,6 +30,7 @@ pub mod http2;
 pub mod inflow;
 pub mod judge;
 pub mod limit;
+pub mod pace;
 pub mod path;
 pub mod pool;
 pub mod problem;

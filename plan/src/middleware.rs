@@ -32,7 +32,7 @@ pub use headers::{Changes, Headers, is_ours};
 pub use jwks::{Jwk, Jwks, JwksError, Material};
 pub use provided::{Ask, Provided};
 pub use redirect::Redirect;
-pub use resilience::{CircuitBreaker, Fallback, Retry};
+pub use resilience::{CircuitBreaker, Concurrency, Fallback, Retry, places};
 pub use step::{IpFilter, RateKey, RateLimit, Respond, Step, StepError, Timeout};
 pub use validate::{Fault, Validate, flaw_of_schema};
 

@@ -185,6 +185,10 @@ pub fn retry_has_a_cause() -> Rule {
     )
 }
 
+pub fn max_or_priority() -> Rule {
+    rule("has(self.max) != has(self.priority)", "concurrency needs max or priority, and not both")
+}
+
 pub fn one_fallback() -> Rule {
     rule("has(self.respond) != has(self.plugin)", "fallback needs respond or plugin, and not both")
 }

@@ -140,8 +140,11 @@ impl Asked {
     ) -> Result<Option<T>, Problem> {
         let Self { ask, callee } = self;
         let answered = match self.admit(worker) {
-            Ok(_admission) => {
+            Ok(admission) => {
                 let answered = self.exchange(worker, target, question).await;
+                if answered.is_ok() {
+                    admission.answered(&callee.plugin);
+                }
                 let answered = answered.and_then(|message| read(message).map_err(AskError::from));
                 self.settle(worker, answered.as_ref().err());
                 answered

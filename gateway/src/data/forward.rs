@@ -154,7 +154,7 @@ async fn enter(
     };
     let answered = attempt(worker, plugin, policies, request, patience).await;
     if answered.is_ok() {
-        record.hold(admission.underway);
+        record.hold(admission.answered(plugin));
     }
     answered
 }

@@ -207,7 +207,7 @@ pub async fn forward(
     )
     .await
     .map_err(refused)?;
-    record.hold(admission.underway);
+    record.hold(admission.answered(&route.plugin));
     Ok(answer(response, Underway { _share: share, _sending: sending, deadline }))
 }
 

@@ -1,24 +1,28 @@
 //! What a route's requests do about a plugin that fails or is slow.
 
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use arc_swap::ArcSwapOption;
-use forward_crds::MiddlewareSource;
-use forward_plan::middleware::{CircuitBreaker, Entry, Fallback, Respond, Retry, Step};
+use forward_crds::{MiddlewareSource, Priority};
+use forward_plan::middleware::{CircuitBreaker, Concurrency, Entry, Fallback, Respond, Retry, Step, places};
 
 use super::{
     bulkhead::{Bulkhead, Place},
     chain::Kept,
+    clock::Tick,
     exchange::Failure,
     snapshot::Plugin,
     worker::Worker,
 };
 
 /// How many requests may wait for the head of an answer without an entry, for each ready pod of a
-/// plugin: at a tenth of a second each, ten thousand a second.
+/// plugin that answers as usual: at a tenth of a second each, ten thousand a second.
 const WAITING_PER_POD: usize = 1024;
 /// How many may for all pods of a plugin: what they hold must fit into the gateway's memory.
 const WAITING: usize = 4096;
@@ -33,6 +37,7 @@ pub struct Policies {
     pub breaker: CircuitBreaker,
     pub retry: Option<Retry>,
     limits: Vec<(usize, Arc<Bulkhead>)>,
+    priority: Priority,
     fallback: Option<Instead>,
 }
 
@@ -58,12 +63,21 @@ pub struct Admission {
     pub waiting: Option<Place>,
     /// Until the end of the answer.
     pub underway: Vec<Place>,
+    since: Instant,
+}
+
+impl Admission {
+    /// The head of an answer is there. What is left is what it holds to its end.
+    pub fn answered(self, plugin: &Plugin) -> Vec<Place> {
+        plugin.pace.answered(self.since.elapsed());
+        self.underway
+    }
 }
 
 impl Policies {
     /// What entries come to, in their order.
     pub fn compile<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, kept: &mut impl Kept) -> Self {
-        let (mut breaker, mut retry, mut fallback) = (None, None, None);
+        let (mut breaker, mut retry, mut fallback, mut priority) = (None, None, None, None);
         let mut limits = Vec::new();
         // Who is known here alone is nobody to another plugin.
         let known_here = entries.clone().any(Entry::knows_callers_by_itself);
@@ -72,7 +86,8 @@ impl Policies {
                 Ok(Step::CircuitBreaker(it)) => prefer(&mut breaker, entry.source, it),
                 Ok(Step::Retry(it)) => prefer(&mut retry, entry.source, it),
                 Ok(Step::Fallback(it)) => prefer(&mut fallback, entry.source, it),
-                Ok(Step::Concurrency(most)) => {
+                Ok(Step::Concurrency(Concurrency::Priority(it))) => prefer(&mut priority, entry.source, it),
+                Ok(Step::Concurrency(Concurrency::Max(most))) => {
                     limits.push((usize::try_from(*most).unwrap_or(usize::MAX), kept.bulkhead(entry)));
                 }
                 _ => {}
@@ -82,6 +97,7 @@ impl Policies {
             breaker: breaker.map(|(_, it)| it.clone()).unwrap_or_default(),
             retry: retry.map(|(_, it)| it.clone()),
             limits,
+            priority: priority.map(|(_, it)| *it).unwrap_or_default(),
             fallback: fallback.and_then(|(_, it)| match it {
                 Fallback::Respond(respond) => Some(Instead::Answer(respond.clone())),
                 Fallback::Plugin(_) if known_here => None,
@@ -104,13 +120,14 @@ impl Policies {
             return Err(Failure::Unhealthy);
         }
         let replicas = usize::try_from(worker.shared.replicas()).unwrap_or(1);
-        let underway = self.limits.iter().map(|(most, limit)| limit.enter(most.div_ceil(replicas)));
+        let room = |most: usize| places(self.priority, most.div_ceil(replicas));
+        let underway = self.limits.iter().map(|(most, limit)| limit.enter(room(*most)));
         let underway = underway.collect::<Option<_>>().ok_or(Failure::Overloaded)?;
         let waiting = match self.limits[..] {
-            [] => Some(plugin.wait().ok_or(Failure::Overloaded)?),
+            [] => Some(plugin.wait(self.priority, worker.clock.now()).ok_or(Failure::Overloaded)?),
             _ => None,
         };
-        Ok(Admission { waiting, underway })
+        Ok(Admission { waiting, underway, since: Instant::now() })
     }
 
     /// The answer where the plugin cannot.
@@ -137,8 +154,10 @@ impl Policies {
 
 impl Plugin {
     /// A place among the requests that wait for an answer's head, if there is one.
-    pub fn wait(&self) -> Option<Place> {
-        self.waiting.enter((WAITING_PER_POD * self.endpoints().len()).min(WAITING))
+    pub fn wait(&self, priority: Priority, now: Tick) -> Option<Place> {
+        let most = (WAITING_PER_POD * self.endpoints().len()).min(WAITING);
+        let bound = self.pace.bound(most, self.waiting.underway(), now);
+        self.waiting.enter(places(priority, bound))
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     chain::Chain,
     circuit::Circuit,
     clock::{Tick, present},
+    pace::Pace,
     resilience::Policies,
     stats::{PluginStats, RouteStats},
 };
@@ -62,6 +63,8 @@ pub struct Plugin {
     pub stats: Arc<[PluginStats]>,
     /// Requests that wait for the head of an answer.
     pub waiting: Arc<Bulkhead>,
+    /// How many of them there may be.
+    pub pace: Pace,
     /// Of retries, by worker.
     pub budgets: Box<[Budget]>,
     /// Held while it is decided whether an endpoint may be ejected.
@@ -162,6 +165,7 @@ impl Plugin {
             unhealthy: AtomicBool::new(false),
             stats,
             waiting: Arc::default(),
+            pace: Pace::default(),
             budgets,
             ejecting: Mutex::new(()),
         })

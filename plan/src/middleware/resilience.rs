@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forward_crds::{self as crds, RetryCause};
+use forward_crds::{self as crds, Priority, RetryCause};
 use http::StatusCode;
 
 use super::{
@@ -35,6 +35,15 @@ pub struct Retry {
     broken: bool,
     timeout: bool,
     statuses: Vec<StatusCode>,
+}
+
+/// How many requests may be under way, or who goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many at most.
+    Max(u32),
+    /// Those of this priority.
+    Priority(Priority),
 }
 
 /// What is answered where the plugin cannot.
@@ -118,6 +127,27 @@ impl Retry {
     }
 }
 
+impl Concurrency {
+    pub(super) fn read(concurrency: &crds::Concurrency) -> Result<Self, StepError> {
+        match (concurrency.max, concurrency.priority) {
+            (Some(max), None) => positive("max", max.into()).map(Self::Max),
+            (None, Some(priority)) => Ok(Self::Priority(priority)),
+            (None, None) => Err(StepError::Missing("max or priority")),
+            (Some(_), Some(_)) => Err(StepError::Kinds(2)),
+        }
+    }
+}
+
+/// Of so many places, up to how many requests of a priority may take one, rounded up.
+pub fn places(priority: Priority, all: usize) -> usize {
+    let percent = match priority {
+        Priority::High => return all,
+        Priority::Normal => 90,
+        Priority::Low => 70,
+    };
+    all / 100 * percent + (all % 100 * percent).div_ceil(100)
+}
+
 impl Fallback {
     pub(super) fn read(fallback: &crds::Fallback) -> Result<Self, StepError> {
         match (&fallback.respond, &fallback.plugin) {
@@ -143,6 +173,15 @@ mod tests {
     fn without_an_entry_what_an_empty_one_says_holds() {
         let declared: crds::CircuitBreaker = serde_json::from_value(json!({})).unwrap();
         assert_eq!(CircuitBreaker::read(&declared, 0), Ok(CircuitBreaker::default()));
+    }
+
+    #[test]
+    fn who_matters_less_finds_fewer_places_and_nobody_none() {
+        for (all, normal, low) in [(0, 0, 0), (1, 1, 1), (10, 9, 7), (101, 91, 71), (1024, 922, 717)] {
+            assert_eq!((places(Priority::High, all), places(Priority::Normal, all)), (all, normal));
+            assert_eq!(places(Priority::Low, all), low);
+        }
+        assert!(places(Priority::Low, usize::MAX) < places(Priority::Normal, usize::MAX));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use forward_crds::{self as crds, Middleware, MiddlewarePhase};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    Ask, CircuitBreaker, Compress, Cors, Fallback, Headers, Redirect, Retry,
+    Ask, CircuitBreaker, Compress, Concurrency, Cors, Fallback, Headers, Redirect, Retry,
     callers::{ApiKey, Jwt, Permissions},
     jwks::JwksError,
     validate::Validate,
@@ -38,8 +38,8 @@ pub enum Step {
     CircuitBreaker(CircuitBreaker),
     /// See [`crds::Retry`].
     Retry(Retry),
-    /// The most requests that may be under way.
-    Concurrency(u32),
+    /// See [`crds::Concurrency`].
+    Concurrency(Concurrency),
     /// See [`crds::Validate`].
     Validate(Validate),
     /// See [`crds::Headers`].
@@ -208,9 +208,7 @@ pub fn read(entry: &Middleware) -> (String, MiddlewarePhase, Result<Step, StepEr
             ("circuitBreaker", Limit, read.map(Step::CircuitBreaker))
         }),
         retry.as_ref().map(|it| ("retry", Limit, Retry::read(it).map(Step::Retry))),
-        concurrency
-            .as_ref()
-            .map(|it| ("concurrency", Limit, positive("max", it.max.into()).map(Step::Concurrency))),
+        concurrency.as_ref().map(|it| ("concurrency", Limit, Concurrency::read(it).map(Step::Concurrency))),
         validate.as_ref().map(|it| ("validate", Transform, Validate::read(it).map(Step::Validate))),
         headers.as_ref().map(|it| ("headers", Transform, Headers::read(it).map(Step::Headers))),
         redirect.as_ref().map(|it| ("redirect", Transform, Redirect::read(it).map(Step::Redirect))),

@@ -63,6 +63,79 @@ async fn without_an_entry_so_many_may_wait_for_each_pod() {
 }
 
 #[tokio::test]
+async fn who_matters_less_is_refused_first() {
+    let gateway = Gateway::new();
+    let priority = |priority: &str| json!({"name": "prior", "concurrency": {"priority": priority}});
+    for (name, room) in [("High", 1024), ("Normal", 922), ("Low", 717)] {
+        let plugin = gateway.behind(json!([priority(name)]), mirror().await);
+        let mut places = (1..room).map(|_| plugin.waiting.enter(usize::MAX)).collect::<Vec<_>>();
+        assert_eq!(status(&get(&gateway, "").await), 200, "{name}");
+        places.push(plugin.waiting.enter(usize::MAX));
+        assert_eq!(status(&get(&gateway, "").await), 503, "{name}");
+    }
+    let few = json!([priority("Low"), {"name": "few", "concurrency": {"max": 4}}]);
+    let plugin = gateway.behind(few, mute().await);
+    let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let _three = [
+        under_way(&gateway, &plugin, request).await,
+        under_way(&gateway, &plugin, request).await,
+        under_way(&gateway, &plugin, request).await,
+    ];
+    assert_eq!(status(&get(&gateway, "").await), 503, "the fourth place is for others");
+}
+
+/// A plugin that answers until it is told to hang, and those that it has not answered then when it is
+/// told to go on.
+async fn told(hangs: tokio::sync::watch::Receiver<bool>) -> std::net::SocketAddr {
+    origin(move |mut peer| {
+        let mut hangs = hangs.clone();
+        async move {
+            while !peer.head().await.is_empty() && hangs.wait_for(|hangs| !hangs).await.is_ok() {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_loses_its_places_and_others_are_as_quick_as_before() {
+    let gateway = Gateway::new();
+    let (hang, hangs) = tokio::sync::watch::channel(false);
+    let slow = gateway.plugin("slow", &["* /slow"], &[told(hangs).await]);
+    gateway.plugin("quick", &["* /quick"], &[mirror().await]);
+    for _ in 0..5 {
+        assert_eq!(status(&gateway.get("/slow").await), 200);
+    }
+    hang.send_replace(true);
+    let mut places = (0..600).map(|_| slow.waiting.enter(usize::MAX)).collect::<Vec<_>>();
+    let (mut clients, mut times) = (Vec::new(), Vec::new());
+    let refused = loop {
+        let mut client = gateway.client().await;
+        client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let answered = tokio::time::timeout(Duration::from_millis(100), client.head()).await;
+        let began = std::time::Instant::now();
+        assert_eq!(status(&gateway.get("/quick").await), 200);
+        times.push(began.elapsed());
+        match answered {
+            Ok(refused) => break refused,
+            Err(_) => clients.push(client),
+        }
+        assert!(clients.len() < 100, "it is given all the places that there are");
+    };
+    assert_eq!(status(&refused), 503);
+    times.sort();
+    assert!(times[times.len() / 2] < Duration::from_millis(50), "{times:?}");
+    places.clear();
+    assert!(slow.waiting.underway() < 100, "those that hang wait on");
+    hang.send_replace(false);
+    for mut client in clients {
+        assert_eq!(status(&client.head().await), 200);
+    }
+    assert_eq!(status(&gateway.get("/slow").await), 200);
+}
+
+#[tokio::test]
 async fn an_entry_takes_the_place_of_that_bound() {
     let gateway = Gateway::new();
     let plugin = gateway.behind(at_most(5_000), mirror().await);
