@@ -278,12 +278,13 @@ impl Index {
     /// Let those meet a plugin's middleware whose requests it is for now. Of a plugin that is going it
     /// is there while a pod of it answers, no longer.
     fn provide_again(&mut self, id: &PluginId) {
-        let Some(Entry { plugin, serving, .. }) = self.plugins.get(id) else { return };
+        let Some(Entry { plugin, .. }) = self.plugins.get(id) else { return };
         let entries = match is_going(plugin) && self.ready(id).is_empty() {
             true => Vec::new(),
             false => provided::provided(&plugin.spec.provides_middleware, provide::announced(plugin)),
         };
-        let reach = self.providers.set(id, serving, entries);
+        let targets = &mut self.targets;
+        let reach = self.providers.set(id, || targets.of(id.clone()), entries);
         self.reach(&id.namespace, &reach);
     }
 

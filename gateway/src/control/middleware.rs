@@ -64,10 +64,11 @@ impl Targets {
         if let Some(target) = self.0.get(id) {
             target.set(None);
         }
-        self.0.retain(|other, target| other != id || Arc::strong_count(target) > 1);
+        self.0.retain(|_, target| target.plugin().is_some() || Arc::strong_count(target) > 1);
     }
 
-    fn of(&mut self, id: PluginId) -> Arc<Target> {
+    /// The plugin of a name, now and later.
+    pub fn of(&mut self, id: PluginId) -> Arc<Target> {
         self.0.entry(id).or_default().clone()
     }
 }

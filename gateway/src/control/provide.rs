@@ -11,7 +11,7 @@ use forward_plan::{
     routes::PluginId,
 };
 
-use crate::data::{ask::Callee, snapshot};
+use crate::data::{ask::Callee, resilience::Target};
 
 /// What the plugins provide that provide anything.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Providers {
     pub fn set(
         &mut self,
         id: &PluginId,
-        serving: &Arc<snapshot::Plugin>,
+        target: impl FnOnce() -> Arc<Target>,
         entries: Vec<ProvidedMiddleware>,
     ) -> Reach {
         if self.0.get(id).map_or(&[][..], |provider| &provider.entries) == entries {
@@ -44,10 +44,11 @@ impl Providers {
         }
         let Provider { entries: before, callees: earlier } = self.0.remove(id).unwrap_or_default();
         let reach = Reach::of(id, before.iter().chain(&entries));
+        let target = target();
         let callees = entries.iter().map(|entry| {
             let name = entry.name.clone();
             let callee = earlier.get(&name).cloned();
-            (name.clone(), callee.unwrap_or_else(|| Arc::new(Callee::new(serving.clone(), name))))
+            (name.clone(), callee.unwrap_or_else(|| Arc::new(Callee::new(id, target.clone(), name))))
         });
         let callees = callees.collect();
         if !entries.is_empty() {

@@ -15,7 +15,10 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use forward_crds::FailureMode;
-use forward_plan::middleware::{Ask, Changes};
+use forward_plan::{
+    middleware::{Ask, Changes},
+    routes::PluginId,
+};
 use forward_proto::plugin::v1::{OnRequestRequest, OnResponseRequest};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -29,7 +32,7 @@ use super::{
     exchange::{Failure, Patience},
     grpc,
     problem::Problem,
-    resilience::{Admission, Policies},
+    resilience::{Admission, Policies, Target},
     snapshot::Plugin,
     stats::UpstreamError,
     worker::Worker,
@@ -46,7 +49,9 @@ const PREFIX: usize = 5;
 /// A plugin that is asked for one of its middleware.
 #[derive(Debug)]
 pub struct Callee {
-    plugin: Arc<Plugin>,
+    /// The plugin, by its name: it can be deleted and made anew.
+    target: Arc<Target>,
+    label: String,
     middleware: String,
     circuit: Circuit,
 }
@@ -82,8 +87,8 @@ enum AskError {
 }
 
 impl Callee {
-    pub fn new(plugin: Arc<Plugin>, middleware: String) -> Self {
-        Self { plugin, middleware, circuit: Circuit::default() }
+    pub fn new(id: &PluginId, target: Arc<Target>, middleware: String) -> Self {
+        Self { target, label: id.to_string(), middleware, circuit: Circuit::default() }
     }
 }
 
@@ -109,8 +114,8 @@ impl Asked {
 
     /// What a request ends with that nothing was said about.
     pub fn unanswered(&self) -> Problem {
-        let Callee { plugin, middleware, .. } = &*self.callee;
-        Problem::Unanswered { plugin: plugin.label.clone(), middleware: middleware.clone() }
+        let Callee { label, middleware, .. } = &*self.callee;
+        Problem::Unanswered { plugin: label.clone(), middleware: middleware.clone() }
     }
 
     /// Ask about a request. `None`: it goes on without an answer.
@@ -131,6 +136,22 @@ impl Asked {
         self.ask(worker, ON_RESPONSE, &question, message::answer_outcome).await
     }
 
+    /// Whether the plugin can be asked at present, so that it is worth to wait for what it is shown.
+    /// Where it cannot, the request goes on or ends as without an answer.
+    pub fn is_there(&self, worker: &Worker) -> Result<bool, Problem> {
+        let absence = match self.callee.target.plugin() {
+            Some(plugin) if plugin.is_unhealthy() => AskError::Exchange(Failure::Unhealthy),
+            Some(plugin) if !plugin.endpoints().is_empty() => {
+                if !self.callee.circuit.is_paused(worker.clock.now()) {
+                    return Ok(true);
+                }
+                AskError::Paused
+            }
+            _ => AskError::Exchange(Failure::NoEndpoint),
+        };
+        self.without(worker, &absence).map(|()| false)
+    }
+
     async fn ask<M: Message + Default, T>(
         &self,
         worker: &Rc<Worker>,
@@ -138,12 +159,11 @@ impl Asked {
         question: &impl Message,
         read: impl Fn(M) -> Result<T, message::OutcomeError>,
     ) -> Result<Option<T>, Problem> {
-        let Self { ask, callee } = self;
         let answered = match self.admit(worker) {
-            Ok(admission) => {
-                let answered = self.exchange(worker, target, question).await;
+            Ok((plugin, admission)) => {
+                let answered = self.exchange(worker, &plugin, target, question).await;
                 if answered.is_ok() {
-                    admission.answered(&callee.plugin);
+                    admission.answered(&plugin);
                 }
                 let answered = answered.and_then(|message| read(message).map_err(AskError::from));
                 self.settle(worker, answered.as_ref().err());
@@ -151,39 +171,43 @@ impl Asked {
             }
             Err(error) => Err(error),
         };
-        match (answered, ask.failure_mode) {
-            (Ok(outcome), _) => Ok(Some(outcome)),
-            (Err(error), mode) => {
-                let (plugin, middleware) = (&callee.plugin.label, &callee.middleware);
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::debug!(plugin, middleware, %error, cause, ?mode, "middleware without an answer");
-                if let Some(kind) = error.kind() {
-                    callee.plugin.stats[worker.index].error(kind);
-                }
-                match mode {
-                    FailureMode::Open => Ok(None),
-                    FailureMode::Closed => Err(self.unanswered()),
-                }
-            }
+        match answered {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error) => self.without(worker, &error).map(|()| None),
+        }
+    }
+
+    /// What becomes of a request without an answer: it goes on, or ends.
+    fn without(&self, worker: &Worker, error: &AskError) -> Result<(), Problem> {
+        let Self { ask, callee } = self;
+        let (plugin, middleware, mode) = (&callee.label, &callee.middleware, ask.failure_mode);
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::debug!(plugin, middleware, %error, cause, ?mode, "middleware without an answer");
+        if let Some((kind, plugin)) = error.kind().zip(callee.target.plugin()) {
+            plugin.stats[worker.index].error(kind);
+        }
+        match mode {
+            FailureMode::Open => Ok(()),
+            FailureMode::Closed => Err(self.unanswered()),
         }
     }
 
     /// Whether there is room for a question, and it is worth asking.
-    fn admit(&self, worker: &Worker) -> Result<Admission, AskError> {
-        let Callee { plugin, circuit, .. } = &*self.callee;
-        let admission = Policies::usual().admit(worker, plugin).map_err(AskError::Exchange)?;
-        if circuit.admits(worker.clock.now()) { Ok(admission) } else { Err(AskError::Paused) }
+    fn admit(&self, worker: &Worker) -> Result<(Arc<Plugin>, Admission), AskError> {
+        let Callee { target, circuit, .. } = &*self.callee;
+        let plugin = target.plugin().ok_or(AskError::Exchange(Failure::NoEndpoint))?;
+        let admission = Policies::usual().admit(worker, &plugin).map_err(AskError::Exchange)?;
+        if circuit.admits(worker.clock.now()) { Ok((plugin, admission)) } else { Err(AskError::Paused) }
     }
 
     fn settle(&self, worker: &Worker, error: Option<&AskError>) {
-        let Callee { plugin, middleware, circuit } = &*self.callee;
+        let Callee { label, middleware, circuit, .. } = &*self.callee;
         match error {
             None => circuit.succeeded(),
             // It has answered: what is wrong with that may lie with the request.
             Some(error) if !error.is_absence() => circuit.succeeded(),
             Some(error) if circuit.failed(worker.clock.now()) => {
-                let plugin = &plugin.label;
-                tracing::warn!(plugin, middleware, %error, "middleware is not asked for a while");
+                tracing::warn!(plugin = label, middleware, %error, "middleware is not asked for a while");
             }
             Some(_) => {}
         }
@@ -193,14 +217,15 @@ impl Asked {
     async fn exchange<M: Message + Default>(
         &self,
         worker: &Rc<Worker>,
+        plugin: &Plugin,
         target: &'static str,
         question: &impl Message,
     ) -> Result<M, AskError> {
-        let Self { ask, callee } = self;
+        let ask = &self.ask;
         let mut late = worker.clock.after(ask.deadline);
         let patience = Patience { clock: worker.clock.clone(), timeout: ask.deadline, progress: None };
         let request = request(target, ask, framed(question));
-        let pods = (&*callee.plugin, &Policies::usual().breaker);
+        let pods = (plugin, &Policies::usual().breaker);
         let mut exchange = pin!(async {
             let attempted = grpc::attempt(worker, pods, request, &patience, (&mut None, true)).await;
             let (response, _share) = attempted.map_err(AskError::Exchange)?;

@@ -64,10 +64,12 @@ pub async fn attempt(
     patience: &Patience,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
     let mut tries = Tries::new(worker, plugin, policies, &request);
+    // An answer that is not the one that was wanted: better than none.
+    let mut before = None;
     loop {
         let turn = match tries.turn() {
             Ok(turn) => turn,
-            Err(failure) => return Err(Unanswered { failure, request: Some(request) }),
+            Err(failure) => return before.ok_or(Unanswered { failure, request: Some(request) }),
         };
         let mut lease = Lease::new(turn.endpoint().clone(), worker.pool.clone(), worker.clock.clone());
         let key = lease.endpoint().key;
@@ -102,11 +104,12 @@ pub async fn attempt(
                 if tries.repeats(|retry| retry.is_on_status(response.status()), key) =>
             {
                 tries.last = Some((Failure::NoEndpoint, Measure::Repeat));
+                before = Some((response, lease));
                 copy.into_request()
             }
             (Ok(response), _) => return Ok((response, lease)),
             (Err(failure), copy) => {
-                return Err(Unanswered { failure, request: copy.map(Copy::into_request) });
+                return before.ok_or(Unanswered { failure, request: copy.map(Copy::into_request) });
             }
         };
     }

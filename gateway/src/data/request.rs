@@ -172,6 +172,7 @@ async fn enter(
         let answered = Box::pin(async {
             let patience = worker.shared.settings.upstream_timeout;
             let shown = match asked.most_body() {
+                Some(_) if !asked.is_there(worker)? => return Ok(None),
                 Some(most) => {
                     let gathered =
                         body.gather(most, &worker.shared.gathering, &worker.clock, patience).await?;

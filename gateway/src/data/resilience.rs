@@ -162,17 +162,22 @@ impl Plugin {
 }
 
 impl Target {
-    /// The plugin, if it is there and may be asked.
-    pub fn get(&self) -> Option<Arc<Plugin>> {
-        self.plugin.load_full().filter(|_| self.permitted.load(Relaxed))
+    /// The plugin, if it is there.
+    pub fn plugin(&self) -> Option<Arc<Plugin>> {
+        self.plugin.load_full()
     }
 
-    /// Whether it may be asked for another plugin.
+    /// The plugin, if it is there and may stand in for others.
+    pub fn get(&self) -> Option<Arc<Plugin>> {
+        self.plugin().filter(|_| self.permitted.load(Relaxed))
+    }
+
+    /// Whether it may stand in for another plugin.
     pub fn permit(&self, may_stand_in: bool) {
         self.permitted.store(may_stand_in, Relaxed);
     }
 
-    /// It is there now, or is gone. It may be asked once that is [permitted](Self::permit).
+    /// It is there now, or is gone. It may stand in once that is [permitted](Self::permit).
     pub fn set(&self, plugin: Option<Arc<Plugin>>) {
         self.permit(false);
         self.plugin.store(plugin);

@@ -321,6 +321,25 @@ fn is_asked_until_it_is_gone_or_disabled_and_has_no_pod() {
 }
 
 #[test]
+fn one_that_is_made_anew_is_asked_by_routes_that_keep_what_they_had() {
+    let mut table = Table::new();
+    table.take(allowed(&["auth"]));
+    table.pay(&["GET /x"], json!([]));
+    let auth = provider("auth", json!([{"name": "check", "phase": "Authorize", "scope": "All"}]), json!([]));
+    table.take(apply(&auth));
+    table.take(slice("auth", &["a"]));
+    let asks = |table: &Table, pod: &str| format!("{:?}", table.chain("/x")).contains(&format!("uid-{pod}"));
+    assert!(asks(&table, "a"));
+    table.pay(&["GET /x"], json!([filter("10.0.0.0/99")]));
+    table.delete(apply(&auth));
+    assert_eq!(table.steps("/x"), "Ask", "it has what it had");
+    assert!(!asks(&table, "a"));
+    table.take(apply(&auth));
+    table.take(slice("auth", &["b"]));
+    assert!(asks(&table, "b"), "{:?}", table.chain("/x"));
+}
+
+#[test]
 fn plugins_that_are_not_concerned_are_left_alone() {
     let mut table = Table::new();
     table.take(allowed(&["auth"]));

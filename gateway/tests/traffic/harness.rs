@@ -172,7 +172,10 @@ impl Kept for Fresh<'_> {
     }
 
     fn callee(&mut self, entry: &middleware::Entry) -> Option<Arc<Callee>> {
-        Some(Arc::new(Callee::new(self.asked.clone()?, entry.name.clone())))
+        let plugin = self.asked.clone()?;
+        let (id, target) = (plugin.id.clone(), Target::default());
+        target.set(Some(plugin));
+        Some(Arc::new(Callee::new(&id, Arc::new(target), entry.name.clone())))
     }
 
     fn target(&mut self, name: &str) -> Arc<Target> {

@@ -29,6 +29,11 @@ impl Circuit {
         next <= now && self.next.compare_exchange(next, now + PAUSE, Relaxed, Relaxed).is_ok()
     }
 
+    /// Whether nobody is to call now.
+    pub fn is_paused(&self, now: Tick) -> bool {
+        self.failures.load(Relaxed) >= FAILURES && self.next.load(Relaxed) > now
+    }
+
     /// A call was answered.
     pub fn succeeded(&self) {
         if self.failures.load(Relaxed) != 0 {
@@ -61,8 +66,8 @@ mod tests {
         }
         assert!(circuit.admits(7), "they were not in a row");
         assert!(circuit.failed(7));
-        assert!(!circuit.admits(7 + PAUSE - 1));
-        assert!(circuit.admits(7 + PAUSE));
+        assert!(!circuit.admits(7 + PAUSE - 1) && circuit.is_paused(7 + PAUSE - 1));
+        assert!(!circuit.is_paused(7 + PAUSE) && circuit.admits(7 + PAUSE));
         assert!(!circuit.admits(7 + PAUSE), "another one tries");
         assert!(!circuit.failed(7 + PAUSE), "that is known");
         assert!(!circuit.admits(7 + 2 * PAUSE - 1));

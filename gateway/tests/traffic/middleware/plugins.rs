@@ -285,6 +285,24 @@ async fn is_shown_bodies_that_are_small_enough_and_they_go_on() {
 }
 
 #[tokio::test]
+async fn a_body_is_not_waited_for_where_nobody_can_be_asked_about_it() {
+    for (mode, expected) in [("Closed", 503), ("Open", 200)] {
+        let provided =
+            json!([{"name": "check", "phase": "Limit", "failureMode": mode, "body": {"maxBytes": 8}}]);
+        let scene = Scene::new(provided, json!([]), &[], mirror().await);
+        let mut client = scene.gateway.client().await;
+        client.send(format!("POST /x HTTP/1.1\r\n{CLOSE}Content-Length: 5\r\n\r\n")).await;
+        if mode == "Open" {
+            // The plugin gets what comes.
+            until(|| at_pods(&scene.target) == 1).await;
+            client.send("12345").await;
+        }
+        let answer = client.rest().await;
+        assert_eq!(status(&answer), expected, "{mode}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn shows_chunked_bodies_and_sends_them_on() {
     let fake = Fake::default();
     let provided = json!([{"name": "a", "phase": "Limit", "body": {"maxBytes": 8}}]);

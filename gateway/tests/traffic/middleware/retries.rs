@@ -84,6 +84,21 @@ async fn repeats_after_the_statuses_that_are_named_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_there_is_given_where_sending_once_more_brings_none() {
+    let asked: Arc<AtomicUsize> = Arc::default();
+    for other in [nobody().await, broken(&asked).await] {
+        let gateway = Gateway::new();
+        let policy = json!({"causes": [], "statuses": [503], "budgetPercent": 100});
+        let plugin = gateway.behind_all(retry(policy), &[always(503).await, other]);
+        // The endpoint that has nothing under way, of the two.
+        plugin.endpoints()[1].in_flight.fetch_add(1, Relaxed);
+        let answer = get(&gateway, "").await;
+        assert_eq!((status(&answer), body(&answer)), (503, "odd"), "{answer}");
+        assert_eq!(measured(&plugin, Measure::Repeat), 1);
+    }
+}
+
+#[tokio::test]
 async fn repeats_what_was_not_answered_in_time_where_that_is_named() {
     for (cause, expected) in [("Timeout", 200), ("Broken", 504)] {
         let gateway = Gateway::new();
