@@ -12,7 +12,7 @@ use std::{
 
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Mutex};
 
 use super::{
     body::Upload,
@@ -34,9 +34,13 @@ const MAX_HEAD: u32 = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
-/// The connections to all endpoints.
+/// The connections to all endpoints, by their keys.
 #[derive(Default)]
-pub struct Channels(RefCell<HashMap<u64, Vec<Channel>>>);
+pub struct Channels {
+    open: RefCell<HashMap<u64, Vec<Channel>>>,
+    /// Held while one is opened: who comes meanwhile waits for it instead of opening another one.
+    opening: RefCell<HashMap<u64, Rc<Mutex<()>>>>,
+}
 
 struct Channel {
     sender: SendRequest<Upload>,
@@ -78,6 +82,11 @@ impl Channels {
         if let Some(sender) = self.find(share, now) {
             return Ok(sender);
         }
+        let opening = self.opening.borrow_mut().entry(share.endpoint.key).or_default().clone();
+        let _opening = opening.lock().await;
+        if let Some(sender) = self.find(share, now) {
+            return Ok(sender);
+        }
         let stream = TcpStream::connect(share.endpoint.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = Builder::new(Local)
@@ -100,12 +109,12 @@ impl Channels {
         share.calls = Some(calls.clone());
         let endpoint = share.endpoint.clone();
         let channel = Channel { sender: sender.clone(), endpoint, calls, used: Cell::new(now) };
-        self.0.borrow_mut().entry(share.endpoint.key).or_default().push(channel);
+        self.open.borrow_mut().entry(share.endpoint.key).or_default().push(channel);
         Ok(sender)
     }
 
     fn find(&self, share: &mut Share, now: Tick) -> Option<SendRequest<Upload>> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.open.borrow_mut();
         let channels = all.get_mut(&share.endpoint.key)?;
         channels.retain(|channel| !channel.sender.is_closed());
         let channel = channels.iter().find(|channel| channel.calls.get() < MOST_CALLS)?;
@@ -119,7 +128,8 @@ impl Channels {
     /// are gone. Calls that are under way end first.
     pub fn sweep(&self, now: Tick) {
         let oldest = now.saturating_sub(ticks(IDLE));
-        self.0.borrow_mut().retain(|_, channels| {
+        self.opening.borrow_mut().retain(|_, opening| Rc::strong_count(opening) > 1);
+        self.open.borrow_mut().retain(|_, channels| {
             channels.retain(|Channel { sender, endpoint, calls, used }| {
                 let idle = calls.get() == 0 && used.get() < oldest;
                 !sender.is_closed() && !endpoint.is_retired() && !idle

@@ -28,6 +28,7 @@ use forward_proto::plugin::v1::{
     middleware_server::{Middleware as Service, MiddlewareServer},
     on_request_response::Outcome,
 };
+use futures::{StreamExt, future::join_all};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tonic::{
@@ -111,10 +112,19 @@ impl Service for Fake {
 
 impl Fake {
     async fn serve(&self) -> SocketAddr {
+        self.serve_counted(&Arc::default()).await
+    }
+
+    /// The same, with its connections counted.
+    async fn serve_counted(&self, connections: &Arc<AtomicUsize>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder().add_service(MiddlewareServer::new(self.clone()));
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let connections = connections.clone();
+        let incoming = TcpIncoming::from(listener).inspect(move |_| {
+            connections.fetch_add(1, Relaxed);
+        });
+        tokio::spawn(server.serve_with_incoming(incoming));
         address
     }
 
@@ -320,6 +330,17 @@ async fn shows_chunked_bodies_and_sends_them_on() {
     let answer = scene.gateway.ask(&request).await;
     assert!(status(&answer) == 200 && answer.contains("abcd"), "{answer}");
     assert_eq!(fake.asked.lock().unwrap()[0].body.as_deref(), Some(&b"abcd"[..]));
+}
+
+#[tokio::test]
+async fn those_who_ask_at_the_same_time_open_one_connection() {
+    let (fake, connections) = (Fake::default(), Arc::default());
+    let scene =
+        Scene::new(check("Closed"), json!([]), &[fake.serve_counted(&connections).await], mirror().await);
+    let answers = join_all((0..40).map(|_| scene.get(""))).await;
+    assert!(answers.iter().all(|answer| status(answer) == 200));
+    let most = scene.gateway.shared.workers();
+    assert!(connections.load(Relaxed) <= most, "{connections:?} by {most} threads");
 }
 
 #[tokio::test]
