@@ -24,10 +24,11 @@ impl Schema {
         Check { schema: self, config, secrets, certainty: None }.run(usize::MAX)
     }
 
-    /// Of what is wrong with a value that a stranger has sent, so much at most: values can be made so
-    /// that everything in them is.
-    pub fn check_sent(&self, value: &Value, most: usize) -> Vec<Violation> {
-        Check { schema: self, config: value, secrets: &[], certainty: None }.run(most)
+    /// Of what is wrong with a value that a stranger has sent in so many bytes, so much at most: values
+    /// can be made so that everything in them is.
+    pub fn check_sent(&self, value: &Value, bytes: usize, most: usize) -> Vec<Violation> {
+        let check = Check { schema: self, config: value, secrets: &[], certainty: None };
+        if self.is_surely_bounded(bytes) { check.find(most) } else { check.run(most) }
     }
 
     /// Everything that is wrong with a configuration whatever the values are that `configFrom` puts
@@ -74,6 +75,10 @@ impl Check<'_> {
             let rule = "takes too long to judge by this schema".to_owned();
             return vec![Violation { pointer: Pointer::default(), rule, value: None }];
         }
+        self.find(most)
+    }
+
+    fn find(&self, most: usize) -> Vec<Violation> {
         let errors = self.schema.validator.iter_errors(self.config);
         tidy(errors.flat_map(|error| self.violations(&error)).take(most).collect())
     }

@@ -23,6 +23,39 @@ pub(crate) fn is_bounded(root: &Value, config: &Value) -> bool {
     count.of(root, config, 0).is_some_and(|cost| cost.meetings <= MEETINGS)
 }
 
+/// Whether judging a value takes no more than that, by what it can hold at most.
+pub(crate) fn is_surely_bounded(weight: Option<u64>, values: usize) -> bool {
+    most(weight, values).is_some_and(|meetings| meetings <= MEETINGS)
+}
+
+/// How often a schema of this weight may meet something in a value that holds so many.
+pub(crate) fn most(weight: Option<u64>, values: usize) -> Option<u64> {
+    weight.map(|weight| weight.saturating_mul(values as u64))
+}
+
+/// How many positions a schema has, with all that each of them refers to: no value is met more often
+/// than that. Nothing where it refers to itself.
+pub(crate) fn weight(root: &Value) -> Option<u64> {
+    fn of(root: &Value, schema: &Value, known: &mut BTreeMap<usize, Option<u64>>) -> Option<u64> {
+        if let Some(known) = known.get(&identity(schema)) {
+            return *known;
+        }
+        known.insert(identity(schema), None);
+        let mut weight = 1_u64;
+        for Subschema { about, schema, .. } in subschemas(schema) {
+            if about != About::Nothing {
+                weight = weight.saturating_add(of(root, schema, known)?);
+            }
+        }
+        if let Some(target) = referred(root, schema) {
+            weight = weight.saturating_add(of(root, target, known)?);
+        }
+        known.insert(identity(schema), Some(weight));
+        Some(weight)
+    }
+    of(root, root, &mut BTreeMap::new())
+}
+
 #[derive(Clone, Copy)]
 struct Cost {
     meetings: u64,
@@ -80,5 +113,41 @@ fn parts<'v>(about: About<'_>, value: &'v Value) -> Vec<&'v Value> {
         About::Names => fields.map(|_| &NAME).collect(),
         About::Element(number) => elements.skip(number).take(1).collect(),
         About::Elements => elements.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn weighs_a_schema_with_all_that_it_refers_to() {
+        for (schema, expected) in [
+            (json!({}), Some(1)),
+            (json!({"properties": {"a": {}, "b": {"items": {}}}}), Some(4)),
+            (json!({"$defs": {"a": {"items": {}}}}), Some(1)),
+            (
+                json!({"$defs": {"a": {"items": {}}}, "allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}),
+                Some(7),
+            ),
+            (json!({"properties": {"a": {"$ref": "#"}}}), None),
+        ] {
+            assert_eq!(weight(&schema), expected, "{schema}");
+        }
+    }
+
+    #[test]
+    fn what_is_surely_bounded_is() {
+        let item = json!({"allOf": [{"minimum": 1}, {"anyOf": [{"type": "integer"}, {"type": "string"}]}]});
+        let schema = json!({"items": item, "propertyNames": {"maxLength": 3}});
+        for value in [json!([1, "a", [2, [3]], {"a": 1}]), json!({"a": {"b": [1]}}), json!(1)] {
+            let mut count = Count { root: &schema, known: BTreeMap::new() };
+            let counted = count.of(&schema, &value, 0).unwrap().meetings;
+            let values = value.to_string().len();
+            assert!(counted <= most(weight(&schema), values).unwrap(), "{value}: {counted}");
+        }
+        assert!(!is_surely_bounded(Some(2), MEETINGS as usize) && !is_surely_bounded(None, 1));
     }
 }

@@ -1,7 +1,7 @@
 //! Bodies that must be like a schema, before the plugin sees them.
 //!
-//! A large one is judged on a thread of its own kind, so that requests that share the worker do not
-//! wait for it.
+//! What may take long is judged on a thread of its own kind, so that requests that share the worker do
+//! not wait for it.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use http::{
 
 use super::{inflow::Inflow, problem::Problem, worker::Worker};
 
-/// The most bytes that are judged where they are. To read so many takes some tens of microseconds.
+/// The most bytes that are judged where they are: to read so many takes some tens of microseconds.
 const AT_ONCE: usize = 4096;
 
 /// What the bodies of a route must be like.
@@ -50,7 +50,7 @@ impl Judge {
         if bytes.is_empty() {
             return self.without(&head.method);
         }
-        let judged = if bytes.len() <= AT_ONCE {
+        let judged = if bytes.len() <= AT_ONCE && self.validate.is_quick(bytes.len()) {
             self.validate.judge(&bytes)
         } else {
             let validate = self.validate.clone();

@@ -14,6 +14,8 @@ use super::{StepError, step::positive};
 
 /// The most bytes that a body may have that is judged: the gateway holds it meanwhile.
 const MOST: i64 = 1024 * 1024;
+/// How much work is done in a moment: about a millisecond at the very most, and mostly a small part of it.
+const QUICK: u64 = 50_000;
 /// How many of its mistakes a body is told at most. Somebody reads them.
 const TOLD: usize = 100;
 
@@ -49,6 +51,11 @@ impl Validate {
         Ok(Self { schema, document, most: most.into(), optional: *optional })
     }
 
+    /// Whether it takes no longer than a moment to judge a body of so many bytes, whatever it holds.
+    pub fn is_quick(&self, bytes: usize) -> bool {
+        self.schema.most_work(bytes).is_some_and(|work| work <= QUICK)
+    }
+
     /// What is wrong with a body.
     ///
     /// # Errors
@@ -56,7 +63,7 @@ impl Validate {
     pub fn judge(&self, body: &[u8]) -> Result<(), Fault> {
         let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
         let Once(value) = serde_json::from_slice(body).map_err(unreadable)?;
-        let violations = self.schema.check_sent(&value, TOLD);
+        let violations = self.schema.check_sent(&value, body.len(), TOLD);
         if violations.is_empty() { Ok(()) } else { Err(Fault::Violations(violations)) }
     }
 }
