@@ -11,6 +11,8 @@ use hyper_util::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::TraceContext;
+
 /// How long a call may take when its dependency was not told otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -150,8 +152,11 @@ impl Dependency {
         &self,
         method: Method,
         path: &str,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, CallError> {
+        if let Some(trace) = TraceContext::current() {
+            trace.carry_on(request.headers_mut());
+        }
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|error| (Kind::Unreachable, error.into()))?;
@@ -232,6 +237,21 @@ mod tests {
         assert_eq!(inventory.get::<Value>("/stock").await.unwrap(), json!({"left": 3}));
         let answer: Value = inventory.post("/orders", &json!([1, 2])).await.unwrap();
         assert_eq!(answer, json!({"got": [1, 2]}));
+    }
+
+    #[tokio::test]
+    async fn calls_belong_to_the_trace_of_the_request_that_is_answered() {
+        let echo = async |headers: http::HeaderMap| headers["traceparent"].to_str().unwrap().to_owned();
+        let router = Router::new().route("/", routing::get(async move |headers| Json(echo(headers).await)));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let other = Dependency::new("other", &url, http_client());
+        let mut headers = http::HeaderMap::new();
+        headers.insert("traceparent", HeaderValue::from_static("00-a-b-01"));
+        let trace = TraceContext::of(&headers).unwrap();
+        let seen = trace.scope(async { other.get::<String>("/").await.unwrap() }).await;
+        assert_eq!(seen, "00-a-b-01");
     }
 
     #[tokio::test]

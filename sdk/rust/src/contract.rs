@@ -43,7 +43,8 @@ impl<P: Plugin> plugin_server::Plugin for Contract<P> {
             }
             _ => Health::unhealthy("the plugin has not started yet"),
         };
-        let Health { healthy, message, details } = health;
+        let Health { healthy, message, mut details } = health;
+        host.process.tell(&mut details);
         let status = if healthy { Outcome::Healthy } else { Outcome::Unhealthy };
         let timestamp = Some(SystemTime::now().into());
         let reload = host

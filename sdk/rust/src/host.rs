@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use crate::{About, Middleware, phase::Phase, reload::Report, routes::Served};
+use crate::{About, Middleware, phase::Phase, process::Process, reload::Report, routes::Served};
 
 /// Shared by the contract and the gate before the routes.
 pub struct Host<P> {
     pub name: String,
     pub about: About,
+    pub process: Process,
     phases: watch::Receiver<Phase>,
     guest: OnceLock<Guest<P>>,
     /// Where new configurations are taken while the plugin runs.
@@ -30,6 +31,7 @@ impl<P> Host<P> {
         Self {
             name,
             about,
+            process: Process::start(),
             phases,
             guest: OnceLock::new(),
             reports: OnceLock::new(),

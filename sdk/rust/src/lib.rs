@@ -63,6 +63,7 @@ mod phase;
 mod plugin;
 mod probes;
 mod problem;
+mod process;
 mod reload;
 mod routes;
 mod run;
@@ -70,6 +71,7 @@ mod schema;
 mod serve;
 mod signals;
 mod termination;
+mod trace;
 
 pub use axum;
 pub use prometheus_client;
@@ -90,6 +92,7 @@ pub use crate::{
     routes::Routes,
     run::run,
     schema::schema_of,
+    trace::TraceContext,
 };
 
 /// Makes the program of a plugin: `forward_sdk::main!(Hello);` is its whole `main`. Its name,

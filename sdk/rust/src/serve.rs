@@ -17,10 +17,11 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::ServiceExt;
 
 use crate::{
-    Plugin, Problem,
+    Plugin, Problem, TraceContext,
     contract::{Asked, Contract},
     environment::Environment,
     host::Host,
+    metrics,
     panics::catch,
     phase::Phase,
     probes::Probes,
@@ -81,8 +82,18 @@ async fn gate<P: Plugin>(State(host): State<Arc<Host<P>>>, request: Request) -> 
         Some(guest) if host.phase().serves() => guest,
         _ => return too_early(),
     };
+    // Whoever scrapes asks nothing of the plugin.
+    if request.uri().path() != metrics::PATH {
+        host.process.asked();
+    }
     let router = guest.routes.router(authority(&request));
-    match catch(router.oneshot(request)).await {
+    let trace = TraceContext::of(request.headers());
+    let answer = catch(router.oneshot(request));
+    let answered = match trace {
+        Some(trace) => trace.scope(answer).await,
+        None => answer.await,
+    };
+    match answered {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
