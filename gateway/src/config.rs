@@ -6,7 +6,10 @@ use clap::Parser;
 use forward_crds::Duration;
 use forward_plan::Cidr;
 
-use crate::data::worker::Settings;
+use crate::{
+    data::worker::{AccessLog, Settings},
+    debug::loopback,
+};
 
 /// Registers what plugins offer and carries the traffic.
 #[derive(Debug, Parser)]
@@ -35,6 +38,9 @@ pub struct Args {
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,
+    /// Where /debug is answered, on the loopback: who may forward a port to the pod reaches it.
+    #[arg(long, env = "FORWARD_DEBUG", default_value = "127.0.0.1:9091", value_parser = loopback)]
+    pub debug: SocketAddr,
     /// The gateway's own Service, by which replicas find each other.
     #[arg(long, env = "FORWARD_SERVICE", default_value = "forward-gateway")]
     pub service: String,
@@ -50,15 +56,29 @@ pub struct Args {
     /// Addresses of proxies whose word about the client is believed, such as 10.0.0.0/8.
     #[arg(long, env = "FORWARD_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Cidr>,
-    /// Log a line for every request.
-    #[arg(long, env = "FORWARD_ACCESS_LOG")]
-    pub access_log: bool,
+    /// Of which requests a line is logged.
+    #[arg(long, env = "FORWARD_ACCESS_LOG", default_value = "None")]
+    pub access_log: AccessLog,
+    /// Where spans of requests are sent by OTLP over gRPC, such as http://collector:4317. Absent: no
+    /// traces are kept.
+    #[arg(long, env = "FORWARD_TRACING_ENDPOINT")]
+    pub tracing_endpoint: Option<String>,
+    /// Of which share of the traces that begin at the gateway spans are kept, from 0 to 1.
+    #[arg(long, env = "FORWARD_TRACING_SAMPLE_RATIO", default_value = "0.01", value_parser = ratio)]
+    pub tracing_sample_ratio: f64,
     /// This replica's name.
     #[arg(long, env = "POD_NAME", default_value = "forward-gateway")]
     pub name: String,
     /// The namespace of this replica.
     #[arg(long, env = "POD_NAMESPACE", default_value = "forward-system")]
     pub namespace: String,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err(format!("{text:?} is not a number from 0 to 1")),
+    }
 }
 
 impl Args {

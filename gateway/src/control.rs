@@ -10,6 +10,7 @@ pub mod call;
 pub mod index;
 pub mod middleware;
 pub mod probe;
+pub mod process;
 pub mod provide;
 pub mod register;
 pub mod registrar;

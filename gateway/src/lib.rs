@@ -8,6 +8,8 @@ pub mod callers;
 pub mod config;
 pub mod control;
 pub mod data;
+pub mod debug;
+pub mod export;
 pub mod metrics;
 pub mod mounts;
 pub mod run;

@@ -1,7 +1,12 @@
 //! What is told to Prometheus: the workers' own counters, added up when they are asked for, and
 //! what the control side counts. Besides plugins and their route patterns, labels are closed sets.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::UNIX_EPOCH,
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -16,9 +21,15 @@ use prometheus_client::{
 };
 
 use crate::{
-    control::index::{Counted, Handle},
+    control::{
+        index::{Counted, Handle},
+        process::{Process, Processes},
+    },
     data::{
-        stats::{BOUNDS, METHODS, Measure, PluginTotals, RouteTotals, STATUSES, UpstreamError},
+        stats::{
+            BOUNDS, Exemplar, METHODS, Measure, PluginTotals, RouteStats, RouteTotals, STATUSES,
+            UpstreamError,
+        },
         worker::Shared,
     },
     mounts::Count,
@@ -40,6 +51,8 @@ pub struct Calls {
     expires: Gauge,
     key_sets: Family<State, Gauge>,
     fetches: Family<Outcome, Counter>,
+    /// What plugins say of their processes.
+    pub processes: Processes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,13 +117,25 @@ fn count(family: &Family<Outcome, Counter>, outcome: &'static str) {
 }
 
 /// The gateway's metrics.
-pub struct Metrics(Registry);
+pub struct Metrics {
+    registry: Registry,
+    index: Handle,
+}
 
 impl Metrics {
     pub fn new(shared: Arc<Shared>, index: Handle, calls: &Calls) -> Self {
         let mut registry = Registry::with_prefix("forward_gateway");
-        let Calls { describes, healths, writes, handshakes, certificates, expires, key_sets, fetches } =
-            calls.clone();
+        let Calls {
+            describes,
+            healths,
+            writes,
+            handshakes,
+            certificates,
+            expires,
+            key_sets,
+            fetches,
+            processes,
+        } = calls.clone();
         registry.register("describes", "Describe calls to plugins by outcome", describes);
         registry.register("health_checks", "Health calls to plugins by outcome", healths);
         registry.register("status_writes", "Writes of plugins' status by outcome", writes);
@@ -120,15 +145,17 @@ impl Metrics {
         registry.register("tls_certificate_expires_timestamp_seconds", help, expires);
         registry.register("key_sets", "Secrets with keys of callers by state", key_sets);
         registry.register("jwks_fetches", "Fetches of issuers' keys by outcome", fetches);
-        registry.register_collector(Box::new(Traffic { shared, index }));
-        Self(registry)
+        let traffic = Traffic { shared, index: index.clone(), processes };
+        registry.register_collector(Box::new(traffic));
+        Self { registry, index }
     }
 
     /// All metrics in the OpenMetrics text format.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.0)?;
-        Ok(text)
+        encode(&mut text, &self.registry)?;
+        let plugins = self.index.lock().counted();
+        Ok(exemplified(text, &plugins))
     }
 }
 
@@ -136,6 +163,7 @@ impl Metrics {
 struct Traffic {
     shared: Arc<Shared>,
     index: Handle,
+    processes: Processes,
 }
 
 impl fmt::Debug for Traffic {
@@ -151,6 +179,8 @@ impl Collector for Traffic {
         requests(&mut encoder, &routes)?;
         latencies(&mut encoder, &routes)?;
         upstreams(&mut encoder, &plugins)?;
+        processes(&mut encoder, &self.processes)?;
+        spans(&mut encoder, &self.shared)?;
         let snapshot = self.shared.snapshot.load();
         gauge(&mut encoder, "snapshot_version", "Changes of the routes since the start", snapshot.version)?;
         let count = plugins.iter().map(|plugin| plugin.routes.len()).sum::<usize>();
@@ -158,6 +188,39 @@ impl Collector for Traffic {
         gauge(&mut encoder, "plugins", "Plugins that are known", plugins.len() as u64)
     }
 }
+
+/// The text with a request that a trace is kept of behind each bucket that has one: the library gives no
+/// way to pass on those that the workers have.
+fn exemplified(text: String, plugins: &[Counted]) -> String {
+    let mut lines = BTreeMap::new();
+    for plugin in plugins {
+        for (route, stats) in &plugin.routes {
+            let bounds = BOUNDS.iter().map(|bound| format!("{bound:?}")).chain(["+Inf".to_owned()]);
+            for (exemplar, bound) in RouteStats::exemplars(stats.iter()).into_iter().zip(bounds) {
+                let Some(Exemplar { trace, seconds, at }) = exemplar else { continue };
+                let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+                let line = format!("{BUCKET}le=\"{bound}\",plugin=\"{}\",route=\"{route}\"}} ", plugin.label);
+                lines.insert(line, format!(" # {{trace_id=\"{trace:032x}\"}} {seconds} {at:.3}"));
+            }
+        }
+    }
+    if lines.is_empty() {
+        return text;
+    }
+    let mut all = String::with_capacity(text.len());
+    for line in text.lines() {
+        all.push_str(line);
+        let key = Some(line).filter(|line| line.starts_with(BUCKET)).and_then(|line| line.find("} "));
+        if let Some(exemplar) = key.and_then(|end| lines.get(&line[..end + 2])) {
+            all.push_str(exemplar);
+        }
+        all.push('\n');
+    }
+    all
+}
+
+/// How a line of a bucket begins.
+const BUCKET: &str = "forward_gateway_request_duration_seconds_bucket{";
 
 struct RouteCount<'a> {
     plugin: &'a str,
@@ -271,6 +334,46 @@ fn gauges(
     for (plugin, totals) in all {
         let labels = [("plugin", plugin.label.as_str())];
         ConstGauge::new(value(plugin, totals)).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// What the pods say of their processes.
+fn processes(encoder: &mut DescriptorEncoder, processes: &Processes) -> fmt::Result {
+    let all = processes.all();
+    let each = |encoder: &mut DescriptorEncoder, name, help, kind, value: fn(&Process) -> Option<f64>| {
+        let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for (id, told) in &all {
+            let Some(value) = value(&told.process) else { continue };
+            let plugin = id.to_string();
+            let labels = [("plugin", plugin.as_str()), ("pod", told.pod.as_str())];
+            let mut metric = metric.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => ConstCounter::new(value).encode(metric)?,
+                _ => metric.encode_gauge(&value)?,
+            }
+        }
+        Ok::<_, fmt::Error>(())
+    };
+    let (counter, gauge) = (MetricType::Counter, MetricType::Gauge);
+    let help = "Memory that a plugin's process holds, in bytes";
+    each(encoder, "plugin_memory_bytes", help, gauge, |it| it.memory_bytes)?;
+    let help = "Time of the CPU that a plugin's process has used";
+    each(encoder, "plugin_cpu_seconds", help, counter, |it| it.cpu_seconds)?;
+    each(encoder, "plugin_threads", "Threads of a plugin's process", gauge, |it| it.threads)?;
+    let help = "When a plugin's process was started, in seconds since 1970";
+    each(encoder, "plugin_start_timestamp_seconds", help, gauge, |it| it.started)?;
+    let help = "When a request came to a plugin's process last, in seconds since 1970";
+    each(encoder, "plugin_last_request_timestamp_seconds", help, gauge, |it| it.last_request)
+}
+
+/// What became of spans.
+fn spans(encoder: &mut DescriptorEncoder, shared: &Shared) -> fmt::Result {
+    let mut metric =
+        encoder.encode_descriptor("spans", "Spans of requests by outcome", None, MetricType::Counter)?;
+    let Some(spans) = &shared.settings.spans else { return Ok(()) };
+    for (outcome, count) in [("sent", &spans.sent), ("dropped", &spans.dropped)] {
+        ConstCounter::new(count.load(Relaxed)).encode(metric.encode_family(&[("outcome", outcome)])?)?;
     }
     Ok(())
 }

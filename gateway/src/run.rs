@@ -9,6 +9,7 @@ use futures::{
 };
 use kube::Client;
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::sleep,
@@ -23,7 +24,12 @@ use crate::{
         registrar,
         watch::Watches,
     },
-    data::worker::{Secured, Shared, Workers},
+    data::{
+        span::Spans,
+        worker::{Secured, Settings, Shared, Workers},
+    },
+    debug::{self, Debug, profile::Profiler},
+    export::Export,
     metrics::{Calls, Metrics},
     tls::{Files, Tls, clients::Authorities, store::Store},
 };
@@ -42,7 +48,9 @@ pub fn run(args: &Args) -> Result<()> {
 async fn serve(args: &Args) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shared = Shared::new(args.settings(), args.workers());
+    let mut settings = args.settings();
+    let mut export = traces(args, &mut settings)?;
+    let shared = Shared::new(settings, args.workers());
     let index = Handle::new(Index::new(shared.clone(), args.name.clone()));
     let calls = Calls::default();
     let metrics = Arc::new(Metrics::new(shared.clone(), index.clone(), &calls));
@@ -50,6 +58,19 @@ async fn serve(args: &Args) -> Result<()> {
     let admin = admin::serve(args.admin, metrics, is_ready);
     let (secured, follow) = certificates(args, &calls)?;
     let know = callers(args, &shared, &calls)?;
+    let profiler = Profiler::new(index.clone());
+    let listener =
+        TcpListener::bind(args.debug).await.with_context(|| format!("listen on {}", args.debug))?;
+    let debug = debug::serve(
+        listener,
+        Debug {
+            shared: shared.clone(),
+            index: index.clone(),
+            profiler: profiler.clone(),
+            processes: calls.processes.clone(),
+            tls: secured.as_ref().map(|secured| secured.tls.clone()),
+        },
+    );
     let control = control(args, index, calls, &ready);
     let stop = async {
         tokio::select! {
@@ -78,13 +99,36 @@ async fn serve(args: &Args) -> Result<()> {
     };
     tokio::select! {
         result = admin => result?,
+        result = debug => result?,
+        () = sending(&mut export) => anyhow::bail!("nobody sends the spans any more"),
+        () = profiler.run() => anyhow::bail!("nobody reads the counters any more"),
         result = serving => result?,
         result = follow => result?,
         result = know => result?,
         () = workers.died() => anyhow::bail!("a traffic thread has ended"),
     }
     tracing::info!("ending the requests that are under way");
-    tokio::task::spawn_blocking(move || workers.stop()).await.context("join the traffic threads")
+    tokio::task::spawn_blocking(move || workers.stop()).await.context("join the traffic threads")?;
+    if let Some(export) = &mut export {
+        export.flush().await;
+    }
+    Ok(())
+}
+
+/// What sends the spans of requests, where that is wanted.
+fn traces(args: &Args, settings: &mut Settings) -> Result<Option<Export>> {
+    let Some(endpoint) = &args.tracing_endpoint else { return Ok(None) };
+    let (spans, receiver) = Spans::new(args.tracing_sample_ratio);
+    let spans = Arc::new(spans);
+    settings.spans = Some(spans.clone());
+    Export::new(endpoint, &args.name, spans, receiver).map(Some)
+}
+
+async fn sending(export: &mut Option<Export>) {
+    match export {
+        Some(export) => export.run().await,
+        None => future::pending().await,
+    }
 }
 
 /// TLS, where there are certificates, and what follows them. That ends only with an error.

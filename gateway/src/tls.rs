@@ -96,6 +96,11 @@ impl Tls {
         self.config.load_full()
     }
 
+    /// The host names that there are certificates for.
+    pub fn names(&self) -> Vec<String> {
+        self.certificates.0.load().names.keys().cloned().collect()
+    }
+
     /// Look at the files, and go by what they hold from now on. Handshakes that are under way, and
     /// connections, go on with what they have.
     pub fn refresh(&self, files: &mut Files) -> Result<(), rustls::Error> {

@@ -1,6 +1,6 @@
 //! Ranges of addresses, such as 10.0.0.0/8.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// All addresses that share a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,12 @@ impl Cidr {
 
 fn same_prefix(one: u128, other: u128, free: u32) -> bool {
     (one ^ other).checked_shr(free).unwrap_or(0) == 0
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
 }
 
 impl FromStr for Cidr {

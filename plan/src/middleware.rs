@@ -15,7 +15,7 @@ mod resilience;
 mod step;
 mod validate;
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
 use forward_crds::{
     Middleware, MiddlewarePhase, MiddlewareSource, MiddlewareState, MiddlewareStatus, RouteSelector,
@@ -38,7 +38,7 @@ pub use validate::{Fault, Validate, flaw_of_schema};
 
 /// All middleware of a plugin, in the order in which requests meet it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Chain(Vec<Entry>);
+pub struct Chain(Vec<Arc<Entry>>);
 
 /// A middleware.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +51,12 @@ pub struct Entry {
     pub provider: Option<String>,
     /// What it does, or why it cannot be done.
     pub step: Result<Step, StepError>,
-    phase: MiddlewarePhase,
-    priority: i32,
-    kind: String,
+    /// When it acts.
+    pub phase: MiddlewarePhase,
+    /// Within its phase, higher first.
+    pub priority: i32,
+    /// What it does, in the word of the manifest, such as `rateLimit`.
+    pub kind: String,
     /// Empty: every route.
     routes: Vec<Selected>,
 }
@@ -73,7 +76,7 @@ impl Chain {
         let system = system.iter().map(|entry| Entry::new(entry, MiddlewareSource::System));
         let plugin = plugin.iter().map(|entry| Entry::new(entry, MiddlewareSource::Plugin));
         let provided = provided.iter().map(|entry| Entry::provided(*entry));
-        let mut entries = system.chain(plugin).chain(provided).collect::<Vec<_>>();
+        let mut entries = system.chain(plugin).chain(provided).map(Arc::new).collect::<Vec<_>>();
         entries.sort_by(|one, other| one.rank().cmp(&other.rank()));
         Self(entries)
     }
@@ -83,14 +86,14 @@ impl Chain {
     pub fn of_plugin(mut self, name: &str) -> Self {
         for entry in self.0.iter_mut().filter(|entry| entry.source == MiddlewareSource::Plugin) {
             if matches!(&entry.step, Ok(Step::Fallback(Fallback::Plugin(other))) if other == name) {
-                entry.step = Err(StepError::OwnFallback);
+                Arc::make_mut(entry).step = Err(StepError::OwnFallback);
             }
         }
         self
     }
 
     /// The entries that a route's requests meet, in that order.
-    pub fn of_route(&self, path: &[Segment], method: Method) -> impl Iterator<Item = &Entry> + Clone {
+    pub fn of_route(&self, path: &[Segment], method: Method) -> impl Iterator<Item = &Arc<Entry>> + Clone {
         self.0.iter().filter(move |entry| !entry.is_withheld() && entry.is_for(path, method))
     }
 
@@ -120,7 +123,7 @@ impl Chain {
     /// leave are not among them: nobody has asked for those.
     pub fn refused(&self) -> impl Iterator<Item = (&Entry, &StepError)> {
         let asked_for = self.0.iter().filter(|entry| !entry.is_withheld());
-        asked_for.filter_map(|entry| entry.step.as_ref().err().map(|error| (entry, error)))
+        asked_for.filter_map(|entry| entry.step.as_ref().err().map(|error| (&**entry, error)))
     }
 
     /// What to tell of it, given the routes of the plugin.

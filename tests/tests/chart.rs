@@ -134,7 +134,9 @@ fn passes_values_on() -> Result<()> {
         "gateway.workers=3",
         "gateway.upstreamTimeout=1m",
         "gateway.trustedProxies={10.0.0.0/8,fd00::/8}",
-        "gateway.accessLog=true",
+        "gateway.accessLog=Errors",
+        "gateway.tracing.endpoint=http://collector:4317",
+        "gateway.tracing.sampleRatio=0.5",
         "operator.priorityClassName=system-cluster-critical",
         "overrides.GOFORWARD_PLUGINS_ENABLED=false",
         "overrides.GOFORWARD_PLUGINS_A_PRIORITY=1000000",
@@ -157,7 +159,9 @@ fn passes_values_on() -> Result<()> {
             "--workers=3",
             "--upstream-timeout=1m",
             "--trusted-proxies=10.0.0.0/8,fd00::/8",
-            "--access-log",
+            "--access-log=Errors",
+            "--tracing-endpoint=http://collector:4317",
+            "--tracing-sample-ratio=0.5",
         ])
     );
     assert_eq!(gateway["terminationGracePeriodSeconds"], 60);

@@ -17,6 +17,8 @@ use forward_proto::plugin::v1::{
 use k8s_openapi::jiff::Timestamp;
 use tonic::transport::{Channel, Endpoint};
 
+use super::process::Process;
+
 /// How long Describe may take.
 const DESCRIBE: Duration = Duration::from_secs(5);
 /// How long a connection may take to come about.
@@ -52,6 +54,8 @@ pub struct Said {
     pub healthy: bool,
     pub message: String,
     pub details: BTreeMap<String, String>,
+    /// What it says of its process, which is not among the details.
+    pub process: Option<Process>,
     /// When it was found out.
     pub timestamp: Timestamp,
     /// The newest configuration that it was given while it ran.
@@ -213,17 +217,19 @@ fn schema(announced: String) -> Result<Option<String>, String> {
     }
 }
 
-fn said(answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
+fn said(mut answer: HealthResponse, now: Timestamp) -> Result<Said, String> {
     let status = answer.status();
     if status == Status::Unspecified {
         return Err(format!("Health was answered with the unknown status {}", answer.status));
     }
     let timestamp = answer.timestamp.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    let process = Process::take(&mut answer.details);
     let details = answer.details.iter().take(MAX_DETAILS);
     Ok(Said {
         healthy: status == Status::Healthy,
         message: text(&answer.message),
         details: details.map(|(key, value)| (text(key), text(value))).collect(),
+        process,
         // A clock that goes ahead is not believed.
         timestamp: timestamp.map_or(now, |time| time.min(now)),
         reload: answer.reload.map(|reload| Reloaded {

@@ -242,6 +242,16 @@ impl Index {
         self.plugins.values().map(counted).collect()
     }
 
+    /// All plugins as requests see them, sorted.
+    pub fn serving(&self) -> Vec<Arc<snapshot::Plugin>> {
+        self.plugins.values().map(|entry| entry.serving.clone()).collect()
+    }
+
+    /// The plugins that claim a slot and do not have it, and why.
+    pub fn losers(&self, slot: &Slot) -> Vec<(PluginId, String)> {
+        self.contest.losers(slot)
+    }
+
     fn apply_plugin(&mut self, plugin: Arc<Plugin>) {
         let id = id_of(&*plugin);
         let ready = self.ready(&id);

@@ -14,8 +14,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    call::Said,
     index::{Handle, View},
     probe::{News, Terms, follow},
+    process::Processes,
     status,
     verdict::{Facts, Judged, Pod, Registration, decide},
 };
@@ -39,6 +41,8 @@ pub struct Registrant {
 }
 
 struct State {
+    id: PluginId,
+    processes: Processes,
     view: View,
     /// The plugin as it was last seen or written.
     plugin: Plugin,
@@ -56,7 +60,8 @@ impl Registrant {
     /// Register a plugin until nobody has a view of it for us any more.
     pub async fn run(self, id: PluginId, mut views: watch::Receiver<View>) {
         let (sender, mut news) = mpsc::channel(QUEUE);
-        let mut state = State::new(views.borrow_and_update().clone(), sender);
+        let mut state =
+            State::new(&id, self.calls.processes.clone(), views.borrow_and_update().clone(), sender);
         let dice = Dice::new();
         loop {
             state.follow(&self.calls);
@@ -80,9 +85,11 @@ impl Registrant {
 }
 
 impl State {
-    fn new(view: View, news: mpsc::Sender<(String, News)>) -> Self {
+    fn new(id: &PluginId, processes: Processes, view: View, news: mpsc::Sender<(String, News)>) -> Self {
         let (terms, _) = watch::channel(Terms::of(&view.plugin));
         Self {
+            id: id.clone(),
+            processes,
             plugin: Plugin::clone(&view.plugin),
             view,
             pods: BTreeMap::new(),
@@ -114,6 +121,7 @@ impl State {
         let ready = ready.map(|ready| (ready.uid.clone(), ready)).collect::<BTreeMap<_, _>>();
         self.followers.retain(|uid, _| ready.contains_key(uid));
         self.pods.retain(|uid, _| ready.contains_key(uid));
+        self.processes.keep(&self.id, |uid| ready.contains_key(uid));
         for (uid, ready) in ready {
             self.followers.entry(uid).or_insert_with(|| {
                 let following =
@@ -127,6 +135,11 @@ impl State {
         // News of a pod that has gone meanwhile are of no interest.
         if !self.followers.contains_key(uid) {
             return;
+        }
+        if let News::Health(Ok(Said { process: Some(process), .. })) = &news
+            && let Some(ready) = self.view.ready.iter().find(|ready| ready.uid == uid)
+        {
+            self.processes.say(&self.id, uid, &ready.pod, *process, Instant::now());
         }
         let pod = self.pods.entry(uid.to_owned()).or_default();
         match news {
@@ -181,6 +194,12 @@ impl State {
                 self.pause = (self.pause * 2).min(RETRY.1);
             }
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.processes.keep(&self.id, |_| false);
     }
 }
 

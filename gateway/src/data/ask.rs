@@ -223,7 +223,8 @@ impl Asked {
     ) -> Result<M, AskError> {
         let ask = &self.ask;
         let mut late = worker.clock.after(ask.deadline);
-        let patience = Patience { clock: worker.clock.clone(), timeout: ask.deadline, progress: None };
+        let patience =
+            Patience { clock: worker.clock.clone(), timeout: ask.deadline, progress: None, kept: None };
         let request = request(target, ask, framed(question));
         let pods = (plugin, &Policies::usual().breaker);
         let mut exchange = pin!(async {

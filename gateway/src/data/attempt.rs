@@ -18,6 +18,7 @@ use super::{
     pool::Lease,
     resilience::Policies,
     snapshot::Plugin,
+    span::Call,
     stats::Measure,
     turn::Turn,
     worker::Worker,
@@ -49,6 +50,7 @@ struct Tries<'a> {
     /// What it is repeated on, where it may be repeated.
     retry: Option<&'a Retry>,
     left: usize,
+    sent: usize,
     repeats: u32,
     tried: Vec<u64>,
     /// Why it is sent once more.
@@ -71,11 +73,14 @@ pub async fn attempt(
             Ok(turn) => turn,
             Err(failure) => return before.ok_or(Unanswered { failure, request: Some(request) }),
         };
+        let call = Call::begin(worker, patience.kept, turn.endpoint(), tries.sent, &mut request);
+        tries.sent += 1;
         let mut lease = Lease::new(turn.endpoint().clone(), worker.pool.clone(), worker.clock.clone());
         let key = lease.endpoint().key;
         if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
             lease.endpoint().shun(SHUN);
             turn.end(failure.outcome());
+            call.end::<()>(worker, Err(&failure));
             tries.tried.push(key);
             tries.last = Some((failure, Measure::Resend));
             continue;
@@ -86,6 +91,7 @@ pub async fn attempt(
         let copy = Copy::of(&request, copied);
         let answered = exchange::send(link, request, patience).await;
         turn.end(outcome(&answered, reused, policies));
+        call.end(worker, answered.as_ref());
         request = match (answered, copy) {
             (Err(Failure::Unsent(unsent)), _) => {
                 let aborted = Failure::Connect(ErrorKind::ConnectionAborted.into());
@@ -147,7 +153,8 @@ impl<'a> Tries<'a> {
             plugin.budgets[worker.index].count(worker.clock.now());
         }
         let repeats = retry.map_or(0, |retry| retry.attempts);
-        Self { worker, plugin, policies, retry, left: ATTEMPTS, repeats, tried: Vec::new(), last: None }
+        let (left, tried) = (ATTEMPTS, Vec::new());
+        Self { worker, plugin, policies, retry, left, sent: 0, repeats, tried, last: None }
     }
 
     /// The next turn; why it was not answered where there is none.

@@ -42,6 +42,8 @@ use crate::callers::{Caller, Callers};
 #[derive(Debug)]
 pub struct Chain {
     steps: Box<[Step]>,
+    /// What it was compiled from, for those who ask.
+    pub entries: Box<[Arc<Entry>]>,
     /// Of how many in a hundred requests a line is logged, where the route has a say in it.
     pub log_percent: Option<u8>,
     /// What is done where the plugin fails.
@@ -149,11 +151,11 @@ pub struct Terms {
 impl Chain {
     /// The chain of a route.
     pub fn compile<'a>(
-        entries: impl Iterator<Item = &'a Entry> + Clone,
+        entries: impl Iterator<Item = &'a Arc<Entry>> + Clone,
         site: &Site<'_>,
         kept: &mut impl Kept,
     ) -> Self {
-        let policies = Policies::compile(entries.clone(), kept);
+        let policies = Policies::compile(entries.clone().map(Arc::as_ref), kept);
         let mut log_percent = None;
         let mut steps = Vec::new();
         let mut step = |entry: &Entry, steps: &mut Vec<Step>| match &entry.step {
@@ -194,16 +196,22 @@ impl Chain {
             },
             Err(_) => Step::Unusable(entry.name.clone()),
         };
-        for entry in entries {
+        for entry in entries.clone() {
             let next = step(entry, &mut steps);
             steps.push(next);
         }
-        Self { steps: steps.into(), log_percent, plain_paths: site.plain_paths, policies }
+        let entries = entries.cloned().collect();
+        Self { steps: steps.into(), entries, log_percent, plain_paths: site.plain_paths, policies }
     }
 
     /// Whether the browser's questions about the route are answered here.
     pub fn answers_preflights(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Cors(_)))
+    }
+
+    /// Whether nothing with this path gets anywhere: it could be taken for another one.
+    pub fn refuses(&self, path: &str) -> bool {
+        self.plain_paths && !path::is_plain(path)
     }
 
     /// Whether a plugin is asked about answers.
@@ -213,7 +221,7 @@ impl Chain {
 
     /// Take a request through the steps, from where it has come to.
     pub fn enter(&self, inbound: &mut Inbound<'_>, passage: &mut Passage) -> Result<Next<'_>, Problem> {
-        if self.plain_paths && !path::is_plain(inbound.head.uri.path()) {
+        if self.refuses(inbound.head.uri.path()) {
             return Err(Problem::BadRequest("the path can be read as another one"));
         }
         while let Some(step) = self.steps.get(passage.passed) {

@@ -19,6 +19,7 @@ use super::{
     circuit::Outcome,
     clock::{Clock, Deadline, Tick, ticks},
     pool::{Lease, Link},
+    span::Kept,
     stats::UpstreamError,
 };
 
@@ -63,6 +64,8 @@ pub struct Patience {
     /// request.
     pub timeout: Duration,
     pub progress: Option<Arc<Progress>>,
+    /// The trace that is kept of the request.
+    pub kept: Option<Kept>,
 }
 
 /// Connect.
@@ -177,7 +180,7 @@ pub struct Wait<'a> {
 
 impl<'a> Wait<'a> {
     pub fn new(patience: &'a Patience) -> Self {
-        let Patience { clock, timeout, progress } = patience;
+        let Patience { clock, timeout, progress, kept: _ } = patience;
         let closed = progress.as_ref().is_some_and(|progress| progress.is_closed());
         Self {
             patience,
@@ -189,7 +192,7 @@ impl<'a> Wait<'a> {
 
     /// Ready when nothing is left.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let Patience { clock, timeout, progress } = self.patience;
+        let Patience { clock, timeout, progress, kept: _ } = self.patience;
         if let (Some(expect), Some(progress)) = (&mut self.expect, progress)
             && Pin::new(expect).poll(cx).is_ready()
         {

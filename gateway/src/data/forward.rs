@@ -80,7 +80,7 @@ pub async fn forward(
 ) -> Result<Response<Answer>, Problem> {
     let Outbound { route, request, progress, upgrade, terms } = outbound;
     let timeout = terms.answer.unwrap_or(worker.shared.settings.upstream_timeout);
-    let patience = Patience { clock: worker.clock.clone(), timeout, progress };
+    let patience = Patience { clock: worker.clock.clone(), timeout, progress, kept: record.kept() };
     let (response, lease) = match ask(worker, &route, request, &patience, record).await {
         Ok(answered) => answered,
         Err(failure) => return instead(&route, explain(&route, &failure, &terms, record), record),

@@ -33,8 +33,8 @@ use super::{
     inflow::Inflow,
     problem::{Detail, Problem},
     record::Record,
-    snapshot::Plugin,
-    snapshot::Route,
+    snapshot::{Plugin, Route},
+    span::Call,
     turn::Turn,
     worker::Worker,
 };
@@ -194,7 +194,7 @@ pub async fn forward(
     // middleware allows.
     let usual = limit.unwrap_or(worker.shared.settings.upstream_timeout);
     let timeout = terms.answer.map_or(usual, |most| most.min(usual));
-    let patience = Patience { clock: worker.clock.clone(), timeout, progress };
+    let patience = Patience { clock: worker.clock.clone(), timeout, progress, kept: record.kept() };
     let hurried = limit.is_some_and(|limit| limit <= timeout);
     let refused = |failure: Failure| explain(&route, &failure, &terms, record);
     let admission = route.policies().admit(worker, &route.plugin).map_err(refused)?;
@@ -244,12 +244,13 @@ pub async fn attempt(
 ) -> Result<(Response<Incoming>, Share), Failure> {
     let mut tried: Vec<u64> = Vec::new();
     let mut last = None;
-    for _ in 0..ATTEMPTS {
+    for tries in 0..ATTEMPTS {
         let turn = match Turn::take(worker, plugin, policy, &tried) {
             Ok(turn) => turn,
             Err(none) => return Err(last.unwrap_or(none)),
         };
         let mut share = Share::new(turn.endpoint().clone());
+        let call = Call::begin(worker, patience.kept, turn.endpoint(), tries, &mut request);
         let connecting = worker.channels.connect(&mut share, worker.clock.now());
         let mut sender = match connected(&worker.clock, connecting).await {
             Ok(sender) => sender,
@@ -257,7 +258,9 @@ pub async fn attempt(
                 turn.end(Outcome::Failed);
                 share.endpoint().shun(SHUN);
                 tried.push(share.endpoint().key);
-                last = Some(Failure::Connect(error));
+                let failure = Failure::Connect(error);
+                call.end::<()>(worker, Err(&failure));
+                last = Some(failure);
                 continue;
             }
         };
@@ -277,19 +280,23 @@ pub async fn attempt(
             Ok(Ok(response)) => {
                 let failed = policy.is_failure(response.status());
                 turn.end(if failed { Outcome::Failed } else { Outcome::Answered });
+                call.end(worker, Ok(&response));
                 return Ok((response, share));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
                 // The plugin closes the connection, and this never left.
                 Some(unsent) => {
                     request = unsent;
-                    last = Some(Failure::Connect(ErrorKind::ConnectionAborted.into()));
+                    let failure = Failure::Connect(ErrorKind::ConnectionAborted.into());
+                    call.end::<()>(worker, Err(&failure));
+                    last = Some(failure);
                     continue;
                 }
                 None => patience.failure(failed.into_error(), true, false),
             },
             Err(failure) => failure,
         };
+        call.end::<()>(worker, Err(&failure));
         turn.end(if hurried && matches!(failure, Failure::Timeout) {
             Outcome::Unknown
         } else {

@@ -88,7 +88,8 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
+    /// What the client is told.
+    pub fn detail(&self) -> String {
         match self {
             Self::BadRequest(reason)
             | Self::NotImplemented(reason)

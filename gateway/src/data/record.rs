@@ -8,8 +8,9 @@ use super::{
     bulkhead::Place,
     guard::Watch,
     snapshot::{Plugin, Route},
+    span::{Kept, Served},
     stats::{Measure, UpstreamError},
-    worker::Worker,
+    worker::{AccessLog, Worker},
 };
 
 /// What is written down of a request when it ends, which is when this is dropped.
@@ -24,10 +25,14 @@ pub struct Record {
     /// What it takes of the limits of what is under way.
     places: Cell<Vec<Place>>,
     line: Option<Line>,
+    /// Where a trace is kept of it.
+    span: Option<Box<Served>>,
 }
 
 /// What the access log says besides.
 struct Line {
+    /// Of lower statuses nothing is said.
+    least: u16,
     path: String,
     id: HeaderValue,
 }
@@ -38,7 +43,7 @@ impl Record {
         watch.enter(worker.clock.now());
         let status = StatusCode::from_u16(499).expect("499 is a status");
         let (started, places) = (Instant::now(), Cell::default());
-        Self { worker, watch, started, method, status, route: None, places, line: None }
+        Self { worker, watch, started, method, status, route: None, places, line: None, span: None }
     }
 
     /// It has a route: it counts for the route's plugin from now on.
@@ -48,12 +53,27 @@ impl Record {
     }
 
     pub fn named(&mut self, path: &str, id: &HeaderValue) {
-        self.log(self.worker.shared.settings.access_log, path, id);
+        let least = match self.worker.shared.settings.access_log {
+            AccessLog::None => None,
+            AccessLog::Errors => Some(500),
+            AccessLog::All => Some(0),
+        };
+        self.log(least, path, id);
     }
 
-    /// Log a line, or none.
-    pub fn log(&mut self, wanted: bool, path: &str, id: &HeaderValue) {
-        self.line = wanted.then(|| Line { path: path.to_owned(), id: id.clone() });
+    /// Log a line if the status is at least this, or none.
+    pub fn log(&mut self, least: Option<u16>, path: &str, id: &HeaderValue) {
+        self.line = least.map(|least| Line { least, path: path.to_owned(), id: id.clone() });
+    }
+
+    /// A trace is kept of it, or not.
+    pub fn traced(&mut self, span: Option<Box<Served>>) {
+        self.span = span;
+    }
+
+    /// The trace that is kept of it.
+    pub fn kept(&self) -> Option<Kept> {
+        self.span.as_ref().map(|span| span.kept)
     }
 
     pub fn answered(&mut self, status: StatusCode) {
@@ -94,7 +114,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Self { worker, watch, started, method, status, route, places, line } = self;
+        let Self { worker, watch, started, method, status, route, places, line, span } = self;
         drop(places.take());
         watch.leave(worker.clock.now());
         let took = started.elapsed();
@@ -106,12 +126,22 @@ impl Drop for Record {
         }
         match route {
             Some(route) => {
-                route.plugin.stats[worker.index].leave();
+                route.plugin.stats[worker.index].ended(*status, took, worker.clock.now());
                 route.stats[worker.index].record(method, *status, took);
             }
             None => worker.shared.unmatched[worker.index].record(method, *status, took),
         }
-        if let Some(Line { path, id }) = line {
+        let trace_id =
+            span.as_ref().filter(|_| line.is_some()).map(|span| format!("{:032x}", span.kept.trace));
+        if let (Some(span), Some(spans)) = (span.take(), &worker.shared.settings.spans) {
+            if let Some(route) = route {
+                route.stats[worker.index].exemplify(took, span.kept.trace);
+            }
+            span.end(spans, method, *status, route.as_deref());
+        }
+        if let Some(Line { least, path, id }) = line
+            && status.as_u16() >= *least
+        {
             tracing::info!(
                 target: "access",
                 plugin = route.as_ref().map(|route| route.plugin.label.as_str()),
@@ -121,6 +151,7 @@ impl Drop for Record {
                 status = status.as_u16(),
                 micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 request_id = id.to_str().ok(),
+                trace_id,
                 "request"
             );
         }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, convert::Infallible, net::IpAddr, rc::Rc, sync::Arc};
 
+use forward_plan::routes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri::Authority,
 };
@@ -20,7 +21,7 @@ use super::{
     problem::{self, Problem},
     record::Record,
     secure,
-    snapshot::{Match, Route},
+    snapshot::{Match, Route, Snapshot},
     trace, websocket,
     worker::Worker,
 };
@@ -37,7 +38,11 @@ pub async fn handle(
     headers::take_named(&mut head.headers);
     let is_call = grpc::is_call(head.version, &head.headers);
     let is_websocket = websocket::ask(&mut head, &worker.dice);
-    let id = trace::mark(&mut head.headers, &worker.dice);
+    let (id, is_ours) = trace::mark(&mut head.headers, &worker.dice);
+    if let Some(spans) = &worker.shared.settings.spans {
+        let context = trace::context(&head.headers, is_ours);
+        record.traced(context.and_then(|context| spans.begin(&context, &mut head, &worker.dice)));
+    }
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &body, &watch) {
         Ok(host) => {
@@ -75,20 +80,34 @@ async fn route(
     record: &mut Record,
 ) -> Result<Response<Answer>, Problem> {
     let head = &received.head;
-    let snapshot = worker.shared.snapshot.load();
-    let find = |method: &Method| snapshot.find(&name_of(&received.host), method, head.uri.path());
-    let route = match preflighted(head, find).map_or_else(|| find(&head.method), Match::Route) {
+    let route = match choose(&worker.shared.snapshot.load(), head, &received.host) {
         Match::Route(route) => route,
-        Match::Allow(allowed) if head.method == Method::OPTIONS => return Ok(problem::options(&allowed)),
-        Match::Allow(allowed) => return Err(Problem::MethodNotAllowed(allowed)),
-        Match::NotFound if head.uri.path() == "*" => return Ok(problem::options(&[])),
-        Match::NotFound => return Err(Problem::NotFound),
+        Match::Allow(allowed) => return unrouted(head, Some(allowed)),
+        Match::NotFound => return unrouted(head, None),
     };
-    drop(snapshot);
     record.routed(route.clone());
     match route.chain.clone() {
         None => send(worker, route, received, Terms::default(), record).await,
         Some(chain) => Ok(through(worker, &chain, route, received, record).await),
+    }
+}
+
+/// What a request to a host comes to: for a browser's question, the route that it is about.
+pub fn choose(snapshot: &Snapshot, head: &request::Parts, host: &HeaderValue) -> Match {
+    let find = |method: &Method| snapshot.find(&name_of(host), method, head.uri.path());
+    preflighted(head, find).map_or_else(|| find(&head.method), Match::Route)
+}
+
+/// What a request without a route is answered, where its path has these methods, or is nobody's.
+pub fn unrouted(
+    head: &request::Parts,
+    allowed: Option<Vec<routes::Method>>,
+) -> Result<Response<Answer>, Problem> {
+    match allowed {
+        Some(allowed) if head.method == Method::OPTIONS => Ok(problem::options(&allowed)),
+        Some(allowed) => Err(Problem::MethodNotAllowed(allowed)),
+        None if head.uri.path() == "*" => Ok(problem::options(&[])),
+        None => Err(Problem::NotFound),
     }
 }
 
@@ -110,7 +129,7 @@ async fn through(
 ) -> Response<Answer> {
     if let Some(percent) = chain.log_percent {
         let sampled = worker.dice.roll() % 100 < u64::from(percent);
-        record.log(sampled, received.head.uri.path(), received.id);
+        record.log(sampled.then_some(0), received.head.uri.path(), received.id);
     }
     let about = chain.asks_about_answers().then(|| (route.clone(), About::of(&received.head)));
     let mut passage = Passage::default();
@@ -227,6 +246,11 @@ fn check(head: &mut request::Parts, body: &Incoming, watch: &Watch) -> Result<He
     {
         return Err(Problem::NotImplemented("the only Transfer-Encoding of a request is chunked"));
     }
+    target(head)
+}
+
+/// Bring a target into the one form that plugins see, or refuse it; the answer is the host.
+pub fn target(head: &mut request::Parts) -> Result<HeaderValue, Problem> {
     if head.method == Method::CONNECT {
         return Err(Problem::NotImplemented("this is not a proxy for CONNECT"));
     }
@@ -261,7 +285,7 @@ fn host(head: &mut request::Parts) -> Result<HeaderValue, Problem> {
 }
 
 /// The host's name: without the port, in lower case.
-fn name_of(host: &HeaderValue) -> Cow<'_, str> {
+pub fn name_of(host: &HeaderValue) -> Cow<'_, str> {
     let text = host.to_str().unwrap_or_default();
     let name = match text.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

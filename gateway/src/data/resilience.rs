@@ -113,12 +113,7 @@ impl Policies {
 
     /// Whether a request may be sent to the plugin now.
     pub fn admit(&self, worker: &Worker, plugin: &Plugin) -> Result<Admission, Failure> {
-        if plugin.endpoints().is_empty() {
-            return Err(Failure::NoEndpoint);
-        }
-        if plugin.is_unhealthy() {
-            return Err(Failure::Unhealthy);
-        }
+        plugin.reach()?;
         let replicas = usize::try_from(worker.shared.replicas()).unwrap_or(1);
         let room = |most: usize| places(self.priority, most.div_ceil(replicas));
         let underway = self.limits.iter().map(|(most, limit)| limit.enter(room(*most)));
@@ -153,6 +148,15 @@ impl Policies {
 }
 
 impl Plugin {
+    /// Whether there is anybody to send to.
+    pub fn reach(&self) -> Result<(), Failure> {
+        match self.endpoints().is_empty() {
+            true => Err(Failure::NoEndpoint),
+            false if self.is_unhealthy() => Err(Failure::Unhealthy),
+            false => Ok(()),
+        }
+    }
+
     /// A place among the requests that wait for an answer's head, if there is one.
     pub fn wait(&self, priority: Priority, now: Tick) -> Option<Place> {
         let most = (WAITING_PER_POD * self.endpoints().len()).min(WAITING);

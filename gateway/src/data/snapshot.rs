@@ -86,6 +86,15 @@ pub struct Endpoint {
     pub circuit: Circuit,
 }
 
+/// A route with where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// Empty: every host.
+    pub host: &'a str,
+    pub method: Method,
+    pub route: &'a Arc<Route>,
+}
+
 /// What a request comes to.
 #[derive(Clone, Debug)]
 pub enum Match {
@@ -117,20 +126,49 @@ impl Snapshot {
     /// specific path before the less specific one, the method's own route before that for all.
     pub fn find(&self, host: &str, method: &http::Method, path: &str) -> Match {
         let mut allowed = Vec::new();
-        let own = if host.is_empty() { None } else { self.hosts.get(host) };
-        for trie in own.into_iter().chain(self.hosts.get("")) {
-            let found = trie.visit(path, |methods| match methods.find(method) {
-                Some(route) => ControlFlow::Break(route),
-                None => {
-                    allowed.extend(methods.0.iter().map(|(method, _)| *method));
-                    ControlFlow::Continue(())
-                }
-            });
-            if let Some(route) = found {
-                return Match::Route(route.clone());
+        let found = self.visit(host, path, |_, methods| match methods.find(method) {
+            Some(route) => ControlFlow::Break(route),
+            None => {
+                allowed.extend(methods.0.iter().map(|(method, _)| *method));
+                ControlFlow::Continue(())
             }
+        });
+        match found {
+            Some(route) => Match::Route(route.clone()),
+            None if allowed.is_empty() => Match::NotFound,
+            None => Match::Allow(allowed),
         }
-        if allowed.is_empty() { Match::NotFound } else { Match::Allow(allowed) }
+    }
+
+    /// The routes whose host and path match, whatever their methods, those first that
+    /// [`find`](Self::find) looks at first.
+    pub fn candidates(&self, host: &str, path: &str) -> Vec<Placed<'_>> {
+        let mut candidates = Vec::new();
+        self.visit::<()>(host, path, |host, methods| {
+            candidates.extend(methods.placed(host));
+            ControlFlow::Continue(())
+        });
+        candidates
+    }
+
+    /// All routes, by host.
+    pub fn routes(&self) -> Vec<Placed<'_>> {
+        let mut routes = Vec::new();
+        for (host, trie) in self.hosts.iter() {
+            routes.extend(trie.values().into_iter().flat_map(|methods| methods.placed(host)));
+        }
+        routes
+    }
+
+    fn visit<'a, B>(
+        &'a self,
+        host: &str,
+        path: &str,
+        mut take: impl FnMut(&'a str, &'a Methods) -> ControlFlow<B>,
+    ) -> Option<B> {
+        let own = if host.is_empty() { None } else { self.hosts.get_key_value(host) };
+        let mut tries = own.into_iter().chain(self.hosts.get_key_value(""));
+        tries.find_map(|(host, trie)| trie.visit(path, |methods| take(host, methods)))
     }
 }
 
@@ -142,6 +180,10 @@ impl Route {
 }
 
 impl Methods {
+    fn placed<'a>(&'a self, host: &'a str) -> impl Iterator<Item = Placed<'a>> {
+        self.0.iter().map(move |(method, route)| Placed { host, method: *method, route })
+    }
+
     fn find(&self, method: &http::Method) -> Option<&Arc<Route>> {
         let known = method.as_str().parse::<Method>().ok();
         let get = |wanted| self.0.iter().find(|(method, _)| *method == wanted).map(|(_, route)| route);

@@ -2,11 +2,16 @@
 //! The numbers are added up when somebody asks for them.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
 };
 
 use http::{Method, StatusCode};
+
+use super::{clock::Tick, latency};
 
 /// Upper bounds of the latency buckets, in seconds: from what the gateway itself takes to what
 /// a client gives up on.
@@ -106,6 +111,19 @@ pub struct RouteStats {
     requests: [[AtomicU64; STATUSES.len()]; METHODS.len()],
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
+    /// The last request of each bucket that a trace is kept of; there only once there was one.
+    exemplars: Mutex<Option<Box<Exemplars>>>,
+}
+
+/// By bucket.
+pub type Exemplars = [Option<Exemplar>; BOUNDS.len() + 1];
+
+/// A request that a trace is kept of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar {
+    pub trace: u128,
+    pub seconds: f64,
+    pub at: SystemTime,
 }
 
 impl RouteStats {
@@ -117,12 +135,43 @@ impl RouteStats {
         bump(&self.buckets[BOUNDS.partition_point(|bound| *bound < seconds)], 1);
         bump(&self.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
+
+    /// A trace is kept of a request that took so long. Who reads at this moment is not waited for.
+    pub fn exemplify(&self, took: Duration, trace: u128) {
+        let seconds = took.as_secs_f64();
+        if let Ok(mut all) = self.exemplars.try_lock() {
+            let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+            all.get_or_insert_default()[bucket] = Some(Exemplar { trace, seconds, at: SystemTime::now() });
+        }
+    }
+
+    /// The newest of all workers.
+    pub fn exemplars<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Exemplars {
+        let mut newest = Exemplars::default();
+        for worker in workers {
+            let all = worker.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+            for (newest, other) in newest.iter_mut().zip(all.iter().flat_map(|all| all.iter())) {
+                if other.is_some_and(|other| newest.is_none_or(|newest| newest.at < other.at)) {
+                    *newest = *other;
+                }
+            }
+        }
+        newest
+    }
 }
 
 /// One worker's counts for one plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PluginStats {
     in_flight: AtomicI64,
+    /// Requests by [`latency::bucket`]. They begin anew after four billion; what reads them looks at
+    /// differences.
+    latencies: [AtomicU32; latency::BUCKETS],
+    nanos: AtomicU64,
+    /// Answers of the class 5xx, whoever gave them.
+    failed: AtomicU64,
+    /// When a request ended last; 0 before the first.
+    last: AtomicU64,
     errors: [AtomicU64; UpstreamError::ALL.len()],
     measures: [AtomicU64; Measure::ALL.len()],
 }
@@ -135,6 +184,17 @@ impl PluginStats {
 
     pub fn leave(&self) {
         self.in_flight.store(self.in_flight.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// A request has ended.
+    pub fn ended(&self, status: StatusCode, took: Duration, now: Tick) {
+        self.leave();
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let count = &self.latencies[latency::bucket(nanos)];
+        count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+        bump(&self.nanos, nanos);
+        bump(&self.failed, status.is_server_error().into());
+        self.last.store(now, Relaxed);
     }
 
     pub fn error(&self, kind: UpstreamError) {
@@ -167,6 +227,51 @@ impl RouteTotals {
             totals.seconds += Duration::from_nanos(worker.nanos.load(Relaxed)).as_secs_f64();
         }
         totals
+    }
+}
+
+impl Default for PluginStats {
+    fn default() -> Self {
+        Self {
+            in_flight: AtomicI64::default(),
+            latencies: std::array::from_fn(|_| AtomicU32::default()),
+            nanos: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            last: AtomicU64::default(),
+            errors: Default::default(),
+            measures: Default::default(),
+        }
+    }
+}
+
+/// How requests of a plugin have gone since the start, of all workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Course {
+    /// By [`latency::bucket`]; see [`PluginStats`] for what becomes of large numbers.
+    pub latencies: [u32; latency::BUCKETS],
+    pub nanos: u64,
+    pub failed: u64,
+    pub last: Tick,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self { latencies: [0; latency::BUCKETS], nanos: 0, failed: 0, last: 0 }
+    }
+}
+
+impl Course {
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a PluginStats>) -> Self {
+        let mut course = Self::default();
+        for worker in workers {
+            for (sum, count) in course.latencies.iter_mut().zip(&worker.latencies) {
+                *sum = sum.wrapping_add(count.load(Relaxed));
+            }
+            course.nanos = course.nanos.wrapping_add(worker.nanos.load(Relaxed));
+            course.failed += worker.failed.load(Relaxed);
+            course.last = course.last.max(worker.last.load(Relaxed));
+        }
+        course
     }
 }
 

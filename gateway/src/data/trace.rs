@@ -12,22 +12,46 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The longest id that is kept, in bytes: it stands in every log line.
 const MAX_ID: usize = 128;
 
-/// Give the request an id and a trace context; the answer is the id.
-pub fn mark(headers: &mut HeaderMap, dice: &Dice) -> HeaderValue {
+/// Where a request stands in a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub trace: u128,
+    pub span: u64,
+    /// Whoever sent it keeps the trace.
+    pub is_kept: bool,
+    /// The trace begins here.
+    pub is_ours: bool,
+}
+
+/// The trace context of a request that is [marked](mark); `is_ours` where that was made up.
+pub fn context(headers: &HeaderMap, is_ours: bool) -> Option<Context> {
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    Some(Context {
+        trace: u128::from_str_radix(value.get(3..35)?, 16).ok()?,
+        span: u64::from_str_radix(value.get(36..52)?, 16).ok()?,
+        is_kept: u8::from_str_radix(value.get(53..55)?, 16).ok()? & 1 == 1,
+        is_ours,
+    })
+}
+
+/// Give the request an id and a trace context; the answer is the id, and whether the trace context was
+/// made up.
+pub fn mark(headers: &mut HeaderMap, dice: &Dice) -> (HeaderValue, bool) {
     let kept = single(headers, &TRACEPARENT).is_some_and(|value| is_traceparent(value.as_bytes()));
     if !kept {
         // The state belongs to the parent.
         headers.remove(TRACESTATE);
         headers.insert(TRACEPARENT, new_traceparent(dice));
     }
-    match single(headers, &REQUEST_ID).filter(|value| is_id(value.as_bytes())) {
+    let id = match single(headers, &REQUEST_ID).filter(|value| is_id(value.as_bytes())) {
         Some(id) => id.clone(),
         None => {
             let id = ascii(&format!("{:016x}{:016x}", dice.roll(), dice.roll()));
             headers.insert(REQUEST_ID, id.clone());
             id
         }
-    }
+    };
+    (id, !kept)
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
@@ -78,7 +102,10 @@ mod tests {
         headers.insert(REQUEST_ID, HeaderValue::from_static("abc-1"));
         headers.insert(TRACEPARENT, HeaderValue::from_static(GOOD));
         headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
-        assert_eq!(mark(&mut headers, &Dice::new()), "abc-1");
+        assert_eq!(mark(&mut headers, &Dice::new()), (HeaderValue::from_static("abc-1"), false));
+        let known = context(&headers, false).unwrap();
+        assert_eq!((known.span, known.is_kept), (0xb7ad_6b71_6920_3331, true));
+        assert_eq!(known.trace, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
         assert_eq!(headers[TRACEPARENT], GOOD);
         assert_eq!(headers[TRACESTATE], "a=b");
     }
@@ -89,7 +116,8 @@ mod tests {
         headers.insert(REQUEST_ID, HeaderValue::from_static("two words"));
         headers.insert(TRACEPARENT, HeaderValue::from_static("nonsense"));
         headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
-        let id = mark(&mut headers, &Dice::new());
+        let (id, is_ours) = mark(&mut headers, &Dice::new());
+        assert!(is_ours && context(&headers, true).is_some_and(|context| !context.is_kept));
         assert_eq!(headers[REQUEST_ID], id);
         assert_eq!(id.len(), 32);
         assert!(is_traceparent(headers[TRACEPARENT].as_bytes()));

@@ -31,6 +31,7 @@ use super::{
     pool::Pool,
     secure::Handshakes,
     snapshot::Snapshot,
+    span::Spans,
     stats::RouteStats,
 };
 use crate::{callers::Callers, tls::Tls};
@@ -41,6 +42,17 @@ const BACKLOG: i32 = 4096;
 const SWEEP: Duration = Duration::from_secs(1);
 /// After how much silence a client is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Of which requests a line is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum AccessLog {
+    #[default]
+    None,
+    /// Those that are answered with 5xx.
+    Errors,
+    All,
+}
 
 /// What the traffic is carried by.
 #[derive(Clone, Debug)]
@@ -55,7 +67,9 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Whose word about the client is believed.
     pub trusted: Vec<Cidr>,
-    pub access_log: bool,
+    pub access_log: AccessLog,
+    /// Where the spans of requests go, if traces are kept.
+    pub spans: Option<Arc<Spans>>,
 }
 
 impl Default for Settings {
@@ -66,7 +80,8 @@ impl Default for Settings {
             idle_timeout: Duration::from_secs(75),
             stop_timeout: Duration::from_secs(30),
             trusted: Vec::new(),
-            access_log: false,
+            access_log: AccessLog::None,
+            spans: None,
         }
     }
 }

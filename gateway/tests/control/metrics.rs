@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use forward_gateway::{
-    control::index::{Handle, Index, Object},
+    control::{
+        index::{Handle, Index, Object},
+        process::Process,
+    },
     data::{
         circuit::Outcome,
         snapshot::Match,
-        stats::{Measure, UpstreamError},
+        span::Spans,
+        stats::{BOUNDS, Measure, UpstreamError},
         worker::{Settings, Shared},
     },
     metrics::{Calls, Metrics},
@@ -24,7 +28,8 @@ use crate::{
 
 /// What is told after a few requests for a plugin.
 fn text() -> String {
-    let shared = Shared::new(Settings::default(), 2);
+    let spans = Some(Arc::new(Spans::new(1.0).0));
+    let shared = Shared::new(Settings { spans, ..Settings::default() }, 2);
     let index = Handle::new(Index::new(shared.clone(), "gateway-a"));
     index.change(|index| {
         index.apply(Object::Plugin(Arc::new(plugin("pay", routes(&["GET /pay/:id"]), json!({})))));
@@ -53,6 +58,16 @@ fn text() -> String {
     calls.certificates(Count { current: 1, ..Count::default() }, Some(4_102_444_800));
     calls.key_sets(Count { current: 1, ..Count::default() });
     calls.fetched(true);
+    let process = Process {
+        memory_bytes: Some(1048576.0),
+        cpu_seconds: Some(1.5),
+        threads: Some(3.0),
+        started: Some(1_800_000_000.0),
+        requests: Some(3.0),
+        last_request: Some(1_800_000_001.0),
+    };
+    let now = tokio::time::Instant::now();
+    calls.processes.say(&route.plugin.id, "uid-pay-1", "pay-1", process, now);
     Metrics::new(shared, index, &calls).render().unwrap()
 }
 
@@ -84,9 +99,36 @@ fn adds_up_the_workers_by_plugin_and_route() {
         r#"forward_gateway_fallbacks_total{plugin="shop/pay",kind="plugin"} 1"#,
         r#"forward_gateway_describes_total{outcome="ok"} 1"#,
         r#"forward_gateway_health_checks_total{outcome="failed"} 1"#,
+        r#"forward_gateway_plugin_memory_bytes{plugin="shop/pay",pod="pay-1"} 1048576.0"#,
+        r#"forward_gateway_plugin_cpu_seconds_total{plugin="shop/pay",pod="pay-1"} 1.5"#,
+        r#"forward_gateway_spans_total{outcome="dropped"} 0"#,
         "forward_gateway_routes 1",
         "forward_gateway_snapshot_version 1",
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn shows_with_each_bucket_a_request_that_a_trace_is_kept_of() {
+    let shared = Shared::new(Settings::default(), 2);
+    let index = Handle::new(Index::new(shared.clone(), "gateway-a"));
+    index.change(|index| {
+        index.apply(Object::Plugin(Arc::new(plugin("pay", routes(&["GET /pay/:id"]), json!({})))));
+    });
+    let Match::Route(route) = shared.snapshot.load().find("", &Method::GET, "/pay/1") else {
+        panic!("no route");
+    };
+    let times = BOUNDS.iter().map(|bound| Duration::from_secs_f64(*bound)).chain([Duration::from_secs(99)]);
+    for (trace, took) in (1_u128..).zip(times) {
+        route.stats[0].record(&Method::GET, StatusCode::OK, took);
+        route.stats[0].exemplify(took, 7);
+        route.stats[1].exemplify(took, trace);
+    }
+    let text = Metrics::new(shared, index, &Calls::default()).render().unwrap();
+    let with = text.lines().filter(|line| line.contains(" # {trace_id=")).collect::<Vec<_>>();
+    assert_eq!(with.len(), BOUNDS.len() + 1, "{text}");
+    let line = r#"{le="0.001",plugin="shop/pay",route="/pay/:id"} 2 # {trace_id="00000000000000000000000000000002"} 0.001 1"#;
+    assert!(with.iter().any(|it| it.contains(line)), "{with:?}");
+    assert!(text.ends_with("# EOF\n"));
 }

@@ -6,6 +6,7 @@
 mod bodies;
 mod callers;
 mod calls;
+mod debug;
 mod failures;
 mod frames;
 mod framing;
@@ -18,4 +19,5 @@ mod middleware;
 mod routing;
 mod stopping;
 mod tls;
+mod traces;
 mod tunnels;

@@ -14,7 +14,7 @@ mod validation;
 
 use std::time::Duration;
 
-use forward_gateway::data::worker::Settings;
+use forward_gateway::data::worker::{AccessLog, Settings};
 use serde_json::{Value, json};
 
 use crate::harness::*;

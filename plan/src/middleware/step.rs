@@ -58,6 +58,25 @@ pub enum Step {
     Ask(Ask),
 }
 
+impl Step {
+    /// How much it lets through, in words, where that is what it does.
+    pub fn bound(&self) -> Option<String> {
+        match self {
+            Self::RateLimit(limit) => {
+                Some(format!("{} per {:?}, {} at once", limit.requests, limit.per, limit.burst))
+            }
+            Self::BodyLimit(bytes) => Some(format!("{bytes} bytes")),
+            Self::Concurrency(most) => Some(format!("{most} under way")),
+            Self::Timeout(Timeout { answer, stall }) => {
+                let answer = answer.map(|time| format!("{time:?} to the answer"));
+                let stall = stall.map(|time| format!("{time:?} between its pieces"));
+                Some(answer.into_iter().chain(stall).collect::<Vec<_>>().join(", "))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Why a middleware cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {

@@ -273,6 +273,14 @@ impl Contest {
         Some(Winner { plugin: claimant.id.clone(), pattern: pattern.clone() })
     }
 
+    /// The others that claim a slot, each with why it does not have it: who has it, and by what.
+    pub fn losers(&self, slot: &Slot) -> Vec<(PluginId, String)> {
+        let Some([(first, _), others @ ..]) = self.slots.get(slot).map(Vec::as_slice) else {
+            return Vec::new();
+        };
+        others.iter().map(|(other, _)| (other.id.clone(), first.advantage_over(other))).collect()
+    }
+
     fn loses(&self, claimant: &Claimant, slot: &Slot) -> Option<String> {
         let mut claimants = self.slots.get(slot)?.iter().map(|(other, _)| other);
         let best = claimants.find(|other| other.id != claimant.id)?;

@@ -50,6 +50,14 @@ impl<T> Trie<T> {
         }
     }
 
+    /// All values: those of literal segments in the order of their text, then those of a parameter,
+    /// then those of the rest.
+    pub fn values(&self) -> Vec<&T> {
+        let mut values = Vec::new();
+        self.root.gather(&mut values);
+        values
+    }
+
     /// Whether there is no pattern at all.
     pub fn is_empty(&self) -> bool {
         self.root.is_empty()
@@ -88,6 +96,12 @@ impl<T> Node<T> {
     fn is_empty(&self) -> bool {
         let Self { literals, param, rest, value } = self;
         literals.is_empty() && param.is_none() && rest.is_none() && value.is_none()
+    }
+
+    fn gather<'a>(&'a self, values: &mut Vec<&'a T>) {
+        values.extend(&self.value);
+        let others = self.param.iter().chain(&self.rest);
+        self.literals.values().chain(others).for_each(|child| child.gather(values));
     }
 
     /// `path` is what is left of it, without the leading slash; `None` at its end. Every node is

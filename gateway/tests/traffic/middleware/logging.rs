@@ -39,9 +39,22 @@ fn logged(path: &str) -> usize {
 }
 
 #[tokio::test]
+async fn logs_those_that_failed_where_that_is_wanted() {
+    LazyLock::force(&LINES);
+    let settings = || Settings { access_log: AccessLog::Errors, ..Settings::default() };
+    let gateway = Gateway::with(settings());
+    gateway.plugin("good", &["GET /went-well"], &[always(404).await]);
+    gateway.plugin("bad", &["GET /went-wrong"], &[always(500).await]);
+    gateway.get("/went-well").await;
+    gateway.get("/went-wrong").await;
+    until(|| logged("/went-wrong") == 1).await;
+    assert_eq!(logged("/went-well"), 0);
+}
+
+#[tokio::test]
 async fn logs_the_share_that_is_wanted_whether_or_not_all_are_logged() {
     LazyLock::force(&LINES);
-    let all = Gateway::with(Settings { access_log: true, ..Settings::default() });
+    let all = Gateway::with(Settings { access_log: AccessLog::All, ..Settings::default() });
     let none = Gateway::new();
     for (gateway, percent) in [(&all, 0), (&none, 100)] {
         let log = json!({"name": "lines", "log": {"percent": percent}});
