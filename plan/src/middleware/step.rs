@@ -66,7 +66,8 @@ impl Step {
                 Some(format!("{} per {:?}, {} at once", limit.requests, limit.per, limit.burst))
             }
             Self::BodyLimit(bytes) => Some(format!("{bytes} bytes")),
-            Self::Concurrency(most) => Some(format!("{most} under way")),
+            Self::Concurrency(Concurrency::Max(most)) => Some(format!("{most} under way")),
+            Self::Concurrency(Concurrency::Priority(priority)) => Some(format!("priority {priority:?}")),
             Self::Timeout(Timeout { answer, stall }) => {
                 let answer = answer.map(|time| format!("{time:?} to the answer"));
                 let stall = stall.map(|time| format!("{time:?} between its pieces"));
