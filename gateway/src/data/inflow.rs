@@ -41,24 +41,29 @@ impl Inflow {
             Self::Gathered(bytes, _) => return Ok(Some(bytes.clone())),
             Self::Coming(incoming) => incoming,
         };
-        let size = incoming.size_hint();
-        if size.lower() > most {
+        if incoming.size_hint().lower() > most {
             return Err(Problem::ContentTooLarge(most));
         }
-        let needed = u32::try_from(size.upper().unwrap_or(most).min(most)).unwrap_or(u32::MAX);
-        let Ok(held) = room.clone().try_acquire_many_owned(needed) else { return Ok(None) };
+        // For what has come, and not for what is said to come: else it would be enough to say so.
+        let take = |bytes: usize| {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            room.clone().try_acquire_many_owned(bytes).ok()
+        };
+        let Some(mut held) = take(0) else { return Ok(None) };
         let mut late = clock.after(patience);
         // One buffer: a body may come in as many pieces as it has bytes.
         let mut gathered = BytesMut::new();
-        poll_fn(|cx| {
+        let is_whole = poll_fn(|cx| {
             loop {
                 match Pin::new(&mut *incoming).poll_frame(cx) {
-                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(None) => return Poll::Ready(Ok(true)),
                     Poll::Ready(Some(Ok(frame))) => {
                         let Ok(data) = frame.into_data() else { continue };
                         if (gathered.len() + data.len()) as u64 > most {
                             return Poll::Ready(Err(Problem::ContentTooLarge(most)));
                         }
+                        let Some(more) = take(data.len()) else { return Poll::Ready(Ok(false)) };
+                        held.merge(more);
                         gathered.extend_from_slice(&data);
                     }
                     Poll::Ready(Some(Err(_))) => {
@@ -71,6 +76,9 @@ impl Inflow {
             }
         })
         .await?;
+        if !is_whole {
+            return Ok(None);
+        }
         let bytes = gathered.freeze();
         *self = Self::Gathered(bytes.clone(), held);
         Ok(Some(bytes))

@@ -541,4 +541,10 @@ async fn bodies_that_are_shown_share_what_there_is_of_memory() {
     assert_eq!(status(&scene.gateway.ask(&small).await), 200);
     drop(taken);
     assert_eq!(status(&scene.gateway.ask(&post).await), 200);
+    until(|| room.available_permits() == all).await;
+    let mut slow = scene.gateway.client().await;
+    slow.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nab").await;
+    until(|| room.available_permits() == all - 2).await;
+    drop(slow);
+    until(|| room.available_permits() == all).await;
 }
