@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Duration, MiddlewarePhase,
+    Duration, MiddlewarePhase, RouteSelector,
     rules::{middleware as names, provided as own},
 };
 
@@ -13,7 +13,11 @@ use crate::{
 /// `status.middleware`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = own::plugins_are_for_named(), validation = own::identity_is_closed())]
+#[x_kube(
+    validation = own::plugins_are_for_named(),
+    validation = own::identity_is_closed(),
+    validation = own::cache_is_of_callers()
+)]
 pub struct ProvidedMiddleware {
     /// The name, by which the plugin knows which one it is asked for.
     #[schemars(length(max = 63))]
@@ -34,6 +38,10 @@ pub struct ProvidedMiddleware {
     #[schemars(length(max = 64), inner(length(max = 50), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub plugins: Vec<String>,
+    /// The routes that it is for, of the plugins whose requests it is for. Absent: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub routes: Vec<RouteSelector>,
     /// What happens to a request when the plugin gives no answer. In the phases Authenticate and
     /// Authorize it is always Closed.
     #[serde(default)]
@@ -48,6 +56,17 @@ pub struct ProvidedMiddleware {
     /// Show the plugin the bodies of requests. Absent: it is not shown them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<ProvidedBody>,
+    /// In the phase Authenticate: the headers of a request on which alone it depends who asks, for
+    /// example Authorization. What the plugin says with a time to keep it then holds for that long, 60s
+    /// at most, for requests for the same plugin with the same values in all of them. Absent: the
+    /// plugin is asked about each request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 64), regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))
+    )]
+    #[x_kube(validation = names::header_names_are_not_ours(), merge_strategy = ListMerge::Set)]
+    pub cache_by: Vec<String>,
 }
 
 /// The bodies of requests that a plugin is shown. Each is waited for whole before the plugin is asked.

@@ -105,7 +105,7 @@ impl Chain {
     /// Whether some routes are guarded more than others: by an entry that says who may ask, and
     /// names its routes.
     pub fn is_guarded_in_part(&self) -> bool {
-        self.0.iter().any(|entry| is_guard(entry.phase) && !entry.routes.is_empty())
+        self.0.iter().any(|entry| is_guard(entry.phase) && !entry.is_withheld() && !entry.routes.is_empty())
     }
 
     /// Whether the plugin asks who calls it, beyond what its namespace asks on all routes.
@@ -156,6 +156,8 @@ impl Entry {
             true => Ok(Step::Ask(Ask::read(provider, entry))),
             false => Err(StepError::NoLeave(provider.to_owned())),
         };
+        // For all where they cannot be read, so that no route goes without it.
+        let routes = entry.routes.iter().map(Selected::new).collect::<Result<Vec<_>, _>>();
         Self {
             name: entry.name.clone(),
             source: MiddlewareSource::Provider,
@@ -164,7 +166,7 @@ impl Entry {
             phase: entry.phase,
             priority: entry.priority,
             kind: "plugin".to_owned(),
-            routes: Vec::new(),
+            routes: routes.unwrap_or_default(),
         }
     }
 

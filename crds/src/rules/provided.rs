@@ -20,6 +20,14 @@ pub fn identity_is_closed() -> Rule {
     .field_path(".failureMode")
 }
 
+pub fn cache_is_of_callers() -> Rule {
+    rule(
+        "!has(self.cacheBy) || size(self.cacheBy) == 0 || (self.phase == 'Authenticate' && !has(self.body))",
+        "cacheBy is for the phase Authenticate, without body: only who asks is kept",
+    )
+    .field_path(".cacheBy")
+}
+
 pub fn deadline_is_short() -> Rule {
     rule(
         "!self.matches('^([0-9]{1,6}(ms|s|m|h))+$') || duration(self) <= duration('10s')",

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedBody, ProvidedMiddleware, Route};
+use forward_crds::{
+    FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedBody, ProvidedMiddleware, Route, RouteSelector,
+};
 use forward_plan::{
     middleware::provided::{MAX_PROVIDED, check},
     read_announced,
@@ -204,7 +206,13 @@ fn provided(entry: v1::ProvidedMiddleware) -> Result<ProvidedMiddleware, String>
         body: (entry.max_body_bytes > 0).then(|| ProvidedBody { max_bytes: entry.max_body_bytes.into() }),
         name: entry.name,
         plugins: entry.plugins,
+        cache_by: entry.cache_by,
+        routes: entry.routes.into_iter().map(selector).collect(),
     })
+}
+
+fn selector(v1::RouteSelector { path, method }: v1::RouteSelector) -> RouteSelector {
+    RouteSelector { path, method: Some(method).filter(|method| !method.is_empty()) }
 }
 
 fn schema(announced: String) -> Result<Option<String>, String> {
@@ -283,6 +291,7 @@ mod tests {
         let good = announce(vec![entry.clone()]).unwrap();
         assert_eq!((good[0].scope, good[0].failure_mode), (MiddlewareScope::Own, FailureMode::Closed));
         let long = prost_types::Duration { seconds: 11, nanos: 0 };
+        let selected = |path: &str| v1::RouteSelector { path: path.into(), method: String::new() };
         for (bad, why) in [
             (v1::ProvidedMiddleware { name: "Auth".into(), ..entry.clone() }, "\"Auth\": the name"),
             (v1::ProvidedMiddleware { phase: 9, ..entry.clone() }, "phase is none"),
@@ -294,6 +303,14 @@ mod tests {
             (v1::ProvidedMiddleware { failure_mode: Failing::Open.into(), ..entry.clone() }, "is Closed"),
             (v1::ProvidedMiddleware { deadline: Some(long), ..entry.clone() }, "at most 10s"),
             (v1::ProvidedMiddleware { priority: 2_000_000, ..entry.clone() }, "priority must"),
+            (v1::ProvidedMiddleware { routes: vec![selected("x")], ..entry.clone() }, "\"x\""),
+            (v1::ProvidedMiddleware { routes: vec![selected("/x"); 17], ..entry.clone() }, "at most 16"),
+            (v1::ProvidedMiddleware { cache_by: vec!["Host".into()], ..entry.clone() }, "cache_by is"),
+            (v1::ProvidedMiddleware { cache_by: vec!["a".into()], phase: 4, ..entry.clone() }, "cache_by is"),
+            (
+                v1::ProvidedMiddleware { cache_by: vec!["a".into()], max_body_bytes: 1, ..entry.clone() },
+                "cache_by is",
+            ),
             (v1::ProvidedMiddleware { max_body_bytes: 1_048_577, ..entry.clone() }, "at most 1048576"),
         ] {
             let error = announce(vec![bad]).unwrap_err();

@@ -4,6 +4,7 @@
 
 mod circuit;
 mod message;
+mod verdicts;
 
 use std::{
     future::{Future, poll_fn},
@@ -11,6 +12,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,7 +28,11 @@ use hyper::body::Incoming;
 use prost::Message;
 
 pub use self::message::{About, Outcome, on_request, on_response};
-use self::{circuit::Circuit, message::MOST_BODY};
+use self::{
+    circuit::Circuit,
+    message::MOST_BODY,
+    verdicts::{Key, Pods, Verdicts},
+};
 use super::{
     body::Upload,
     exchange::{Failure, Patience},
@@ -37,6 +43,7 @@ use super::{
     stats::UpstreamError,
     worker::Worker,
 };
+use crate::callers::Caller;
 
 /// What is called, at any authority: pods are called by their addresses.
 const ON_REQUEST: &str = "http://plugin/goforward.plugin.v1.Middleware/OnRequest";
@@ -54,6 +61,7 @@ pub struct Callee {
     label: String,
     middleware: String,
     circuit: Circuit,
+    verdicts: Verdicts,
 }
 
 /// A middleware of a chain for which a plugin is asked.
@@ -61,6 +69,20 @@ pub struct Callee {
 pub struct Asked {
     ask: Ask,
     callee: Arc<Callee>,
+}
+
+/// What is known of who asks before the plugin is asked.
+pub enum Recalled {
+    /// What it has said before.
+    Known(Arc<Caller>),
+    /// Nothing, and here is where to keep it.
+    Unknown(Option<Note>),
+}
+
+/// Where an answer may be kept: for what, and of which pods.
+pub struct Note {
+    key: Key,
+    pods: Pods,
 }
 
 /// Why there is no answer.
@@ -88,7 +110,13 @@ enum AskError {
 
 impl Callee {
     pub fn new(id: &PluginId, target: Arc<Target>, middleware: String) -> Self {
-        Self { target, label: id.to_string(), middleware, circuit: Circuit::default() }
+        Self {
+            target,
+            label: id.to_string(),
+            middleware,
+            circuit: Circuit::default(),
+            verdicts: Verdicts::default(),
+        }
     }
 }
 
@@ -134,6 +162,28 @@ impl Asked {
         question: OnResponseRequest,
     ) -> Result<Option<Changes>, Problem> {
         self.ask(worker, ON_RESPONSE, &question, message::answer_outcome).await
+    }
+
+    /// What the plugin has said before of who asks for `plugin` with these headers, if that holds.
+    pub fn recall(&self, worker: &Worker, plugin: &PluginId, headers: &HeaderMap) -> Recalled {
+        let Callee { target, verdicts, .. } = &*self.callee;
+        let Some(key) = Key::of(plugin, &self.ask.cache_by, headers) else { return Recalled::Unknown(None) };
+        let Some(asked) = target.plugin().filter(|asked| !asked.is_unhealthy()) else {
+            return Recalled::Unknown(None);
+        };
+        let pods = Pods::of(&asked);
+        match verdicts.find(&key, &pods, worker.clock.now()) {
+            Some(caller) => Recalled::Known(caller),
+            None => Recalled::Unknown(Some(Note { key, pods })),
+        }
+    }
+
+    /// Keep what the plugin has said, for as long as it holds.
+    pub fn keep(&self, worker: &Worker, Note { key, pods }: Note, caller: &Arc<Caller>, holds: Duration) {
+        // Not what pods have said that are no longer asked.
+        if self.callee.target.plugin().is_some_and(|asked| pods.are_of(&asked)) {
+            self.callee.verdicts.keep(key, pods, caller.clone(), holds, worker.clock.now());
+        }
     }
 
     /// Whether the plugin can be asked at present, so that it is worth to wait for what it is shown.

@@ -271,11 +271,16 @@ impl Chain {
 
 impl Passage {
     /// A plugin that was asked has said who asks; who is known already stays so.
-    pub fn introduce(&mut self, inbound: &mut Inbound<'_>, caller: Option<Caller>) {
+    pub fn introduce(&mut self, inbound: &mut Inbound<'_>, caller: Option<Arc<Caller>>) {
         if let Some(caller) = caller.filter(|_| self.caller.is_none()) {
             headers::introduce(&mut inbound.head.headers, &caller, "plugin");
-            self.caller = Some(Arc::new(caller));
+            self.caller = Some(caller);
         }
+    }
+
+    /// Who asks, as far as it has been said.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller.as_deref()
     }
 
     /// The plugin that was to be asked lets the request go on, or gave no answer and that is let be.

@@ -9,7 +9,7 @@ use http::{
 use hyper::body::Incoming;
 
 use super::{
-    ask::{self, About, Outcome},
+    ask::{self, About, Outcome, Recalled},
     body::Answer,
     chain::{Chain, Inbound, Next, Passage, Terms},
     cors,
@@ -187,6 +187,16 @@ async fn enter(
                 continue;
             }
         };
+        let note = match asked.recall(worker, &route.plugin.id, &inbound.head.headers) {
+            // It may go by what has been said before, which no header shows.
+            _ if passage.caller().is_some() => None,
+            Recalled::Known(caller) => {
+                passage.introduce(inbound, Some(caller));
+                passage.pass(true);
+                continue;
+            }
+            Recalled::Unknown(note) => note,
+        };
         // On the heap, so that requests that ask nobody stay small.
         let answered = Box::pin(async {
             let patience = worker.shared.settings.upstream_timeout;
@@ -199,11 +209,15 @@ async fn enter(
                 }
                 None => None,
             };
-            asked.request(worker, ask::on_request(asked, route, inbound, shown, id)).await
+            let question = ask::on_request(asked, route, (inbound, passage.caller()), shown, id);
+            asked.request(worker, question).await
         });
         match answered.await? {
             Some(Outcome::Answer(answer)) => return Ok(Some(answer)),
-            Some(Outcome::Continue(changes, caller)) => {
+            Some(Outcome::Continue(changes, caller, holds)) => {
+                if let Some((note, caller)) = note.zip(caller.as_ref()) {
+                    asked.keep(worker, note, caller, holds);
+                }
                 changes.apply(&mut inbound.head.headers);
                 passage.introduce(inbound, caller);
                 passage.pass(true);

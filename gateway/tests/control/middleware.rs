@@ -321,6 +321,30 @@ fn is_asked_until_it_is_gone_or_disabled_and_has_no_pod() {
 }
 
 #[test]
+fn plugins_are_asked_about_the_routes_that_they_name() {
+    let mut table = Table::new();
+    let pay = table.pay(&["GET /x/:id", "GET /y"], json!([]));
+    let some = |phase: &str| {
+        let routes = json!([{"path": "/x/:any"}, {"path": "/z"}]);
+        let entry = json!([{"name": "check", "phase": phase, "scope": "All", "routes": routes}]);
+        apply(&provider("auth", json!([]), entry))
+    };
+    table.take(some("Authorize"));
+    assert_eq!(table.steps("/y"), "none", "without leave it changes nothing for others");
+    table.take(allowed(&["auth"]));
+    assert_eq!(
+        (table.steps("/x/1"), table.steps("/y")),
+        ("Ask".into(), String::new()),
+        "paths are read in one way"
+    );
+    table.take(some("Limit"));
+    assert_eq!((table.steps("/x/1"), table.steps("/y")), ("Ask".into(), "none".into()));
+    let told = table.index.middleware(&pay, &[]);
+    assert_eq!(told[0].routes, ["/x/:any", "/z"]);
+    assert_eq!(told[0].message.as_deref(), Some("the plugin has no route /z"));
+}
+
+#[test]
 fn one_that_is_made_anew_is_asked_by_routes_that_keep_what_they_had() {
     let mut table = Table::new();
     table.take(allowed(&["auth"]));

@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use forward_crds::{FailureMode, MiddlewarePhase, MiddlewareScope, ProvidedMiddleware};
+use http::HeaderName;
 
-use super::is_guard;
+use super::{Selected, is_guard, is_ours};
 
 /// How much middleware a plugin may announce.
 pub const MAX_PROVIDED: usize = 16;
@@ -19,6 +20,10 @@ const DEADLINE: Duration = Duration::from_millis(500);
 const MAX_DEADLINE: Duration = Duration::from_secs(10);
 /// The largest body that a plugin is shown, in bytes: the gateway holds it meanwhile.
 const MAX_BODY: i64 = 1024 * 1024;
+/// How many routes one may name.
+const MAX_ROUTES: usize = 16;
+/// By how many headers callers may be told apart.
+const MAX_KEYS: usize = 8;
 /// The longest name of a middleware.
 const MAX_NAME: usize = 63;
 /// The longest name of a plugin.
@@ -52,6 +57,8 @@ pub struct Ask {
     pub response: bool,
     /// Up to how many bytes of a body it is shown; absent: none.
     pub body: Option<u64>,
+    /// The headers on which it depends who asks, where that may be kept, sorted; else none.
+    pub cache_by: Vec<HeaderName>,
 }
 
 impl Ask {
@@ -66,8 +73,22 @@ impl Ask {
             identifies: entry.phase == MiddlewarePhase::Authenticate,
             response: entry.response,
             body: entry.body.map(|body| body.max_bytes.clamp(0, MAX_BODY).unsigned_abs()),
+            cache_by: cache_by(entry).unwrap_or_default(),
         }
     }
+}
+
+/// The headers by which what an entry says may be kept; nothing where there is one that cannot be.
+fn cache_by(entry: &ProvidedMiddleware) -> Option<Vec<HeaderName>> {
+    if entry.phase != MiddlewarePhase::Authenticate || entry.body.is_some() || entry.cache_by.len() > MAX_KEYS
+    {
+        return None;
+    }
+    let names = entry.cache_by.iter().map(|name| name.parse::<HeaderName>().ok().filter(|it| !is_ours(it)));
+    let mut names = names.collect::<Option<Vec<_>>>()?;
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    Some(names)
 }
 
 /// What a plugin provides, by name: what its manifest has, and what it has announced besides.
@@ -131,10 +152,12 @@ pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
         priority,
         scope,
         plugins,
+        routes,
         failure_mode,
         deadline,
         response: _,
         body,
+        cache_by: keys,
     } = entry;
     let is_name = |text: &str, most: usize| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -155,6 +178,14 @@ pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
     if plugins.len() > MAX_PLUGINS || !plugins.iter().all(|plugin| is_name(plugin, MAX_PLUGIN_NAME)) {
         return wrong("plugins must be at most 64 names of plugins");
     }
+    if routes.len() > MAX_ROUTES {
+        return wrong("routes must be at most 16");
+    }
+    for route in routes {
+        if let Err(error) = Selected::new(route) {
+            return Err(format!("middleware {name}: {error}"));
+        }
+    }
     if priority.unsigned_abs() > MAX_PRIORITY {
         return wrong("priority must be from -1000000 to 1000000");
     }
@@ -164,6 +195,11 @@ pub fn check(entry: &ProvidedMiddleware) -> Result<(), String> {
     let deadline = deadline.map(forward_crds::Duration::get);
     if deadline.is_some_and(|deadline| deadline > MAX_DEADLINE) {
         return wrong("deadline must be at most 10s");
+    }
+    if !keys.is_empty() && cache_by(entry).is_none() {
+        return wrong(
+            "cache_by is at most 8 headers, none of the gateway's, of the phase Authenticate without a body",
+        );
     }
     if body.is_some_and(|body| !(1..=MAX_BODY).contains(&body.max_bytes)) {
         return wrong("the body that it is shown must have at most 1048576 bytes");

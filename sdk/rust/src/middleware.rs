@@ -29,6 +29,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use forward_proto::plugin::v1::{
     self, OnRequestRequest, OnRequestResponse, OnResponseRequest, OnResponseResponse, ProvidedMiddleware,
+    RouteSelector,
     provided_middleware::{FailureMode, Scope},
 };
 
@@ -112,6 +113,13 @@ impl<P: Send + Sync + 'static> Middleware<P> {
         })
     }
 
+    /// Has the middleware before asked about the requests for these routes alone, by their path patterns, of
+    /// the plugins that it is for: at most 16.
+    pub fn for_routes<'a>(self, paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let selector = |path: &str| RouteSelector { path: path.to_owned(), method: String::new() };
+        self.edit(|provided| provided.routes = paths.into_iter().map(selector).collect())
+    }
+
     /// Who acts first within a phase: higher is first. 0 where nothing is said.
     pub fn priority(self, priority: i32) -> Self {
         self.edit(|provided| provided.priority = priority)
@@ -133,6 +141,13 @@ impl<P: Send + Sync + 'static> Middleware<P> {
     /// gateway answers what is larger with 413.
     pub fn body(self, max_bytes: u32) -> Self {
         self.edit(|provided| provided.max_body_bytes = max_bytes)
+    }
+
+    /// Says of the middleware before, of the phase Authenticate, that who asks depends on these headers of
+    /// a request alone, for example `authorization`, 8 at most. What is said with
+    /// [`Outcome::cache_for`] then holds for requests with the same values in all of them.
+    pub fn cache_by<'a>(self, headers: impl IntoIterator<Item = &'a str>) -> Self {
+        self.edit(|provided| provided.cache_by = headers.into_iter().map(str::to_owned).collect())
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut ProvidedMiddleware)) -> Self {
@@ -245,6 +260,30 @@ mod tests {
         let Some(Said::Respond(respond)) = ask("greet", vec![]).await else { panic!("it goes on") };
         assert_eq!((respond.status, respond.headers.len()), (401, 1));
         assert!(ask("other", vec![]).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn says_who_asks_for_how_long_and_knows_who_does() {
+        let middleware = Middleware::new()
+            .request("who", Phase::Authenticate, |_: Arc<String>, question: Question| async move {
+                assert!(question.subject() == Some("ada") && question.may("read") && !question.may("write"));
+                Ok(Outcome::next().identity("ada", []).cache_for(Duration::from_secs(90)))
+            })
+            .cache_by(["cookie"])
+            .for_routes(["/a/:b"]);
+        let announced = &middleware.announced()[0];
+        assert_eq!((&*announced.cache_by, &*announced.routes[0].path), (&["cookie".to_owned()][..], "/a/:b"));
+        let identity = v1::Identity { subject: "ada".to_owned(), permissions: vec!["read".to_owned()] };
+        let question = OnRequestRequest {
+            middleware: "who".to_owned(),
+            identity: Some(identity),
+            ..OnRequestRequest::default()
+        };
+        let asked = middleware.on_request(&Arc::default(), question).unwrap().await.unwrap();
+        let Some(Said::Continue(on)) = asked.outcome else { panic!("it does not go on") };
+        assert_eq!(on.cache_for.unwrap().seconds, 60, "no longer than the gateway keeps it");
+        // What changes nothing says so, or it could not be kept.
+        assert_eq!(on.headers.unwrap_or_default(), v1::HeaderChanges::default());
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What plugins are asked about requests and answers, and what their answers mean.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use forward_plan::middleware::{Changes, StepError, is_ours, is_permission};
@@ -27,8 +27,8 @@ pub const MOST_BODY: usize = 1024 * 1024;
 
 /// What becomes of a request.
 pub enum Outcome {
-    /// It goes on with these changes, as that of this caller.
-    Continue(Changes, Option<Caller>),
+    /// It goes on with these changes, as that of this caller, which holds for so long.
+    Continue(Changes, Option<Arc<Caller>>, Duration),
     /// That is the answer.
     Answer(Box<Response<Answer>>),
 }
@@ -72,7 +72,7 @@ impl About {
 pub fn on_request(
     asked: &Asked,
     route: &Route,
-    inbound: &Inbound<'_>,
+    (inbound, caller): (&Inbound<'_>, Option<&Caller>),
     body: Option<Bytes>,
     id: &HeaderValue,
 ) -> OnRequestRequest {
@@ -91,6 +91,10 @@ pub fn on_request(
         client_address: inbound.client().to_string(),
         request_id: text(id),
         body: body.map(|body| body.to_vec()),
+        identity: caller.map(|caller| Identity {
+            subject: text(&caller.subject),
+            permissions: caller.permissions.iter().cloned().collect(),
+        }),
     }
 }
 
@@ -117,9 +121,13 @@ pub fn on_response(
 /// What was said about a request; by one that `identifies`, who asks too.
 pub fn outcome(answer: OnRequestResponse, identifies: bool) -> Result<Outcome, OutcomeError> {
     match answer.outcome.ok_or(OutcomeError::Unknown)? {
-        Said::Continue(Continue { headers, identity }) => {
-            let caller = identity.map(|identity| caller(identity, identifies)).transpose()?;
-            Ok(Outcome::Continue(changes(headers)?, caller))
+        Said::Continue(Continue { headers, identity, cache_for }) => {
+            let caller = identity.map(|identity| caller(identity, identifies)).transpose()?.map(Arc::new);
+            // What changes is not kept, and a time that cannot be is none.
+            let unchanged = headers.as_ref().is_none_or(|headers| *headers == HeaderChanges::default());
+            let holds = cache_for.filter(|_| unchanged && caller.is_some());
+            let holds = holds.and_then(|time| Duration::try_from(time).ok()).unwrap_or_default();
+            Ok(Outcome::Continue(changes(headers)?, caller, holds))
         }
         Said::Respond(respond) => Ok(Outcome::Answer(Box::new(answered(respond)?))),
         Said::Redirect(redirect) => Ok(Outcome::Answer(Box::new(redirected(redirect)?))),
@@ -247,7 +255,7 @@ mod tests {
         let header = |name: &str, value: &str| v1::Header { name: name.into(), value: value.into() };
         let set = |set: Vec<v1::Header>| {
             let changes = HeaderChanges { set, ..HeaderChanges::default() };
-            Said::Continue(Continue { headers: Some(changes), identity: None })
+            Said::Continue(Continue { headers: Some(changes), ..Continue::default() })
         };
         let respond = |status: u32, headers: Vec<v1::Header>, body: &str| {
             Said::Respond(Respond { status, headers, body: body.into() })
@@ -256,7 +264,7 @@ mod tests {
             |status: u32, location: &str| Said::Redirect(Redirect { status, location: location.to_owned() });
         let who = |subject: &str, permission: &str| {
             let identity = Identity { subject: subject.to_owned(), permissions: vec![permission.to_owned()] };
-            Said::Continue(Continue { headers: None, identity: Some(identity) })
+            Said::Continue(Continue { identity: Some(identity), ..Continue::default() })
         };
         let try_out = |said: Option<Said>| outcome(OnRequestResponse { outcome: said }, true);
         let many = (0..200).map(|n| header(&format!("x-{n}"), "1")).collect::<Vec<_>>();
@@ -288,7 +296,7 @@ mod tests {
         let by_another = outcome(OnRequestResponse { outcome: Some(who("ada", "a")) }, false);
         assert!(matches!(by_another, Err(OutcomeError::Phase)));
         let said = try_out(Some(who("ada", "a")));
-        assert!(matches!(said, Ok(Outcome::Continue(_, Some(caller))) if caller.subject == "ada"));
+        assert!(matches!(said, Ok(Outcome::Continue(_, Some(caller), _)) if caller.subject == "ada"));
         for said in [set(vec![header("X-A", "ä")]), respond(204, vec![], ""), redirect(0, "https://a/b?c")] {
             assert!(try_out(Some(said.clone())).is_ok(), "{said:?}");
         }

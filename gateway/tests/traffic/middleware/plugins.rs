@@ -1,6 +1,8 @@
 //! Middleware that plugins provide: what they are asked, what they may say, and what happens when
 //! they say nothing.
 
+mod callers;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -71,10 +73,22 @@ impl Service for Fake {
             set: vec![header("X-Tenant", "shop")],
             add: vec![header(name, &question.middleware)],
         };
-        let on = |changes| Outcome::Continue(Continue { headers: changes, identity: None });
+        let on = |changes| Outcome::Continue(Continue { headers: changes, ..Continue::default() });
         let identity = Identity { subject: "ada".to_owned(), permissions: vec!["read".to_owned()] };
         let outcome = match wanted(&question.headers).as_str() {
-            "ada" => Outcome::Continue(Continue { headers: None, identity: Some(identity) }),
+            "ada" if question.middleware == "later" => on(None),
+            "ada" => Outcome::Continue(Continue { identity: Some(identity), ..Continue::default() }),
+            "kept" | "kept-briefly" | "kept-for-ever" | "kept-changed" => {
+                let seconds = match wanted(&question.headers).as_str() {
+                    "kept-briefly" => 1,
+                    "kept-for-ever" => i64::MAX,
+                    _ => 30,
+                };
+                let headers = (wanted(&question.headers) == "kept-changed").then(|| marked("x-seen-by"));
+                let cache_for = Some(prost_types::Duration { seconds, nanos: 0 });
+                let identity = Some(identity);
+                Outcome::Continue(Continue { headers, identity, cache_for })
+            }
             "change" => on(Some(marked("x-seen-by"))),
             "respond" => Outcome::Respond(Respond {
                 status: 402,
@@ -224,6 +238,7 @@ async fn is_told_what_a_request_is_and_nothing_that_a_stranger_claims() {
         client_address: "127.0.0.1".to_owned(),
         request_id: value(&answer, "x-request-id").unwrap().to_owned(),
         body: None,
+        identity: None,
     };
     let sorted = |mut asked: OnRequestRequest| {
         asked.headers.sort_by(|one, other| one.name.cmp(&other.name));

@@ -1,5 +1,7 @@
 //! What a middleware is asked, and what it can say.
 
+use std::time::Duration;
+
 use forward_proto::plugin::v1::{
     Continue, Header, HeaderChanges, Identity, OnRequestRequest, OnResponseRequest, Redirect, Respond,
     on_request_response::Outcome as Said,
@@ -85,6 +87,16 @@ impl Question {
         &self.0.request_id
     }
 
+    /// Who asks, where that has been said before: by a key, a token or a plugin.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.identity.as_ref().map(|identity| identity.subject.as_str())
+    }
+
+    /// Whether who asks has a permission, for example `orders:read`.
+    pub fn may(&self, permission: &str) -> bool {
+        self.0.identity.iter().flat_map(|identity| &identity.permissions).any(|own| own == permission)
+    }
+
     /// The body, where the middleware is to be shown it.
     pub fn body(&self) -> Option<&[u8]> {
         self.0.body.as_deref()
@@ -136,7 +148,7 @@ impl Outcome {
 
     /// The request goes on with these changes of its headers.
     pub fn changed(Changes(headers): Changes) -> Self {
-        Self(Said::Continue(Continue { headers: Some(headers), identity: None }))
+        Self(Said::Continue(Continue { headers: Some(headers), ..Continue::default() }))
     }
 
     /// That is the answer; nobody behind sees the request. A status from 200 to 599.
@@ -166,6 +178,16 @@ impl Outcome {
         if let Said::Continue(on) = &mut self.0 {
             let permissions = permissions.into_iter().collect();
             on.identity = Some(Identity { subject: subject.to_owned(), permissions });
+        }
+        self
+    }
+
+    /// Lets the gateway keep for a while, a minute at most, who asks, of a middleware with
+    /// [`Middleware::cache_by`](super::Middleware::cache_by) that changes no headers. Until then it may
+    /// not ask again, so that what is taken back meanwhile counts on.
+    pub fn cache_for(mut self, time: Duration) -> Self {
+        if let Said::Continue(on) = &mut self.0 {
+            on.cache_for = time.min(Duration::from_secs(60)).try_into().ok();
         }
         self
     }
