@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use super::explain::Explanation;
 
-/// Rows of cells, the columns lined up.
+/// Rows of cells, the columns lined up. The last cell of a row that is shorter than others goes on as far
+/// as it likes.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
+        let counts = |row: &&Vec<String>| row.len() == columns || column + 1 < row.len();
+        let cells = rows.iter().filter(counts).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths = (0..columns).map(width).collect::<Vec<_>>();
@@ -100,6 +102,11 @@ mod tests {
     fn lines_columns_up() {
         let rows = [vec!["a".to_owned(), "long".to_owned()], vec!["longer".to_owned(), "b".to_owned()]];
         assert_eq!(table(&rows), "a       long\nlonger  b\n");
+        let short = [
+            vec![String::new(), "a remark".to_owned()],
+            vec!["*".to_owned(), "b".to_owned(), "c".to_owned()],
+        ];
+        assert_eq!(table(&short), "   a remark\n*  b  c\n");
     }
 
     #[test]
