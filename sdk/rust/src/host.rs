@@ -11,6 +11,8 @@ pub struct Host<P> {
     pub name: String,
     pub about: About,
     pub process: Process,
+    #[cfg(feature = "otel")]
+    pub spans: Option<crate::spans::Spans>,
     phases: watch::Receiver<Phase>,
     guest: OnceLock<Guest<P>>,
     /// Where new configurations are taken while the plugin runs.
@@ -28,10 +30,14 @@ pub struct Guest<P> {
 
 impl<P> Host<P> {
     pub fn new(name: String, about: About, phases: watch::Receiver<Phase>) -> Self {
+        #[cfg(feature = "otel")]
+        let spans = crate::spans::Spans::from_environment(&name, about.version);
         Self {
             name,
             about,
             process: Process::start(),
+            #[cfg(feature = "otel")]
+            spans,
             phases,
             guest: OnceLock::new(),
             reports: OnceLock::new(),

@@ -70,6 +70,8 @@ mod run;
 mod schema;
 mod serve;
 mod signals;
+#[cfg(feature = "otel")]
+mod spans;
 mod termination;
 mod trace;
 

@@ -63,6 +63,12 @@ pub async fn live<P: Plugin>(about: About, environment: Environment) -> Result<(
     if let Err(failure) = &result {
         process.tell::<P>(chain(failure)).await;
     }
+    #[cfg(feature = "otel")]
+    if host.spans.is_some() {
+        let flushing = tokio::task::spawn_blocking(move || host.spans.as_ref().map(|spans| spans.flush()));
+        // It says itself what it could not send.
+        flushing.await.ok();
+    }
     result
 }
 

@@ -87,19 +87,32 @@ async fn gate<P: Plugin>(State(host): State<Arc<Host<P>>>, request: Request) -> 
         host.process.asked();
     }
     let router = guest.routes.router(authority(&request));
+    #[cfg(feature = "otel")]
+    let (span, request) = {
+        let (head, body) = request.into_parts();
+        let span = host.spans.as_ref().map(|spans| spans.begin(&head));
+        (span, Request::from_parts(head, body))
+    };
     let trace = TraceContext::of(request.headers());
+    #[cfg(feature = "otel")]
+    let trace = span.as_ref().map_or(trace, |span| span.trace());
     let answer = catch(router.oneshot(request));
     let answered = match trace {
         Some(trace) => trace.scope(answer).await,
         None => answer.await,
     };
-    match answered {
+    let response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the plugin failed to answer").into_response()
         }
+    };
+    #[cfg(feature = "otel")]
+    if let Some(span) = span {
+        span.end(&response);
     }
+    response
 }
 
 fn too_early() -> Response {
