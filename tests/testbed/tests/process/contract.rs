@@ -62,7 +62,13 @@ async fn health_is_the_plugins_own_word_with_details() {
     let mut client = PluginClient::new(plugin.channel().await);
     let health = client.health(HealthRequest {}).await.unwrap().into_inner();
     assert_eq!((health.status(), health.message.as_str()), (Status::Unhealthy, "no database"));
-    assert_eq!(health.details, BTreeMap::from([("memory".to_owned(), "0".to_owned())]));
+    let (process, own): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        health.details.into_iter().partition(|(name, _)| name.starts_with("process."));
+    assert_eq!(own, BTreeMap::from([("memory".to_owned(), "0".to_owned())]));
+    for name in ["memory_bytes", "cpu_seconds", "threads", "started", "requests"] {
+        let told = process.get(&format!("process.{name}")).map(|value| value.parse::<f64>().is_ok());
+        assert_eq!(told, Some(true), "{name} of {process:?}");
+    }
     assert!(health.timestamp.is_some());
     // Unhealthy is the gateway's business: the pod stays ready.
     assert_eq!(plugin.probes().await, [Serving, Serving]);
