@@ -14,6 +14,7 @@ mod images;
 mod machine;
 mod paths;
 mod progress;
+mod pypi;
 mod release;
 mod suite;
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something unexpected is")]
 
+mod autobahn;
 mod bodies;
 mod callers;
 mod calls;

@@ -15,7 +15,13 @@ use self::{
     count::Count,
     onto_cluster::{STAGES, Stage, clear_artifacts},
 };
-use crate::{check_deps, codegen, exec, go::H2SPEC, machine, paths, progress::elapsed};
+use crate::{
+    check_deps, codegen, exec,
+    go::H2SPEC,
+    machine, paths,
+    progress::elapsed,
+    pypi::{self, AUTOBAHN},
+};
 
 /// Run all checks and all tests, those on a real cluster included.
 #[derive(clap::Args)]
@@ -64,8 +70,9 @@ impl Suite {
         let mut packages = vec!["--workspace"];
         packages.extend(STAGES.iter().flat_map(|stage| ["--exclude", stage.package]));
         let h2spec = self.must(H2SPEC.ensure())?;
+        let autobahn = self.must(pypi::fetch(&AUTOBAHN))?;
         self.tests("tests without a cluster", &packages, filter, |cargo| {
-            cargo.env("FORWARD_H2SPEC", h2spec)
+            cargo.env("FORWARD_H2SPEC", h2spec).env("FORWARD_AUTOBAHN", autobahn)
         })?;
         if args.fast {
             return Ok(());
