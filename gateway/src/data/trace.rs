@@ -46,7 +46,10 @@ pub fn mark(headers: &mut HeaderMap, dice: &Dice) -> (HeaderValue, bool) {
     let id = match single(headers, &REQUEST_ID).filter(|value| is_id(value.as_bytes())) {
         Some(id) => id.clone(),
         None => {
-            let id = ascii(&format!("{:016x}{:016x}", dice.roll(), dice.roll()));
+            let mut id = [0; 32];
+            write_hex(&mut id[..16], dice.roll());
+            write_hex(&mut id[16..], dice.roll());
+            let id = ascii(&id);
             headers.insert(REQUEST_ID, id.clone());
             id
         }
@@ -83,11 +86,23 @@ fn is_traceparent(value: &[u8]) -> bool {
 
 fn new_traceparent(dice: &Dice) -> HeaderValue {
     // Neither id may be zero; nothing is said to be recorded.
-    ascii(&format!("00-{:016x}{:016x}-{:016x}-00", dice.roll(), dice.roll() | 1, dice.roll() | 1))
+    let mut text = *b"00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
+    write_hex(&mut text[3..19], dice.roll());
+    write_hex(&mut text[19..35], dice.roll() | 1);
+    write_hex(&mut text[36..52], dice.roll() | 1);
+    ascii(&text)
 }
 
-fn ascii(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("hexadecimal digits and dashes are a header value")
+/// All sixteen digits. What formats anything takes several times as long, and a request may have five.
+fn write_hex(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[usize::from(number as u8 & 15)];
+        number >>= 4;
+    }
+}
+
+fn ascii(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).expect("hexadecimal digits and dashes are a header value")
 }
 
 #[cfg(test)]
@@ -122,6 +137,15 @@ mod tests {
         assert_eq!(id.len(), 32);
         assert!(is_traceparent(headers[TRACEPARENT].as_bytes()));
         assert!(!headers.contains_key(TRACESTATE));
+    }
+
+    #[test]
+    fn writes_numbers_with_all_their_digits() {
+        let mut digits = [0; 16];
+        write_hex(&mut digits, 0x0123_4567_89ab_cdef);
+        assert_eq!(digits, *b"0123456789abcdef");
+        write_hex(&mut digits, 1);
+        assert_eq!(digits, *b"0000000000000001");
     }
 
     #[test]
