@@ -50,13 +50,14 @@ impl Outbound {
         if stripped.encoded {
             head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let expects = head.version == Version::HTTP_11
-            && head
-                .headers
-                .get(header::EXPECT)
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expected = head.headers.get(header::EXPECT);
+        let (is_expected, expects) = (
+            expected.is_some(),
+            head.version == Version::HTTP_11
+                && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+        );
         let (upload, progress) = Upload::new(body, expects, terms.body_limit);
-        if progress.is_none() || !expects {
+        if is_expected && (progress.is_none() || !expects) {
             head.headers.remove(header::EXPECT);
         }
         head.version = Version::HTTP_11;

@@ -1,8 +1,12 @@
 //! What a proxy does to headers: those that concern one connection only are taken off, and the
 //! plugin is told who asked for what.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
+use bytes::Bytes;
 use forward_plan::Cidr;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -26,6 +30,8 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const SUBJECT: HeaderName = HeaderName::from_static("x-forward-subject");
 const PERMISSIONS: HeaderName = HeaderName::from_static("x-forward-permissions");
 const AUTH_METHOD: HeaderName = HeaderName::from_static("x-forward-auth-method");
+/// How long what the gateway adds to `Forwarded` is at most, without the host.
+const MOST_OF_OWN: usize = "for=\"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]\";host=\"\";proto=https".len();
 /// What the names of headers begin with by which the gateway alone tells who the caller is.
 const IDENTITY: &str = "x-forward-";
 
@@ -50,6 +56,9 @@ pub fn take_named(headers: &mut HeaderMap) {
 
 /// Take off `Connection` and what it names; answers whether that is an upgrade.
 fn remove_named(headers: &mut HeaderMap) -> bool {
+    if !headers.contains_key(CONNECTION) {
+        return false;
+    }
     let named = headers.get_all(CONNECTION).iter().flat_map(tokens).filter_map(name).collect::<Vec<_>>();
     let upgrade = named.contains(&UPGRADE);
     // Those without which the message means something else cannot be named away.
@@ -62,9 +71,29 @@ fn remove_named(headers: &mut HeaderMap) -> bool {
     upgrade
 }
 
+/// Whether a header concerns one connection only.
+fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
 /// Take off the headers of this connection: the standard ones, and those that `Connection` names.
 pub fn strip(headers: &mut HeaderMap) -> Stripped {
     let mut stripped = Stripped::default();
+    // To go through the names once is cheaper than to look for each, and mostly there is none.
+    if !headers.keys().any(is_of_connection) {
+        return stripped;
+    }
     let upgrade = remove_named(headers);
     stripped.upgrade = headers.remove(UPGRADE).filter(|_| upgrade);
     stripped.trailers =
@@ -130,8 +159,43 @@ pub fn forward(
     trusted: &[Cidr],
 ) {
     let peer = peer.to_canonical();
+    let told = |name: &HeaderName| is_of_gateway(name.as_str()) || *name == X_REAL_IP;
+    let (hops, elements) = match headers.keys().any(told) {
+        true => earlier(headers, trusted.iter().any(|range| range.contains(peer))),
+        false => Default::default(),
+    };
+    // One text for both: the list of hops is a part of it where nobody has told of others.
+    let (open, close) = if peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+    let mut text = elements;
+    text.reserve(MOST_OF_OWN + host.len());
+    text.push_str("for=");
+    text.push_str(open);
+    let start = text.len();
+    write!(text, "{peer}").expect("a text takes all");
+    let end = text.len();
+    text.push_str(close);
+    text.push_str(";host=");
+    push_quoted(&mut text, host.to_str().unwrap_or_default());
+    text.push_str(";proto=");
+    text.push_str(scheme);
+    let text = Bytes::from(text);
+    let own = text.slice(start..end);
+    let hops = if hops.is_empty() { own } else { [hops.as_bytes(), &own].concat().into() };
+    insert(headers, X_FORWARDED_FOR, hops);
+    insert(headers, FORWARDED, text);
+    if !headers.contains_key(X_FORWARDED_HOST) {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    }
+}
+
+/// What proxies before us have told of the client, each list with a comma at its end; nothing where they
+/// are not trusted.
+fn earlier(headers: &mut HeaderMap, trusted: bool) -> (String, String) {
     headers.remove(X_REAL_IP);
-    if !trusted.iter().any(|range| range.contains(peer)) {
+    if !trusted {
         for name in [
             FORWARDED,
             X_FORWARDED_FOR,
@@ -142,31 +206,19 @@ pub fn forward(
         ] {
             headers.remove(name);
         }
+        return Default::default();
     }
-    let earlier = |headers: &HeaderMap, name: &HeaderName| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(", ")
-    };
-    let mut hops = earlier(headers, &X_FORWARDED_FOR);
-    let mut elements = earlier(headers, &FORWARDED);
-    for list in [&mut hops, &mut elements] {
-        if !list.is_empty() {
+    let list = |name: &HeaderName| {
+        let mut list = String::new();
+        for value in
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).filter(|it| !it.is_empty())
+        {
+            list.push_str(value);
             list.push_str(", ");
         }
-    }
-    hops.push_str(&peer.to_string());
-    let host_text = host.to_str().unwrap_or_default();
-    elements.push_str(&match peer {
-        IpAddr::V4(peer) => format!("for={peer};host={};proto={scheme}", quoted(host_text)),
-        IpAddr::V6(peer) => format!("for=\"[{peer}]\";host={};proto={scheme}", quoted(host_text)),
-    });
-    insert(headers, X_FORWARDED_FOR, &hops);
-    insert(headers, FORWARDED, &elements);
-    if !headers.contains_key(X_FORWARDED_HOST) {
-        headers.insert(X_FORWARDED_HOST, host.clone());
-    }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
+        list
+    };
+    (list(&X_FORWARDED_FOR), list(&FORWARDED))
 }
 
 /// The client's address: that of the connection, unless a proxy that we trust is at its other end;
@@ -202,13 +254,16 @@ pub fn scheme(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> &'static s
 }
 
 /// A value of `Forwarded`: a token as it is, anything else in quotes.
-fn quoted(text: &str) -> String {
+fn push_quoted(text: &mut String, value: &str) {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if !text.is_empty() && text.bytes().all(token) { text.to_owned() } else { format!("\"{text}\"") }
+    let quote = if !value.is_empty() && value.bytes().all(token) { "" } else { "\"" };
+    text.push_str(quote);
+    text.push_str(value);
+    text.push_str(quote);
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    match HeaderValue::from_str(value) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Bytes) {
+    match HeaderValue::from_maybe_shared(value) {
         Ok(value) => drop(headers.insert(name, value)),
         Err(_) => drop(headers.remove(name)),
     }

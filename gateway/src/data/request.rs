@@ -273,7 +273,9 @@ pub fn target(head: &mut request::Parts) -> Result<HeaderValue, Problem> {
     if has_dot_segment(head.uri.path()) {
         return Err(Problem::BadRequest("the path has a segment '.' or '..'"));
     }
-    head.headers.insert(header::HOST, host.clone());
+    if head.headers.get(header::HOST) != Some(&host) {
+        head.headers.insert(header::HOST, host.clone());
+    }
     Ok(host)
 }
 
