@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeMap,
     future::poll_fn,
     io,
     rc::Rc,
@@ -97,7 +97,8 @@ impl Link {
 /// The connections that are not in use.
 #[derive(Default)]
 pub struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    /// By endpoint. To find one among so few takes less than to hash its key.
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
 }
 
 struct Idle {
