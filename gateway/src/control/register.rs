@@ -1,7 +1,7 @@
 //! Registers one plugin: follows its ready pods, and writes what they say into its status when it
 //! differs from what is there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use forward_crds::{Plugin, Protocol};
 use forward_plan::routes::PluginId;
@@ -44,8 +44,9 @@ struct State {
     id: PluginId,
     processes: Processes,
     view: View,
-    /// The plugin as it was last seen or written.
-    plugin: Plugin,
+    /// The plugin as it was last seen or written. Shared with the view where it was seen: plugins are
+    /// large, and each has one of these.
+    plugin: Arc<Plugin>,
     pods: BTreeMap<String, Pod>,
     followers: BTreeMap<String, AbortOnDropHandle<()>>,
     terms: watch::Sender<Terms>,
@@ -75,7 +76,8 @@ impl Registrant {
                 },
                 Some((uid, news)) = news.recv() => state.learn(&uid, news),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    let written = status::write(&self.client, &state.plugin, &registration).await;
+                    // On the heap while it lasts, so that those who wait stay small.
+                    let written = Box::pin(status::write(&self.client, &state.plugin, &registration)).await;
                     self.calls.wrote(written.is_ok());
                     state.wrote(written, &id, &dice);
                 }
@@ -90,7 +92,7 @@ impl State {
         Self {
             id: id.clone(),
             processes,
-            plugin: Plugin::clone(&view.plugin),
+            plugin: view.plugin.clone(),
             view,
             pods: BTreeMap::new(),
             followers: BTreeMap::new(),
@@ -107,7 +109,7 @@ impl State {
         let version =
             |plugin: &Plugin| plugin.resource_version().and_then(|version| version.parse::<u64>().ok());
         if view.plugin.uid() != self.plugin.uid() || version(&view.plugin) >= version(&self.plugin) {
-            self.plugin = Plugin::clone(&view.plugin);
+            self.plugin = view.plugin.clone();
         }
         self.view = view;
     }
@@ -181,7 +183,7 @@ impl State {
                 match plugin {
                     Some(plugin) => {
                         tell(id, &Registration::of(&self.plugin), &Registration::of(&plugin));
-                        self.plugin = plugin;
+                        self.plugin = Arc::new(plugin);
                     }
                     None => self.due = Some(self.written + RETRY.1),
                 }
