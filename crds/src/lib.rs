@@ -41,8 +41,8 @@ pub use plugin::{
 pub use provided::{FailureMode, MiddlewareScope, ProvidedBody, ProvidedMiddleware};
 pub use resilience::{CircuitBreaker, Concurrency, Fallback, Priority, Retry, RetryCause};
 pub use status::{
-    AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState, PluginStatus,
-    ReloadStatus, RouteSource, RouteStatus, Timings,
+    Ailment, AnnouncedSchema, DependencyStatus, Health, HealthStatus, OverrideStatus, PluginState,
+    PluginStatus, ReloadStatus, RouteSource, RouteStatus, Timings, UnhealthyPod,
 };
 pub use system::{NetworkDefaults, PluginSystem, PluginSystemSpec, SandboxDefaults};
 pub use templates::TemplateRules;

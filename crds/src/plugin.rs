@@ -339,10 +339,22 @@ pub struct HealthCheck {
     /// How long an answer may take. Absent: 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// After how many failures in a row the plugin counts as unhealthy. Absent: 3.
+    /// After how many failures in a row a pod counts as unhealthy: answers that it is, or none. It
+    /// gets no requests while other pods are healthy. Absent: 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub failure_threshold: Option<i32>,
+    /// After how many answers in a row that it is well a pod that was unhealthy counts as healthy
+    /// again. Absent: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub success_threshold: Option<i32>,
+    /// With more than so many of a hundred pods without an answer, the gateway takes itself for
+    /// the one that fails: it goes on sending them requests, and the health is Unknown. Pods that say
+    /// themselves that they are unhealthy do not count. Absent: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub panic_percent: Option<i32>,
 }
 
 /// What a plugin may use. What is absent comes from the namespace's PluginSystem, else from

@@ -259,7 +259,7 @@ pub struct AnnouncedSchema {
 }
 
 /// How a plugin fares, as it says itself.
-#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// The verdict.
@@ -272,6 +272,35 @@ pub struct Health {
     pub details: BTreeMap<String, String>,
     /// When this was first found so.
     pub timestamp: Time,
+    /// The ready pods that get no requests while others do, by name: the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".into()]))]
+    pub unhealthy_pods: Vec<UnhealthyPod>,
+}
+
+/// A pod that gets no requests while others of its plugin do.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UnhealthyPod {
+    /// Its name.
+    pub pod: String,
+    /// Why it gets none.
+    pub reason: Ailment,
+    /// What it said, or why it could not be asked, when that was found.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When that was found.
+    pub since: Time,
+}
+
+/// Why a pod gets no requests.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ailment {
+    /// It says that it is not able to work.
+    Unhealthy,
+    /// It does not answer the gateway that asks it, and other pods of the plugin do.
+    Unanswered,
 }
 
 /// Whether a plugin is able to work.
@@ -279,8 +308,8 @@ pub struct Health {
 pub enum HealthStatus {
     /// Able to answer requests.
     Healthy,
-    /// Not able to: the gateway answers 503 for it.
+    /// Every ready pod says that it is not able to: the gateway answers 503 for it.
     Unhealthy,
-    /// Nothing is known, for example because no pod is ready.
+    /// Nothing is known: no pod is ready, or so many could not be asked that the gateway mistrusts itself.
     Unknown,
 }

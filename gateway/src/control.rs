@@ -18,5 +18,6 @@ pub mod reload;
 pub mod share;
 pub mod slice;
 pub mod status;
+pub mod trust;
 pub mod verdict;
 pub mod watch;

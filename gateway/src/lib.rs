@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod data;
 pub mod debug;
+pub mod events;
 pub mod export;
 pub mod metrics;
 pub mod mounts;

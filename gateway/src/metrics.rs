@@ -290,6 +290,8 @@ fn upstreams(encoder: &mut DescriptorEncoder, plugins: &[Counted]) -> fmt::Resul
     measures(encoder, &totals)?;
     gauges(encoder, "in_flight", "Requests under way by plugin", &totals, |_, totals| totals.in_flight)?;
     gauges(encoder, "endpoints", "Ready pods by plugin", &totals, |plugin, _| whole(plugin.endpoints))?;
+    let help = "Ready pods that get no requests as they are not healthy, by plugin";
+    gauges(encoder, "unhealthy_endpoints", help, &totals, |plugin, _| whole(plugin.unhealthy))?;
     let help = "Ready pods that are ejected, by plugin";
     gauges(encoder, "ejected_endpoints", help, &totals, |plugin, _| whole(plugin.ejected))
 }

@@ -29,6 +29,7 @@ use crate::{
         worker::{Secured, Settings, Shared, Workers},
     },
     debug::{self, Debug, profile::Profiler},
+    events::Events,
     export::Export,
     metrics::{Calls, Metrics},
     tls::{Files, Tls, clients::Authorities, store::Store},
@@ -177,8 +178,9 @@ async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender
         tracing::info!("listed all objects");
         ready.send_replace(true);
         let mut stopping = ready.subscribe();
+        let events = Events::new(client.clone());
         tokio::select! {
-            () = registrar::run(client, index, calls) => Ok(()),
+            () = registrar::run(client, index, calls, events) => Ok(()),
             result = stopping.wait_for(|ready| !ready) => result.map(|_| ()).context("watch for the stop"),
         }
     };

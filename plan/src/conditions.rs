@@ -170,6 +170,8 @@ reasons! {
     Healthy,
     /// The plugin says that it is not well, or does not answer.
     Unhealthy,
+    /// So many pods could not be asked that the gateway mistrusts itself, and goes on sending requests.
+    Unanswered,
     /// Nothing is known of the plugin's health.
     Unknown,
 }

@@ -18,6 +18,7 @@ mod decision;
 mod facts;
 mod flaws;
 mod foresee;
+mod health;
 mod hooks;
 mod images;
 mod inherited;
@@ -41,6 +42,7 @@ pub use conflict::{Conflict, ConflictKind, Edit, Refusal, Resolution, Versions};
 pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use flaws::{Flaw, flaws};
 pub use foresee::Warning;
+pub use health::{Answer, HealthVerdict, PodHealth, Standing, Tallies, Tally, Thresholds, judge_health};
 pub use hooks::{HookCall, hook_revision, hook_runs};
 pub use inherited::{Inherited, config_from_changed, restart, revision};
 pub use model::{

@@ -61,6 +61,7 @@ pub struct Counted {
     pub label: String,
     pub endpoints: usize,
     pub ejected: usize,
+    pub unhealthy: usize,
     pub plugin: Arc<[PluginStats]>,
     pub routes: Vec<(String, Arc<[RouteStats]>)>,
 }
@@ -236,6 +237,7 @@ impl Index {
             label: entry.serving.label.clone(),
             endpoints: entry.serving.endpoints().len(),
             ejected: entry.serving.ejected(),
+            unhealthy: entry.serving.endpoints().iter().filter(|it| it.is_unhealthy()).count(),
             plugin: entry.serving.stats.clone(),
             routes: entry.stats.iter().map(|(pattern, stats)| (pattern.clone(), stats.clone())).collect(),
         };
@@ -267,6 +269,7 @@ impl Index {
         entry.plugin = plugin.clone();
         let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
         entry.serving.set_unhealthy(health.is_some_and(|health| health.status == HealthStatus::Unhealthy));
+        tell_unhealthy(entry, &ready);
         self.provide_again(&id);
         self.declare(&id);
         self.touched.insert(id);
@@ -350,7 +353,9 @@ impl Index {
             return;
         }
         if let Some(entry) = self.plugins.get(&id) {
-            entry.serving.set_endpoints(&addresses(&self.ready(&id)));
+            let ready = self.ready(&id);
+            entry.serving.set_endpoints(&addresses(&ready));
+            tell_unhealthy(entry, &ready);
             self.touched.insert(id);
             let plugin = entry.plugin.clone();
             if is_going(&plugin) {
@@ -482,6 +487,16 @@ pub fn announced(plugin: &Plugin) -> Vec<Route> {
 /// Whether a plugin is to be unloaded or deleted.
 fn is_going(plugin: &Plugin) -> bool {
     !plugin.is_enabled() || plugin.metadata.deletion_timestamp.is_some()
+}
+
+/// Have those pods get nothing that the status says so of.
+fn tell_unhealthy(entry: &Entry, ready: &[Ready]) {
+    let health = entry.plugin.status.as_ref().and_then(|status| status.health.as_ref());
+    let names = health.map_or(&[][..], |health| &health.unhealthy_pods);
+    let names = names.iter().map(|unhealthy| unhealthy.pod.as_str()).collect::<BTreeSet<_>>();
+    let ill = ready.iter().filter(|ready| names.contains(ready.pod.as_str()));
+    let ill = ill.map(|ready| ready.uid.as_str()).collect::<BTreeSet<_>>();
+    entry.serving.set_unhealthy_pods(|uid| ill.contains(uid));
 }
 
 fn id_of(object: &impl ResourceExt) -> PluginId {

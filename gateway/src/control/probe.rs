@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use forward_crds::{HealthCheck, Plugin};
+use forward_plan::Thresholds;
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
@@ -35,7 +36,7 @@ pub enum News {
 pub struct Terms {
     pub interval: Duration,
     pub timeout: Duration,
-    pub failure_threshold: u32,
+    pub thresholds: Thresholds,
 }
 
 impl Terms {
@@ -55,12 +56,21 @@ impl Terms {
         Self {
             interval: seconds(check.and_then(|check| check.interval), 10),
             timeout: seconds(check.and_then(|check| check.timeout), 2),
-            failure_threshold: check
-                .and_then(|check| check.failure_threshold)
-                .and_then(|threshold| u32::try_from(threshold).ok())
-                .unwrap_or(3),
+            thresholds: Thresholds {
+                failure: number(check.and_then(|check| check.failure_threshold), 3),
+                success: number(check.and_then(|check| check.success_threshold), 2),
+            },
         }
     }
+}
+
+/// With how many of a hundred pods without an answer the gateway mistrusts itself.
+pub fn panic_percent(plugin: &Plugin) -> u32 {
+    number(plugin.spec.health.as_ref().and_then(|check| check.panic_percent), 50)
+}
+
+fn number(value: Option<i32>, default: u32) -> u32 {
+    value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
 }
 
 /// Follow a pod until dropped, or until nobody listens.
@@ -118,14 +128,16 @@ mod tests {
     #[test]
     fn fills_in_the_defaults() {
         let terms = Terms::new(None);
-        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs(), terms.failure_threshold), (10, 2, 3));
+        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs()), (10, 2));
+        assert_eq!(terms.thresholds, Thresholds { failure: 3, success: 2 });
         let check = HealthCheck {
             interval: Some("1s".parse().unwrap()),
             failure_threshold: Some(1),
             ..HealthCheck::default()
         };
         let terms = Terms::new(Some(&check));
-        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs(), terms.failure_threshold), (1, 2, 1));
+        assert_eq!((terms.interval.as_secs(), terms.timeout.as_secs()), (1, 2));
+        assert_eq!(terms.thresholds, Thresholds { failure: 1, success: 2 });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use forward_crds::{Plugin, Protocol};
 use forward_plan::routes::PluginId;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -19,9 +19,10 @@ use super::{
     probe::{News, Terms, follow},
     process::Processes,
     status,
-    verdict::{Facts, Judged, Pod, Registration, decide},
+    trust::Trust,
+    verdict::{Facts, Judged, Pod, Registration, decide, tally},
 };
-use crate::{data::balance::Dice, metrics::Calls};
+use crate::{data::balance::Dice, events::Events, metrics::Calls};
 
 /// How long to wait for more to write: what pods say of themselves and of their health comes
 /// within milliseconds.
@@ -38,6 +39,8 @@ pub struct Registrant {
     pub client: Client,
     pub index: Handle,
     pub calls: Calls,
+    pub events: Events,
+    pub trust: Trust,
 }
 
 struct State {
@@ -64,9 +67,12 @@ impl Registrant {
         let mut state =
             State::new(&id, self.calls.processes.clone(), views.borrow_and_update().clone(), sender);
         let dice = Dice::new();
+        let (mut report, mut mistrust) = (self.trust.report(), self.trust.watch());
         loop {
             state.follow(&self.calls);
-            let registration = state.decide(&self.index);
+            report.set(tally(&state.facts(false)));
+            let mistrusted = *mistrust.borrow_and_update();
+            let registration = state.decide(&self.index, mistrusted);
             state.schedule(&registration);
             let due = state.due;
             tokio::select! {
@@ -75,18 +81,48 @@ impl Registrant {
                     Err(_) => return,
                 },
                 Some((uid, news)) = news.recv() => state.learn(&uid, news),
+                // The sender is in what is held here.
+                Ok(()) = mistrust.changed() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     // On the heap while it lasts, so that those who wait stay small.
                     let written = Box::pin(status::write(&self.client, &state.plugin, &registration)).await;
                     self.calls.wrote(written.is_ok());
+                    let before = state.unhealthy();
                     state.wrote(written, &id, &dice);
+                    self.tell_pods(&before, &state);
                 }
             }
         }
     }
 }
 
+impl Registrant {
+    /// Tell people which pods get no requests any more, and which do again. Nobody waits for that.
+    fn tell_pods(&self, before: &BTreeMap<String, String>, state: &State) {
+        let after = state.unhealthy();
+        let about = self.events.about(state.plugin.object_ref(&()));
+        let is_new = |(pod, _): &(&String, &String)| !before.contains_key(*pod);
+        for (pod, message) in after.iter().filter(is_new) {
+            let (about, note) = (about.clone(), format!("pod {pod} gets no requests: {message}"));
+            tokio::spawn(async move { about.warn("PodUnhealthy", &note).await });
+        }
+        // One that is gone is not well again.
+        let is_ready = |pod: &&String| state.view.ready.iter().any(|ready| ready.pod == **pod);
+        for pod in before.keys().filter(|pod| !after.contains_key(*pod)).filter(is_ready) {
+            let (about, note) = (about.clone(), format!("pod {pod} gets requests again"));
+            tokio::spawn(async move { about.note("PodHealthy", &note).await });
+        }
+    }
+}
+
 impl State {
+    /// The pods that get no requests by what the status says, and what it says of them.
+    fn unhealthy(&self) -> BTreeMap<String, String> {
+        let health = self.plugin.status.as_ref().and_then(|status| status.health.as_ref());
+        let pods = health.map_or(&[][..], |health| &health.unhealthy_pods);
+        pods.iter().map(|it| (it.pod.clone(), it.message.clone())).collect()
+    }
+
     fn new(id: &PluginId, processes: Processes, view: View, news: mpsc::Sender<(String, News)>) -> Self {
         let (terms, _) = watch::channel(Terms::of(&view.plugin));
         Self {
@@ -124,7 +160,13 @@ impl State {
         self.followers.retain(|uid, _| ready.contains_key(uid));
         self.pods.retain(|uid, _| ready.contains_key(uid));
         self.processes.keep(&self.id, |uid| ready.contains_key(uid));
+        let health = self.plugin.status.as_ref().and_then(|status| status.health.as_ref());
+        let unhealthy = health.map_or(&[][..], |health| &health.unhealthy_pods);
         for (uid, ready) in ready {
+            // Another replica may have asked it before: one that was unhealthy stays so until it is well.
+            if let Some(before) = unhealthy.iter().find(|before| before.pod == ready.pod) {
+                self.pods.entry(uid.clone()).or_insert_with(|| Pod::resumed(before.reason));
+            }
             self.followers.entry(uid).or_insert_with(|| {
                 let following =
                     follow(ready.clone(), self.terms.subscribe(), self.news.clone(), calls.clone());
@@ -146,16 +188,19 @@ impl State {
         let pod = self.pods.entry(uid.to_owned()).or_default();
         match news {
             News::Described(described) => pod.described(described),
-            News::Health(said) => pod.said(said, self.terms.borrow().failure_threshold),
+            News::Health(said) => pod.said(said, self.terms.borrow().thresholds),
         }
     }
 
-    fn decide(&self, index: &Handle) -> Registration {
+    fn facts(&self, mistrusted: bool) -> Facts<'_> {
         // The API keeps whole seconds.
         let now = Timestamp::now();
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let facts = Facts { plugin: &self.plugin, ready: &self.view.ready, pods: &self.pods, now };
-        decide(&facts, |announced, provided| {
+        Facts { plugin: &self.plugin, ready: &self.view.ready, pods: &self.pods, mistrusted, now }
+    }
+
+    fn decide(&self, index: &Handle, mistrusted: bool) -> Registration {
+        decide(&self.facts(mistrusted), |announced, provided| {
             let index = index.lock();
             Judged {
                 routes: index.judge(&self.plugin, announced),

@@ -9,13 +9,15 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     index::{Handle, View},
     register::Registrant,
+    trust::Trust,
 };
-use crate::metrics::Calls;
+use crate::{events::Events, metrics::Calls};
 
 /// Register plugins until dropped.
-pub async fn run(client: Client, index: Handle, calls: Calls) {
+pub async fn run(client: Client, index: Handle, calls: Calls, events: Events) {
     let mut views = BTreeMap::<PluginId, watch::Sender<View>>::new();
     let mut registrations = JoinSet::new();
+    let trust = Trust::new();
     loop {
         let touched = index.touched().await;
         while registrations.try_join_next().is_some() {}
@@ -30,8 +32,9 @@ pub async fn run(client: Client, index: Handle, calls: Calls) {
                 continue;
             }
             let (sender, receiver) = watch::channel(view);
-            let registrant =
-                Registrant { client: client.clone(), index: index.clone(), calls: calls.clone() };
+            let (client, index, calls) = (client.clone(), index.clone(), calls.clone());
+            let (events, trust) = (events.clone(), trust.clone());
+            let registrant = Registrant { client, index, calls, events, trust };
             registrations.spawn(registrant.run(id.clone(), receiver));
             views.insert(id, sender);
         }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
-    AnnouncedSchema, Health, HealthStatus, MiddlewareSource, MiddlewareState, MiddlewareStatus, Plugin,
-    PluginStatus, Protocol, ProvidedMiddleware, ReloadStatus, Route, RouteStatus,
+    Ailment, AnnouncedSchema, Health, HealthStatus, MiddlewareSource, MiddlewareState, MiddlewareStatus,
+    Plugin, PluginStatus, Protocol, ProvidedMiddleware, ReloadStatus, Route, RouteStatus, UnhealthyPod,
 };
-use forward_plan::ConditionReason;
+use forward_plan::{
+    Answer, ConditionReason, HealthVerdict, PodHealth, Standing, Tally, Thresholds, judge_health,
+};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -15,6 +17,7 @@ use k8s_openapi::{
 use super::{
     call::{DescribeError, Description, Reloaded, Said},
     index::announced,
+    probe::panic_percent,
     provide, reload,
     slice::Ready,
 };
@@ -23,6 +26,9 @@ use super::{
 pub const REGISTERED: &str = "Registered";
 /// The condition for how it fares.
 pub const HEALTHY: &str = "Healthy";
+
+/// How many pods without requests are told.
+const PODS: usize = 100;
 
 /// How many routes a message names; the rest is counted.
 const NAMED: usize = 3;
@@ -45,11 +51,11 @@ pub struct Registration {
 pub struct Pod {
     description: Option<Result<Description, DescribeError>>,
     refusals: u32,
-    failures: u32,
+    health: PodHealth,
+    /// What it said last that fits what counts.
     last: Option<Result<Said, String>>,
     reload: Option<Reloaded>,
     config_from_changed: Option<String>,
-    verdict: Option<bool>,
 }
 
 /// What a decision starts from.
@@ -58,6 +64,8 @@ pub struct Facts<'a> {
     /// The ready pods, and what is known of them by UID.
     pub ready: &'a [Ready],
     pub pods: &'a BTreeMap<String, Pod>,
+    /// Whether pods of so many plugins do not answer that this gateway mistrusts itself.
+    pub mistrusted: bool,
     pub now: Timestamp,
 }
 
@@ -143,23 +151,37 @@ impl Pod {
         self.description = Some(described);
     }
 
-    /// Take in an answer about its health. It counts as unhealthy after this many failures in a
-    /// row, and as healthy after one success.
-    pub fn said(&mut self, said: Result<Said, String>, threshold: u32) {
-        if said.as_ref().is_ok_and(|said| said.healthy) {
-            self.failures = 0;
-            self.verdict = Some(true);
-        } else {
-            self.failures = self.failures.saturating_add(1);
-            if self.failures >= threshold {
-                self.verdict = Some(false);
-            }
-        }
+    /// One of which the status said this, when somebody else asked it.
+    pub fn resumed(ailment: Ailment) -> Self {
+        let standing = match ailment {
+            Ailment::Unhealthy => Standing::Unhealthy,
+            Ailment::Unanswered => Standing::Unanswered,
+        };
+        Self { health: PodHealth::resumed(standing), ..Self::default() }
+    }
+
+    /// Take in an answer about its health.
+    pub fn said(&mut self, said: Result<Said, String>, thresholds: Thresholds) {
+        let answer = match &said {
+            Ok(said) if said.healthy => Answer::Healthy,
+            Ok(_) => Answer::Unhealthy,
+            Err(_) => Answer::Nothing,
+        };
+        self.health.take(answer, thresholds);
         if let Ok(said) = &said {
             self.reload = said.reload.clone();
             self.config_from_changed = said.config_from_changed.clone();
         }
-        self.last = Some(said);
+        // What is told is the word for what counts: not that of a pod that may be well again.
+        let fits = match self.health.standing() {
+            Some(Standing::Healthy) => answer == Answer::Healthy,
+            Some(Standing::Unhealthy) => answer == Answer::Unhealthy,
+            Some(Standing::Unanswered) => answer == Answer::Nothing,
+            None => true,
+        };
+        if fits {
+            self.last = Some(said);
+        }
     }
 
     /// What it has said last about values of `configFrom` that are others than it started with.
@@ -382,6 +404,7 @@ fn health(facts: &Facts<'_>, before: Option<&Health>) -> (Option<Health>, Option
         message: found.message,
         details: found.details,
         timestamp: same.map_or(Time(found.timestamp.unwrap_or(facts.now)), |before| before.timestamp.clone()),
+        unhealthy_pods: found.unhealthy_pods,
     };
     let verdict = verdict(facts, &health);
     (Some(health), Some(verdict))
@@ -392,6 +415,7 @@ fn verdict(facts: &Facts<'_>, health: &Health) -> Verdict {
         HealthStatus::Healthy => ("True", ConditionReason::Healthy),
         HealthStatus::Unhealthy => ("False", ConditionReason::Unhealthy),
         HealthStatus::Unknown if facts.ready.is_empty() => ("Unknown", ConditionReason::NoReadyEndpoints),
+        HealthStatus::Unknown if tally(facts).unanswered > 0 => ("Unknown", ConditionReason::Unanswered),
         HealthStatus::Unknown => ("Unknown", ConditionReason::Unknown),
     };
     (status, reason, health.message.clone())
@@ -402,6 +426,7 @@ struct Found {
     message: String,
     details: BTreeMap<String, String>,
     timestamp: Option<Timestamp>,
+    unhealthy_pods: Vec<UnhealthyPod>,
 }
 
 impl Found {
@@ -411,38 +436,125 @@ impl Found {
             message: message.to_owned(),
             details: BTreeMap::new(),
             timestamp: None,
+            unhealthy_pods: Vec::new(),
         }
     }
 }
 
-/// The plugin is unhealthy when every ready pod is, and healthy when one is. As long as neither
-/// is known, what was known before holds.
-fn polled(facts: &Facts<'_>, before: Option<&Health>) -> Option<Found> {
-    let pods = facts.ready.iter().map(|ready| (ready, facts.pods.get(&ready.uid)));
-    let verdicts = pods.map(|(ready, pod)| (ready, pod, pod.and_then(|pod| pod.verdict))).collect::<Vec<_>>();
-    let bad = verdicts.iter().filter(|(.., verdict)| *verdict == Some(false)).collect::<Vec<_>>();
-    let good = verdicts.iter().find(|(.., verdict)| *verdict == Some(true));
-    let last = |pod: Option<&Pod>| match pod.and_then(|pod| pod.last.as_ref()) {
-        Some(Ok(said)) => (said.message.clone(), said.details.clone(), Some(said.timestamp)),
-        Some(Err(error)) => (error.clone(), BTreeMap::new(), None),
-        None => (String::new(), BTreeMap::new(), None),
-    };
-    if let Some((_, pod, _)) = good {
-        let (message, details, timestamp) = last(*pod);
-        let message = match bad.first() {
-            Some((ready, pod, _)) => {
-                format!("{} of {} pods unhealthy: {}: {}", bad.len(), verdicts.len(), ready.pod, last(*pod).0)
-            }
-            None => message,
-        };
-        return Some(Found { status: HealthStatus::Healthy, message, details, timestamp });
+/// How many pods are asked, and how many of them do not answer.
+pub fn tally(facts: &Facts<'_>) -> Tally {
+    Tally::of(&standings(facts))
+}
+
+fn standings(facts: &Facts<'_>) -> Vec<Option<Standing>> {
+    facts.ready.iter().map(|ready| facts.pods.get(&ready.uid)?.health.standing()).collect()
+}
+
+/// What a pod said last, or why it did not.
+fn last(pod: Option<&Pod>) -> Found {
+    match pod.and_then(|pod| pod.last.as_ref()) {
+        Some(Ok(said)) => Found {
+            details: said.details.clone(),
+            timestamp: Some(said.timestamp),
+            ..Found::unknown(&said.message)
+        },
+        Some(Err(error)) => Found::unknown(error),
+        None => Found::unknown(""),
     }
-    let Some((ready, pod, _)) = bad.first().filter(|_| bad.len() == verdicts.len()) else {
-        let asked = verdicts.iter().find(|(_, pod, _)| pod.is_some_and(|pod| pod.last.is_some()));
-        let known = before.is_some_and(|before| before.status != HealthStatus::Unknown);
-        return asked.filter(|_| !known).map(|(_, pod, _)| Found::unknown(&last(*pod).0));
+}
+
+/// What the pods come to. As long as too little is known, what was known before holds of the plugin,
+/// and of each pod.
+fn polled(facts: &Facts<'_>, before: Option<&Health>) -> Option<Found> {
+    let standings = standings(facts);
+    let HealthVerdict { status, out, mistrusted } =
+        judge_health(&standings, panic_percent(facts.plugin), facts.mistrusted);
+    let pods = facts.ready.iter().map(|ready| facts.pods.get(&ready.uid)).collect::<Vec<_>>();
+    let count = facts.ready.len();
+    // One that has said so since it is asked here: of others it is known from before.
+    let first = |wanted: Standing| {
+        let spoke = |pod: &Option<&Pod>| pod.is_some_and(|pod| pod.last.is_some());
+        standings.iter().zip(&pods).position(|(standing, pod)| *standing == Some(wanted) && spoke(pod))
     };
-    let (message, details, timestamp) = last(*pod);
-    let message = if bad.len() > 1 { format!("{}: {message}", ready.pod) } else { message };
-    Some(Found { status: HealthStatus::Unhealthy, message, details, timestamp })
+    let unhealthy_pods = unhealthy(facts, before, &standings, &out, status.is_none());
+    // The word of a pod for the plugin: with its name where there are several.
+    let named = |index: usize| match (&facts.ready[index].pod, last(pods[index]).message) {
+        (_, message) if count == 1 => message,
+        (pod, message) => format!("{pod}: {message}"),
+    };
+    let found = match status {
+        Some(HealthStatus::Healthy) => {
+            let well = last(first(Standing::Healthy).and_then(|index| pods[index]));
+            let message = match unhealthy_pods.first() {
+                Some(UnhealthyPod { pod, message, .. }) => {
+                    let bad = out.iter().filter(|out| **out).count();
+                    format!("{bad} of {count} pods unhealthy: {pod}: {message}")
+                }
+                None => well.message.clone(),
+            };
+            Found { status: HealthStatus::Healthy, message, ..well }
+        }
+        Some(HealthStatus::Unhealthy) => {
+            let index = first(Standing::Unhealthy)?;
+            let message = named(index);
+            Found { status: HealthStatus::Unhealthy, message, ..last(pods[index]) }
+        }
+        Some(HealthStatus::Unknown) => {
+            let index = first(Standing::Unanswered)?;
+            let silent = tally(facts).unanswered;
+            let doubt = match mistrusted {
+                true => "the gateway may be the one that fails, and goes on sending requests",
+                false => "requests go on, as no other pod is healthy",
+            };
+            Found::unknown(&format!("{silent} of {count} pods cannot be asked: {}; {doubt}", named(index)))
+        }
+        None => {
+            let asked = pods.iter().find(|pod| pod.is_some_and(|pod| pod.last.is_some()));
+            let known = before.filter(|before| before.status != HealthStatus::Unknown);
+            match known {
+                Some(Health { status, message, details, timestamp, unhealthy_pods: _ }) => Found {
+                    status: *status,
+                    message: message.clone(),
+                    details: details.clone(),
+                    timestamp: Some(timestamp.0),
+                    unhealthy_pods: Vec::new(),
+                },
+                None => Found::unknown(&last(*asked?).message),
+            }
+        }
+    };
+    Some(Found { unhealthy_pods, ..found })
+}
+
+/// The pods that get no requests. What was said of one before stays while it is out for the same, and
+/// none that is not well comes back while it is undecided what that comes to.
+fn unhealthy(
+    facts: &Facts<'_>,
+    before: Option<&Health>,
+    standings: &[Option<Standing>],
+    out: &[bool],
+    undecided: bool,
+) -> Vec<UnhealthyPod> {
+    let before = before.map_or(&[][..], |before| &before.unhealthy_pods);
+    let pods = facts.ready.iter().zip(standings).zip(out);
+    let told = pods.filter_map(|((ready, standing), out)| {
+        let earlier = before.iter().find(|earlier| earlier.pod == ready.pod);
+        let reason = match standing {
+            Some(Standing::Unhealthy) => Ailment::Unhealthy,
+            Some(Standing::Unanswered) => Ailment::Unanswered,
+            Some(Standing::Healthy) | None => return None,
+        };
+        let same = earlier.filter(|earlier| earlier.reason == reason).cloned();
+        let is_out = *out || (undecided && same.is_some());
+        if !is_out {
+            return None;
+        }
+        Some(same.unwrap_or_else(|| UnhealthyPod {
+            pod: ready.pod.clone(),
+            reason,
+            message: last(facts.pods.get(&ready.uid)).message,
+            since: Time(facts.now),
+        }))
+    });
+    told.take(PODS).collect()
 }

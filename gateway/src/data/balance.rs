@@ -1,6 +1,7 @@
 //! Which endpoint gets a request: of two that are picked at random, the one with fewer requests
 //! under way. Endpoints to which no connection came about lately are passed over while there
-//! are others, and so are those that are ejected.
+//! are others, and so are those that are ejected. Those that are unhealthy get nothing while there
+//! are others.
 
 use std::{
     cell::Cell,
@@ -62,10 +63,15 @@ pub fn pick<'a>(
 ) -> Result<(&'a Arc<Endpoint>, bool), Nobody> {
     let is_closed = |endpoint: &Endpoint| policy.failures == 0 || endpoint.circuit.is_closed();
     let quick = least_of_two(all, dice).ok_or(Nobody::Absent)?;
-    if is_closed(quick) && !quick.is_shunned(now) && !tried.contains(&quick.key) {
+    if is_closed(quick) && !quick.is_unhealthy() && !quick.is_shunned(now) && !tried.contains(&quick.key) {
         return Ok((quick, false));
     }
-    let untried = all.iter().filter(|endpoint| !tried.contains(&endpoint.key)).collect::<Vec<_>>();
+    let mut able = all.iter().filter(|endpoint| !endpoint.is_unhealthy()).collect::<Vec<_>>();
+    if able.is_empty() {
+        // The others have gone, and the verdict on the plugin is still to come.
+        able.extend(all);
+    }
+    let untried = able.iter().copied().filter(|endpoint| !tried.contains(&endpoint.key)).collect::<Vec<_>>();
     let mut good = untried.clone();
     good.retain(|endpoint| {
         !endpoint.is_shunned(now) && (is_closed(endpoint) || endpoint.circuit.is_due(now))
@@ -79,8 +85,8 @@ pub fn pick<'a>(
         }
         good.retain(|endpoint| endpoint.key != picked.key);
     }
-    if policy.may_refuse() && !all.iter().any(|endpoint| is_closed(endpoint)) {
-        let wait = all.iter().map(|endpoint| endpoint.circuit.wait(now)).min();
+    if policy.may_refuse() && !able.iter().any(|endpoint| is_closed(endpoint)) {
+        let wait = able.iter().map(|endpoint| endpoint.circuit.wait(now)).min();
         return Err(Nobody::Ejected(wait.unwrap_or_default()));
     }
     // Better one that may fail than none.
@@ -106,7 +112,12 @@ fn least_of_two<'a, E: AsRef<Endpoint>>(all: &'a [E], dice: &Dice) -> Option<&'a
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{super::circuit::Outcome, *};
+    use forward_plan::routes::PluginId;
+
+    use super::{
+        super::{circuit::Outcome, snapshot::Plugin},
+        *,
+    };
 
     fn endpoints(count: u16) -> Vec<Arc<Endpoint>> {
         (0..count).map(|port| Endpoint::new(port.to_string(), ([127, 0, 0, 1], port).into())).collect()
@@ -176,6 +187,26 @@ mod tests {
         assert_eq!(picked(&all, &[], &usual), [0, 1, 2].into(), "better than none");
         let never = CircuitBreaker { failures: 0, ..usual };
         assert_eq!(picked(&all, &[], &never), [0].into(), "an entry that never ejects lets all back in");
+    }
+
+    #[test]
+    fn sends_nothing_to_what_is_unhealthy_while_there_are_others() {
+        let (plugin, policy, dice) = (Plugin::new(PluginId::new("n", "p"), 1), strict(50), Dice::new());
+        let ready: Vec<_> =
+            (0..3).map(|port: u16| (port.to_string(), ([127, 0, 0, 1], port).into())).collect();
+        plugin.set_endpoints(&ready);
+        let all = plugin.endpoints().clone();
+        plugin.set_unhealthy_pods(|pod| pod != "1");
+        assert_eq!(picked(&all, &[], &policy), [1].into());
+        let failed = pick(&all, &[all[1].key], &policy, 0, &dice).err();
+        assert_eq!(failed, Some(Nobody::Absent), "nor after the others have failed");
+        all[1].shun(10);
+        eject(&all[1]);
+        assert_eq!(picked(&all, &[], &policy), [1].into(), "nor while the others are ejected");
+        plugin.set_unhealthy_pods(|pod| pod == "1");
+        assert_eq!(picked(&all, &[], &policy), [0, 2].into());
+        plugin.set_unhealthy_pods(|_| true);
+        assert_eq!(picked(&all, &[], &policy), [0, 2].into(), "as if none was");
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub struct Endpoint {
     /// Requests that are under way to it, from all workers.
     pub in_flight: AtomicUsize,
     retired: AtomicBool,
+    /// By what the plugin's status says of it.
+    unhealthy: AtomicBool,
     shunned_until: AtomicU64,
     pub circuit: Circuit,
 }
@@ -234,8 +236,16 @@ impl Plugin {
         self.endpoints.store(Arc::new(now));
     }
 
+    /// Whether all of it is: nothing is sent to it.
     pub fn is_unhealthy(&self) -> bool {
         self.unhealthy.load(Relaxed)
+    }
+
+    /// Send nothing to these of the present endpoints while there are others.
+    pub fn set_unhealthy_pods(&self, is_unhealthy: impl Fn(&str) -> bool) {
+        for endpoint in self.endpoints.load().iter() {
+            endpoint.unhealthy.store(is_unhealthy(&endpoint.pod), Relaxed);
+        }
     }
 
     pub fn set_unhealthy(&self, unhealthy: bool) {
@@ -252,6 +262,7 @@ impl Endpoint {
             address,
             in_flight: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
+            unhealthy: AtomicBool::new(false),
             shunned_until: AtomicU64::new(0),
             circuit: Circuit::default(),
         })
@@ -260,6 +271,11 @@ impl Endpoint {
     /// Whether it is no longer to be sent anything.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
+    }
+
+    /// Whether it is to be sent nothing while others are not so.
+    pub fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Relaxed)
     }
 
     /// Prefer others for a while: no connection came about.

@@ -49,6 +49,36 @@ fn serves_manifest_and_announced_routes_as_the_objects_say() {
 }
 
 #[test]
+fn takes_out_the_pods_that_the_status_names_whichever_comes_first() {
+    let mut table = Table::new();
+    let unhealthy = |pods: &[&str]| {
+        let pods = pods.iter().map(
+            |pod| json!({"pod": pod, "reason": "Unhealthy", "message": "", "since": "2026-01-01T00:00:00Z"}),
+        );
+        let health = json!({
+            "status": "Healthy", "timestamp": "2026-01-01T00:00:00Z", "unhealthyPods": pods.collect::<Vec<_>>(),
+        });
+        plugin("pay", routes(&["GET /x"]), json!({"health": health}))
+    };
+    let out = |table: &Table| {
+        let route = table.route("GET /x").unwrap();
+        let endpoints = route.plugin.endpoints().clone();
+        assert!(!route.plugin.is_unhealthy());
+        let out = endpoints.iter().filter(|endpoint| endpoint.is_unhealthy());
+        out.map(|endpoint| endpoint.pod.clone()).collect::<Vec<_>>()
+    };
+    table.apply(unhealthy(&["b"]));
+    table.take(slice("pay", &["a", "b", "c"]));
+    assert_eq!(out(&table), ["uid-b"]);
+    table.apply(unhealthy(&["c", "gone"]));
+    assert_eq!(out(&table), ["uid-c"]);
+    table.take(slice("pay", &["a", "c", "d"]));
+    assert_eq!(out(&table), ["uid-c"]);
+    table.apply(unhealthy(&[]));
+    assert_eq!(out(&table), [] as [&str; 0]);
+}
+
+#[test]
 fn hands_a_route_to_the_next_when_its_owner_goes() {
     let mut table = Table::new();
     table.apply(plugin("low", routes(&["GET /x"]), json!({})));

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::patch};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{patch, post},
+};
 use forward_crds::Plugin;
 use forward_gateway::{
     control::{
@@ -17,6 +22,7 @@ use forward_gateway::{
         registrar,
     },
     data::worker::{Settings, Shared},
+    events::Events,
     metrics::Calls,
 };
 use forward_proto::plugin::v1::{
@@ -72,7 +78,11 @@ impl Contract for Fake {
 
 impl Fake {
     async fn serve(&self) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    async fn serve_at(&self, address: SocketAddr) -> SocketAddr {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes =
             tonic::service::Routes::new(PluginServer::new(self.clone())).prepare().into_axum_router();
@@ -93,6 +103,7 @@ struct Server {
     plugin: Mutex<Plugin>,
     index: Handle,
     writes: mpsc::UnboundedSender<Value>,
+    events: Mutex<Vec<(String, String)>>,
     failing: AtomicBool,
 }
 
@@ -122,7 +133,28 @@ async fn write(State(server): State<Arc<Server>>, body: String) -> Result<Json<P
     Ok(Json(plugin))
 }
 
+async fn event(State(server): State<Arc<Server>>, body: String) -> Json<Value> {
+    let event: Value = serde_json::from_str(&body).unwrap();
+    let text = |field: &str| event[field].as_str().unwrap().to_owned();
+    assert_eq!(event["regarding"]["uid"], "uid-pay");
+    server.events.lock().unwrap().push((text("reason"), text("note")));
+    Json(event)
+}
+
 impl World {
+    /// The Event of this number, once it is there.
+    async fn event(&self, number: usize) -> (String, String) {
+        let seen = async {
+            loop {
+                if let Some(event) = self.server.events.lock().unwrap().get(number) {
+                    return event.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.unwrap()
+    }
+
     async fn new(plugin: Plugin) -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let shared = Shared::new(Settings::default(), 1);
@@ -132,16 +164,24 @@ impl World {
             plugin: Mutex::new(plugin.clone()),
             index: index.clone(),
             writes: sender,
+            events: Mutex::default(),
             failing: AtomicBool::new(false),
         });
         let path = "/apis/goforward.dev/v1alpha1/namespaces/shop/plugins/pay/status";
-        let router = Router::new().route(path, patch(write)).with_state(server.clone());
+        let events = "/apis/events.k8s.io/v1/namespaces/shop/events";
+        let router =
+            Router::new().route(path, patch(write)).route(events, post(event)).with_state(server.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
         index.change(|index| index.apply(Object::Plugin(Arc::new(plugin))));
-        let registrar = tokio::spawn(registrar::run(client, index.clone(), Calls::default()));
+        let registrar = tokio::spawn(registrar::run(
+            client.clone(),
+            index.clone(),
+            Calls::default(),
+            Events::new(client),
+        ));
         Self { index, writes, server, _registrar: tokio_util::task::AbortOnDropHandle::new(registrar) }
     }
 
@@ -149,7 +189,7 @@ impl World {
         let pods = endpoints.iter().map(|address| {
             json!({
                 "addresses": [address.ip().to_string()],
-                "targetRef": {"kind": "Pod", "name": format!("pay-{}", address.port()), "uid": address.to_string()},
+                "targetRef": {"kind": "Pod", "name": format!("pay-{}", address.ip()), "uid": address.to_string()},
             })
         });
         let labels = json!({"goforward.dev/plugin": "pay", "kubernetes.io/service-name": "pay"});
@@ -218,6 +258,35 @@ async fn follows_health_up_and_down() {
     let status = world.write().await;
     assert_eq!(condition(&status, "Healthy"), json!(["Unknown", "NoReadyEndpoints"]));
     assert_eq!(status["routes"][0]["path"], "/x/:id", "they stay");
+}
+
+#[tokio::test]
+async fn takes_out_the_pod_that_is_unhealthy_and_lets_it_back_when_it_is_well() {
+    let (one, other) = (Fake::default(), Fake::default());
+    let mut world = World::new(often()).await;
+    let first = one.serve().await;
+    let second = other.serve_at((std::net::Ipv4Addr::new(127, 0, 0, 2), first.port()).into()).await;
+    world.endpoints(&[first, second]);
+    let unhealthy = async |world: &mut World, count: usize| loop {
+        let status = world.write().await;
+        let pods = status["health"]["unhealthyPods"].as_array().map_or(0, Vec::len);
+        if condition(&status, "Healthy") == json!(["True", "Healthy"]) && pods == count {
+            return status["health"]["unhealthyPods"][0]["message"].clone();
+        }
+    };
+    unhealthy(&mut world, 0).await;
+    other.unhealthy.store(true, Ordering::Relaxed);
+    assert_eq!(unhealthy(&mut world, 1).await, "no database");
+    let told = (String::from("PodUnhealthy"), "pod pay-127.0.0.2 gets no requests: no database".to_owned());
+    assert_eq!(world.event(0).await, told);
+    world.silence().await;
+    other.unhealthy.store(false, Ordering::Relaxed);
+    unhealthy(&mut world, 0).await;
+    assert_eq!(world.event(1).await.0, "PodHealthy");
+    // Where all say so, the plugin is.
+    one.unhealthy.store(true, Ordering::Relaxed);
+    other.unhealthy.store(true, Ordering::Relaxed);
+    while condition(&world.write().await, "Healthy") != json!(["False", "Unhealthy"]) {}
 }
 
 #[tokio::test]

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{HealthStatus, Plugin, ProvidedMiddleware, Reload, Route, RouteSource, RouteStatus};
+use forward_crds::{
+    Ailment, HealthStatus, Plugin, ProvidedMiddleware, Reload, Route, RouteSource, RouteStatus,
+};
 use forward_gateway::control::{
     call::{DescribeError, Description, Reloaded, Said},
     slice::Ready,
     verdict::{Facts, Judged, Pod, Registration, decide},
 };
+use forward_plan::Thresholds;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use crate::objects::{announced, plugin, rolled_out, route, routes};
 
-const THRESHOLD: u32 = 2;
+const TERMS: Thresholds = Thresholds { failure: 2, success: 2 };
+const THRESHOLD: u32 = TERMS.failure;
 
 /// Takes every route for active, but `/lost`, and middleware for wrong where there is `/bad`; where there
 /// is `/spied`, somebody else provides some without leave, and so does the plugin with what is called so.
@@ -51,6 +55,7 @@ struct Case {
     plugin: Plugin,
     ready: Vec<Ready>,
     pods: BTreeMap<String, Pod>,
+    mistrusted: bool,
     now: i64,
 }
 
@@ -65,6 +70,7 @@ impl Case {
             plugin: plugin("pay", json!({}), json!({})),
             ready: pods.iter().map(ready).collect(),
             pods: BTreeMap::new(),
+            mistrusted: false,
             now: 0,
         }
     }
@@ -119,8 +125,36 @@ impl Case {
             reload: None,
             config_from_changed: None,
         };
-        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), TERMS);
         self
+    }
+
+    /// It does not say how it fares.
+    fn silent(mut self, pod: &str) -> Self {
+        let error = "Health was not answered within 2s".to_owned();
+        self.pods.entry(pod.to_owned()).or_default().said(Err(error), TERMS);
+        self
+    }
+
+    /// It answers as often as it takes to count: `.` well, `x` not well, `?` nothing.
+    fn fares(mut self, answers: &str) -> Self {
+        let pods = self.ready.iter().map(|ready| ready.uid.clone()).collect::<Vec<_>>();
+        for (pod, answer) in pods.iter().zip(answers.chars()) {
+            for _ in 0..THRESHOLD {
+                self = match answer {
+                    '.' => self.says(pod, true, "fine"),
+                    'x' => self.says(pod, false, "no database"),
+                    _ => self.silent(pod),
+                };
+            }
+        }
+        self
+    }
+
+    /// Which pods get no requests, and why.
+    fn out(&self) -> Vec<(String, Ailment)> {
+        let health = self.decide().health.unwrap();
+        health.unhealthy_pods.into_iter().map(|it| (it.pod, it.reason)).collect()
     }
 
     /// It says with which configuration it runs, or why it does not run with that one.
@@ -135,7 +169,7 @@ impl Case {
             reload: Some(reload),
             config_from_changed: None,
         };
-        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), TERMS);
         self
     }
 
@@ -150,7 +184,7 @@ impl Case {
             reload: None,
             config_from_changed: started_after.map(str::to_owned),
         };
-        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), THRESHOLD);
+        self.pods.entry(pod.to_owned()).or_default().said(Ok(said), TERMS);
         self
     }
 
@@ -160,8 +194,8 @@ impl Case {
     }
 
     fn decide(&self) -> Registration {
-        let Self { plugin, ready, pods, now } = self;
-        decide(&Facts { plugin, ready, pods, now: at(*now) }, judge)
+        let Self { plugin, ready, pods, mistrusted, now } = self;
+        decide(&Facts { plugin, ready, pods, mistrusted: *mistrusted, now: at(*now) }, judge)
     }
 
     /// Write it, as the API server would, and go on.
@@ -363,14 +397,70 @@ fn keeps_the_registration_but_not_the_health_when_no_pod_is_ready() {
 }
 
 #[test]
-fn is_unhealthy_after_failures_in_a_row_and_healthy_after_one_success() {
+fn is_unhealthy_after_failures_in_a_row_and_healthy_after_as_many_successes() {
     let mut case = Case::new(&["a"]).describes("a", &[]).says("a", true, "").written();
     case = case.says("a", false, "no database").written();
     assert_eq!(case.condition("Healthy").unwrap().0, "True", "once is not enough");
     case = case.says("a", false, "no database").written();
     assert_eq!(case.condition("Healthy"), is("False", "Unhealthy", "no database", 1));
     case = case.says("a", true, "").written();
+    assert_eq!(
+        case.condition("Healthy"),
+        is("False", "Unhealthy", "no database", 1),
+        "nor is once well again"
+    );
+    case = case.says("a", true, "").written();
     assert_eq!(case.condition("Healthy").unwrap().0, "True");
+}
+
+#[test]
+fn names_the_pods_that_get_no_requests_and_since_when() {
+    let case = Case::new(&["a", "b", "c"]).fares(".x.").written();
+    let message = "1 of 3 pods unhealthy: pod-b: no database";
+    assert_eq!(case.condition("Healthy"), is("True", "Healthy", message, 1));
+    assert_eq!(case.out(), [("pod-b".to_owned(), Ailment::Unhealthy)]);
+    let case = case.says("b", false, "other words").written();
+    let told = case.decide().health.unwrap().unhealthy_pods.remove(0);
+    assert_eq!((told.message.as_str(), told.since.0), ("no database", at(0)), "as it was found");
+    let case = case.silent("b").silent("b").written();
+    assert_eq!(case.out(), [("pod-b".to_owned(), Ailment::Unhealthy)], "its own word stands");
+    let case = case.says("b", true, "").written();
+    assert_eq!(case.out().len(), 1, "once is not enough");
+    assert_eq!(case.says("b", true, "").written().out(), []);
+}
+
+#[test]
+fn takes_no_pods_out_for_want_of_an_answer_where_the_fault_may_be_its_own() {
+    let case = Case::new(&["a", "b", "c"]).fares("..?").written();
+    assert_eq!(case.out(), [("pod-c".to_owned(), Ailment::Unanswered)], "others answer");
+    let case = case.fares(".??").written();
+    assert_eq!(case.out(), []);
+    let message = "2 of 3 pods cannot be asked: pod-b: Health was not answered within 2s; the gateway may be the one that fails, and goes on sending requests";
+    assert_eq!(case.condition("Healthy"), is("Unknown", "Unanswered", message, 1));
+    let mut case = case.fares("..?").written();
+    assert_eq!(case.out().len(), 1);
+    case.mistrusted = true;
+    assert_eq!(case.out(), []);
+    assert_eq!(case.condition("Healthy").unwrap().1, "Unanswered");
+    let case = Case::new(&["a"]).fares("?").written();
+    assert_eq!(case.condition("Healthy").unwrap().0, "Unknown", "the last one stays");
+    let case = Case::new(&["a", "b"]).fares("x?").written();
+    assert_eq!(case.out(), [("pod-a".to_owned(), Ailment::Unhealthy)], "b may be well");
+    let message = "1 of 2 pods cannot be asked: pod-b: Health was not answered within 2s; requests go on, as no other pod is healthy";
+    assert_eq!(case.condition("Healthy"), is("Unknown", "Unanswered", message, 1));
+}
+
+#[test]
+fn a_replica_that_goes_on_asking_keeps_out_what_was_out() {
+    let mut case = Case::new(&["a", "b", "c"]).fares(".x?").written();
+    assert_eq!(case.out().len(), 2);
+    let ailments = case.out().into_iter().map(|(_, reason)| reason);
+    let pods = ["b", "c"].map(str::to_owned).into_iter().zip(ailments);
+    case.pods = pods.map(|(pod, reason)| (pod, Pod::resumed(reason))).collect();
+    assert_eq!(case.out().len(), 2, "before it has asked anybody");
+    let case = case.says("a", true, "fine").says("b", true, "").says("c", true, "");
+    assert_eq!(case.out().len(), 2, "once is not enough");
+    assert_eq!(case.says("b", true, "").says("c", true, "").out(), []);
 }
 
 #[test]

@@ -232,7 +232,8 @@ impl Probes {
     }
 
     fn http(plugin: &Plugin) -> Self {
-        let HealthCheck { path, interval, timeout, failure_threshold } =
+        // Of pods that cannot be asked the kubelet thinks for itself.
+        let HealthCheck { path, interval, timeout, failure_threshold, success_threshold, panic_percent: _ } =
             plugin.spec.health.clone().unwrap_or_default();
         let named = || IntOrString::String(PORT.to_owned());
         let tcp = path.is_none().then(|| TCPSocketAction { port: named(), host: None });
@@ -244,6 +245,7 @@ impl Probes {
             period_seconds: Some(interval.map_or(2, Duration::whole_seconds)),
             timeout_seconds: Some(timeout.map_or(2, Duration::whole_seconds)),
             failure_threshold: Some(failure_threshold.unwrap_or(READINESS_FAILURES)),
+            success_threshold,
             ..Probe::default()
         };
         Self { startup: None, readiness, liveness: None }

@@ -43,7 +43,7 @@ const ON_THE_WAY: [&str; 9] = [
 ];
 
 /// Fields of which nothing is seen here, why, and what covers them instead.
-const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 13] = [
+const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 14] = [
     ("info", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.description", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
     ("info.author", "facts for people, of which nothing is decided", "crds/src/plugin.rs"),
@@ -57,7 +57,10 @@ const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 13] = [
     ("http.routes[].path", "read by the gateway", ROUTES),
     ("http.middleware", "read by the gateway", MIDDLEWARE),
     ("providesMiddleware", "read by the gateway", PROVIDED),
+    ("health.panicPercent", "read by the gateway", HEALTH),
 ];
+const HEALTH: &str =
+    "gateway/tests/control/verdict.rs#takes_no_pods_out_for_want_of_an_answer_where_the_fault_may_be_its_own";
 const MIDDLEWARE: &str = "gateway/tests/traffic/middleware";
 const PROVIDED: &str =
     "gateway/tests/control/middleware.rs#plugins_are_asked_about_requests_that_they_may_see";

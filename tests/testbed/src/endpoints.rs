@@ -70,6 +70,8 @@ struct Outcome {
 #[derive(Deserialize)]
 struct Ailment {
     unhealthy: Option<String>,
+    /// After so many seconds it is over by itself.
+    seconds: Option<u64>,
 }
 
 /// The endpoints below `prefix`. `/` is for plugins that ask this one directly.
@@ -172,6 +174,12 @@ async fn write(Query(Attempt { path }): Query<Attempt>) -> Json<Outcome> {
 
 async fn health(State(testbed): Plugin, Json(ailment): Json<Ailment>) -> StatusCode {
     testbed.set_unhealthy(ailment.unhealthy);
+    if let Some(seconds) = ailment.seconds {
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(seconds)).await;
+            testbed.set_unhealthy(None);
+        });
+    }
     StatusCode::NO_CONTENT
 }
 
