@@ -6,6 +6,7 @@
 //! Kubernetes client, no decision. The YAML in `crds/yaml` is generated from here.
 #![warn(missing_docs)]
 
+mod alerts;
 mod callers;
 mod defaults;
 mod definition;
@@ -23,6 +24,7 @@ mod system;
 mod templates;
 mod validate;
 
+pub use alerts::{AlertLabel, AlertName, AlertReceiver, Alertmanager, Alerts, Webhook};
 pub use callers::{Algorithm, ApiKey, Jwt, Permissions};
 pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;

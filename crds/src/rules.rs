@@ -161,6 +161,10 @@ pub fn image_is_reference() -> Rule {
     )
 }
 
+pub fn exactly_one_receiver() -> Rule {
+    rule("has(self.alertmanager) != has(self.webhook)", "exactly one of alertmanager and webhook must be set")
+}
+
 pub fn image_prefixes_have_host() -> Rule {
     rule(
         format!("self.all(prefix, {})", matches("prefix", &image_prefix_pattern())),

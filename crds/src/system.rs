@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Middleware, NetworkMode, TemplateRules, rules};
+use crate::{Alerts, Duration, Middleware, NetworkMode, TemplateRules, rules};
 
 /// The settings. What is absent has the default that the field names.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -77,6 +77,9 @@ pub struct PluginSystemSpec {
     #[schemars(length(max = 64), inner(length(max = 50), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub middleware_from: Vec<String>,
+    /// Who is told when plugins are not as they should be. Absent: nobody but who looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Alerts>,
 }
 
 /// `sandbox` of plugins that do not set it.

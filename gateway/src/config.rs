@@ -7,6 +7,7 @@ use forward_crds::Duration;
 use forward_plan::Cidr;
 
 use crate::{
+    alerts::post::Origin,
     data::worker::{AccessLog, Settings},
     debug::loopback,
 };
@@ -31,10 +32,13 @@ pub struct Args {
     /// A folder of folders, each with a keys.yaml: what callers with keys are known by. Absent: none.
     #[arg(long, env = "FORWARD_API_KEYS")]
     pub api_keys: Option<PathBuf>,
-    /// A file with the authorities that are trusted where issuers' keys are fetched. Absent: those that
-    /// browsers trust.
+    /// A file with the authorities that are trusted where issuers' keys are fetched, and where receivers
+    /// of alerts are told. Absent: those that browsers trust.
     #[arg(long, env = "FORWARD_JWKS_CA")]
     pub jwks_ca: Option<PathBuf>,
+    /// Where alerts may be sent without TLS: `http://host:port` each. Absent: nowhere.
+    #[arg(long, env = "FORWARD_PLAIN_RECEIVERS", value_delimiter = ',')]
+    pub plain_receivers: Vec<Origin>,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,

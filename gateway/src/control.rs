@@ -21,3 +21,4 @@ pub mod status;
 pub mod trust;
 pub mod verdict;
 pub mod watch;
+pub mod watchlist;

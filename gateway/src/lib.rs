@@ -4,6 +4,7 @@
 //! runs a plugin: it creates and deletes nothing.
 
 mod admin;
+pub mod alerts;
 pub mod callers;
 pub mod config;
 pub mod control;

@@ -21,6 +21,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    alerts::counts::Counts,
     control::{
         index::{Counted, Handle},
         process::{Process, Processes},
@@ -53,6 +54,8 @@ pub struct Calls {
     fetches: Family<Outcome, Counter>,
     /// What plugins say of their processes.
     pub processes: Processes,
+    /// Of alerts.
+    pub alerts: Counts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,6 +138,7 @@ impl Metrics {
             key_sets,
             fetches,
             processes,
+            alerts,
         } = calls.clone();
         registry.register("describes", "Describe calls to plugins by outcome", describes);
         registry.register("health_checks", "Health calls to plugins by outcome", healths);
@@ -145,6 +149,7 @@ impl Metrics {
         registry.register("tls_certificate_expires_timestamp_seconds", help, expires);
         registry.register("key_sets", "Secrets with keys of callers by state", key_sets);
         registry.register("jwks_fetches", "Fetches of issuers' keys by outcome", fetches);
+        alerts.register(&mut registry);
         let traffic = Traffic { shared, index: index.clone(), processes };
         registry.register_collector(Box::new(traffic));
         Self { registry, index }

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     admin,
+    alerts::{self, post::Poster},
     callers::{fetch::Fetcher, store as key_store},
     config::Args,
     control::{
@@ -72,7 +73,9 @@ async fn serve(args: &Args) -> Result<()> {
             tls: secured.as_ref().map(|secured| secured.tls.clone()),
         },
     );
-    let control = control(args, index, calls, &ready);
+    let poster = Poster::new(args.jwks_ca.as_deref(), args.plain_receivers.clone());
+    let poster = poster.context("set up the telling of alerts")?;
+    let control = control(args, index, calls, poster, &ready);
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("told to stop"),
@@ -166,7 +169,13 @@ fn callers(args: &Args, shared: &Shared, calls: &Calls) -> Result<BoxFuture<'sta
 }
 
 /// Keep the routes, and register this replica's share of the plugins. Ends only with an error.
-async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender<bool>) -> Result<()> {
+async fn control(
+    args: &Args,
+    index: Handle,
+    calls: Calls,
+    poster: Poster,
+    ready: &watch::Sender<bool>,
+) -> Result<()> {
     index.lock().hold();
     let client = Client::try_default().await.context("connect to the API server")?;
     let Watches { run, listed } = Watches::new(&client, &index, &args.namespace, &args.service);
@@ -179,7 +188,9 @@ async fn control(args: &Args, index: Handle, calls: Calls, ready: &watch::Sender
         ready.send_replace(true);
         let mut stopping = ready.subscribe();
         let events = Events::new(client.clone());
+        let alerts = alerts::run(index.clone(), poster, calls.alerts.clone(), events.clone());
         tokio::select! {
+            () = alerts => Ok(()),
             () = registrar::run(client, index, calls, events) => Ok(()),
             result = stopping.wait_for(|ready| !ready) => result.map(|_| ()).context("watch for the stop"),
         }

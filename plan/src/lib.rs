@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod agreement;
+pub mod alerts;
 mod assess;
 mod cidr;
 mod claims;

@@ -241,6 +241,7 @@ impl From<Option<&PluginSystem>> for Settings {
             hosts: _,
             middleware: _,
             middleware_from: _,
+            alerts: _,
         } = system.map(|system| system.spec.clone()).unwrap_or_default();
         let count = |limit: Option<i32>| limit.and_then(|limit| usize::try_from(limit).ok());
         Self {

@@ -67,3 +67,49 @@ async fn a_pod_that_is_unhealthy_gets_no_requests_until_it_is_well() {
     })
     .await;
 }
+
+/// What alerts have reached a plugin that takes them.
+async fn alerts(ns: &TestNamespace, receiver: &str) -> Result<Vec<String>> {
+    let answer = ns.cluster.gateway()?.get(&format!("{}hooks", ns.path(receiver))).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(serde_json::from_str(&answer.text())?)
+}
+
+#[tokio::test]
+async fn an_alert_reaches_its_receiver_and_so_does_its_end() {
+    run("an_alert_reaches_its_receiver_and_so_does_its_end", async |ns| {
+        ns.apply(&plugin("receiver")).await?;
+        ns.await_plugin("receiver", "to be ready", seconds(60), started).await?;
+        ns.cluster.gateway()?.await_status(&ns.path("receiver"), 200, seconds(10)).await?;
+        // The chart of the tests allows this place without TLS: it is the gateway's own.
+        let url = format!("http://forward-gateway.forward-system{}alerts", ns.path("receiver"));
+        let webhook = json!({"url": url, "groupWait": "1s", "groupInterval": "1s", "repeatInterval": "1h"});
+        let nobody = json!({"url": "http://nobody.example/alerts"});
+        let system = json!({
+            "apiVersion": "goforward.dev/v1alpha1",
+            "kind": "PluginSystem",
+            "metadata": {"name": "default"},
+            "spec": {"alerts": {"for": "1s", "receivers": [
+                {"name": "team", "alerts": ["PluginUnhealthy"], "webhook": webhook},
+                {"name": "nobody", "webhook": nobody},
+            ]}},
+        });
+        ns.apply_as("forward-tests", &system).await?;
+        let check = json!({"interval": "1s", "timeout": "1s", "failureThreshold": 1});
+        ns.apply(&plugin("moody").set("health", check)).await?;
+        ns.await_plugin("moody", "to be ready", seconds(60), started).await?;
+        ns.cluster.gateway()?.await_status(&ns.path("moody"), 200, seconds(10)).await?;
+        ail(ns, "moody", 10).await?;
+        let told = ["moody PluginUnhealthy firing", "moody PluginUnhealthy resolved"];
+        for (count, what) in [(1, "the alert to come"), (2, "its end to come")] {
+            await_until(what, seconds(60), async || {
+                let alerts = alerts(ns, "receiver").await?;
+                ensure!(alerts == told[..count], "{alerts:?}");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    })
+    .await;
+}

@@ -23,6 +23,15 @@ pub const H2SPEC: Program = Program {
     purpose: "building what tests HTTP/2 (once a machine)",
 };
 
+/// A real Alertmanager, for the gateway to tell. It is the last release whose module holds all that
+/// it is built from: later ones want their pages made first.
+pub const ALERTMANAGER: Program = Program {
+    name: "alertmanager",
+    sources: &["go.mod", "go.sum"],
+    package: "github.com/prometheus/alertmanager/cmd/alertmanager",
+    purpose: "building Alertmanager for the tests of alerts (once a machine)",
+};
+
 /// A program in a folder of `tests`.
 pub struct Program {
     /// Of the folder, and in the cache.

@@ -100,13 +100,7 @@ enum FetchError {
 impl Fetcher {
     /// Trusts the authorities that browsers trust, or those of a file in their place.
     pub fn new(callers: Arc<Callers>, calls: Calls, authorities: Option<&Path>) -> Result<Self, SetUpError> {
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?;
-        let config = match authorities {
-            Some(file) => config.with_root_certificates(read_authorities(file)?),
-            None => config.with_webpki_roots(),
-        };
-        let tls = config.with_no_client_auth();
+        let tls = client_tls(authorities)?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { client, callers, calls, past: BTreeMap::new() })
@@ -192,6 +186,17 @@ async fn fetch(
     let bytes = body.map_err(|error| FetchError::Read(error.to_string()))?.to_bytes();
     let set = serde_json::from_slice(&bytes).map_err(|error| FetchError::Read(error.to_string()))?;
     Ok(Keys::new(&Jwks::read(&set, &ALGORITHMS)?))
+}
+
+/// TLS towards others. Trusts the authorities that browsers trust, or those of a file in their place.
+pub fn client_tls(authorities: Option<&Path>) -> Result<ClientConfig, SetUpError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let config = match authorities {
+        Some(file) => config.with_root_certificates(read_authorities(file)?),
+        None => config.with_webpki_roots(),
+    };
+    Ok(config.with_no_client_auth())
 }
 
 fn read_authorities(file: &Path) -> Result<RootCertStore, SetUpError> {

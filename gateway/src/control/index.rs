@@ -27,6 +27,7 @@ use super::{
     provide::{self, Providers, Reach},
     share::is_mine,
     slice::{Ready, merge, ready},
+    watchlist::{Watched, Watchlist},
 };
 use crate::data::{
     snapshot::{self, Snapshot},
@@ -84,6 +85,7 @@ pub struct Index {
     /// What the PluginSystems say of routes, by namespace.
     systems: BTreeMap<String, System>,
     providers: Providers,
+    watchlist: Watchlist,
     slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
     own: BTreeMap<String, Vec<Ready>>,
     replicas: BTreeSet<String>,
@@ -155,6 +157,7 @@ impl Index {
             targets: Targets::default(),
             systems: BTreeMap::new(),
             providers: Providers::default(),
+            watchlist: Watchlist::default(),
             slices: BTreeMap::new(),
             own: BTreeMap::new(),
             replicas: BTreeSet::new(),
@@ -170,7 +173,10 @@ impl Index {
     pub fn apply(&mut self, object: Object) {
         match object {
             Object::Plugin(plugin) => self.apply_plugin(plugin),
-            Object::System(system) => self.set_system(&system, System::of(&system)),
+            Object::System(system) => {
+                self.watchlist.set_system(&system);
+                self.set_system(&system, System::of(&system));
+            }
             Object::Slice(slice) => self.set_slice(&slice, Some(ready(&slice))),
             Object::Own(slice) => self.set_own(&slice, Some(ready(&slice))),
         }
@@ -180,7 +186,10 @@ impl Index {
     pub fn delete(&mut self, object: Object) {
         match object {
             Object::Plugin(plugin) => self.delete_plugin(&id_of(&*plugin)),
-            Object::System(system) => self.set_system(&system, System::default()),
+            Object::System(system) => {
+                self.watchlist.delete_system(&system);
+                self.set_system(&system, System::default());
+            }
             Object::Slice(slice) => self.set_slice(&slice, None),
             Object::Own(slice) => self.set_own(&slice, None),
         }
@@ -210,6 +219,11 @@ impl Index {
         let entry = self.plugins.get(id)?;
         let mine = is_mine(&self.me, &self.replicas, &entry.plugin.uid().unwrap_or_default());
         mine.then(|| View { plugin: entry.plugin.clone(), ready: self.ready(id), contested: entry.contested })
+    }
+
+    /// Of the namespaces whose alerts are this replica's to tell, what is wrong in each.
+    pub fn watched(&self) -> Vec<Watched> {
+        self.watchlist.watched(|uid| is_mine(&self.me, &self.replicas, uid))
     }
 
     /// What a plugin's routes come to, if it announces these.
@@ -267,6 +281,7 @@ impl Index {
             Entry { plugin: plugin.clone(), serving, chains, stats: BTreeMap::new(), contested: 0 }
         });
         entry.plugin = plugin.clone();
+        self.watchlist.set_plugin(&id, &plugin);
         let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
         entry.serving.set_unhealthy(health.is_some_and(|health| health.status == HealthStatus::Unhealthy));
         tell_unhealthy(entry, &ready);
@@ -279,6 +294,7 @@ impl Index {
     fn delete_plugin(&mut self, id: &PluginId) {
         let change = self.contest.remove(id);
         self.settle(change);
+        self.watchlist.delete_plugin(id);
         if let Some(entry) = self.plugins.remove(id) {
             entry.serving.set_endpoints(&[]);
             self.targets.remove(id);

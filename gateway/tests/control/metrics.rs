@@ -68,6 +68,8 @@ fn text() -> String {
     };
     let now = tokio::time::Instant::now();
     calls.processes.say(&route.plugin.id, "uid-pay-1", "pay-1", process, now);
+    calls.alerts.sent("webhook", true);
+    calls.alerts.dropped("webhook", 1);
     Metrics::new(shared, index, &calls).render().unwrap()
 }
 

@@ -65,12 +65,13 @@ const MIDDLEWARE: &str = "gateway/tests/traffic/middleware";
 const PROVIDED: &str =
     "gateway/tests/control/middleware.rs#plugins_are_asked_about_requests_that_they_may_see";
 const ROUTES: &str = "gateway/tests/control/index.rs#serves_manifest_and_announced_routes_as_the_objects_say";
-const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 7] = [
+const UNSEEN_OF_SYSTEM: [(&str, &str, &str); 8] = [
     ("hosts", "read by the gateway", HOSTS),
     ("hosts[]", "read by the gateway", HOSTS),
     ("middleware", "read by the gateway", MIDDLEWARE),
     ("middlewareFrom", "read by the gateway", PROVIDED),
     ("middlewareFrom[]", "read by the gateway", PROVIDED),
+    ("alerts", "read by the gateway", "gateway/tests/alerts"),
     ("maxPlugins", "lets run what runs", "plan/tests/cases/too_many_plugins_keep_running"),
     ("maxConcurrentRollouts", "bounds what is on its way", "plan/tests/cases/slots_are_held_by_who_climbs"),
 ];

@@ -90,6 +90,7 @@ pub fn routes(prefix: &str) -> Routes<Testbed> {
         .get(&at("/panic"), panic)
         .post(&at("/write"), write)
         .post(&at("/health"), health)
+        .post(&at("/alerts"), alerted)
         .get(&at("/hooks"), calls)
         .post("/hooks", called)
         .internal()
@@ -179,6 +180,16 @@ async fn health(State(testbed): Plugin, Json(ailment): Json<Ailment>) -> StatusC
             sleep(Duration::from_secs(seconds)).await;
             testbed.set_unhealthy(None);
         });
+    }
+    StatusCode::NO_CONTENT
+}
+
+/// Keeps which alerts of which plugins have come by a webhook, and their status.
+async fn alerted(State(testbed): Plugin, Json(message): Json<Value>) -> StatusCode {
+    for alert in message["alerts"].as_array().map_or(&[][..], Vec::as_slice) {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (labels, status) = (&alert["labels"], word(&alert["status"]));
+        testbed.called(format!("{} {} {status}", word(&labels["plugin"]), word(&labels["alertname"])));
     }
     StatusCode::NO_CONTENT
 }

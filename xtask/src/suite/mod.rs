@@ -17,7 +17,7 @@ use self::{
 };
 use crate::{
     check_deps, codegen, exec,
-    go::H2SPEC,
+    go::{ALERTMANAGER, H2SPEC},
     machine, paths,
     progress::elapsed,
     pypi::{self, AUTOBAHN},
@@ -71,8 +71,12 @@ impl Suite {
         packages.extend(STAGES.iter().flat_map(|stage| ["--exclude", stage.package]));
         let h2spec = self.must(H2SPEC.ensure())?;
         let autobahn = self.must(pypi::fetch(&AUTOBAHN))?;
+        let alertmanager = self.must(ALERTMANAGER.ensure())?;
         self.tests("tests without a cluster", &packages, filter, |cargo| {
-            cargo.env("FORWARD_H2SPEC", h2spec).env("FORWARD_AUTOBAHN", autobahn)
+            cargo
+                .env("FORWARD_H2SPEC", h2spec)
+                .env("FORWARD_AUTOBAHN", autobahn)
+                .env("FORWARD_ALERTMANAGER", alertmanager)
         })?;
         if args.fast {
             return Ok(());

@@ -86,8 +86,13 @@ fn set_up(layout: &Layout) -> Result<Variables> {
     cluster::start(layout, Shape::default())?;
     cluster::load(layout, archives)?;
     let target = Target { environment: cluster::environment(layout), context: None };
-    let settings = ["type=NodePort".to_owned(), format!("nodePort={GATEWAY_NODE_PORT}")];
-    release::install(&target, &settings.map(|setting| format!("gateway.service.{setting}")))?;
+    let settings = [
+        "service.type=NodePort".to_owned(),
+        format!("service.nodePort={GATEWAY_NODE_PORT}"),
+        // Receivers of alerts are plugins of the tests.
+        "alerts.plainReceivers[0]=http://forward-gateway.forward-system".to_owned(),
+    ];
+    release::install(&target, &settings.map(|setting| format!("gateway.{setting}")))?;
     let mut variables = variables(layout, target);
     variables.extend([
         ("FORWARD_GATEWAY_URL", format!("http://127.0.0.1:{}", read_ports(layout)?.gateway)),

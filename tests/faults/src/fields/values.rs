@@ -99,6 +99,12 @@ impl Table {
     /// The values of a PluginSystem's fields.
     pub fn of_system() -> Self {
         Self(vec![
+            // As a whole: its tests are in gateway/tests/alerts.
+            (
+                "alerts",
+                json!([{"receivers": [{"name": "one", "webhook": {"url": "https://one.example"}}]}]),
+                json!([]),
+            ),
             ("hosts[]", json!(["other.example"]), json!(["Upper", "a/b"])),
             (
                 "imagePrefixes[]",

@@ -1,0 +1,132 @@
+//! A gateway's alerts, with the objects that they come from.
+
+use std::{
+    net::{SocketAddr, TcpListener as Listener},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{Json, Router, extract::State, routing::any};
+use forward_crds::PluginSystem;
+use forward_gateway::{
+    alerts::{self, counts::Counts, post::Poster},
+    control::index::{Handle, Index, Object},
+    data::worker::{Settings, Shared},
+    events::Events as Recorder,
+};
+use kube::{Client, Config};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The reasons of Events, in their order.
+type Events = Arc<Mutex<Vec<String>>>;
+
+pub struct World {
+    index: Handle,
+    events: Events,
+    counts: Counts,
+    _alerts: AbortOnDropHandle<()>,
+}
+
+async fn event(State(events): State<Events>, body: String) -> Json<Value> {
+    let event: Value = serde_json::from_str(&body).unwrap();
+    events.lock().unwrap().push(event["reason"].as_str().unwrap_or("again").to_owned());
+    Json(event)
+}
+
+impl World {
+    /// With this receiver, which may be told without TLS at this address.
+    pub async fn new(receiver: Value, plain: SocketAddr) -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let events = Events::default();
+        let router = Router::new().fallback(any(event)).with_state(events.clone());
+        let address = serve(router, TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
+        let index = Handle::new(Index::new(Shared::new(Settings::default(), 1), "gateway-a"));
+        let system: PluginSystem = serde_json::from_value(json!({
+            "apiVersion": "goforward.dev/v1alpha1", "kind": "PluginSystem",
+            "metadata": {"namespace": "shop", "name": "default", "uid": "uid-system"},
+            "spec": {"alerts": {"for": "1s", "receivers": [receiver]}},
+        }))
+        .unwrap();
+        index.change(|index| index.apply(Object::System(Arc::new(system))));
+        let poster = Poster::new(None, vec![format!("http://{plain}").parse().unwrap()]).unwrap();
+        let counts = Counts::default();
+        let alerts = tokio::spawn(alerts::run(index.clone(), poster, counts.clone(), Recorder::new(client)));
+        Self { index, events, counts, _alerts: AbortOnDropHandle::new(alerts) }
+    }
+
+    /// A plugin says how it fares, and has said so for a while.
+    pub fn fares(&self, name: &str, healthy: bool) {
+        let status = if healthy { "True" } else { "False" };
+        let healthy = json!({
+            "type": "Healthy", "status": status, "reason": "x", "message": "no database",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let plugin = serde_json::from_value(json!({
+            "apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin",
+            "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")},
+            "spec": {"version": "1.0.0", "image": "x"}, "status": {"conditions": [healthy]},
+        }));
+        self.index.change(|index| index.apply(Object::Plugin(Arc::new(plugin.unwrap()))));
+    }
+
+    /// The only replica of the gateway that is ready is this one.
+    pub fn ready(&self, name: &str) {
+        let slice = serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": "forward-gateway-abc",
+                         "labels": {"kubernetes.io/service-name": "forward-gateway"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}],
+            "endpoints": [{"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": name, "uid": name}}],
+        }));
+        self.index.change(|index| index.apply(Object::Own(Arc::new(slice.unwrap()))));
+    }
+
+    /// The reasons of Events.
+    pub fn events(&self) -> Vec<String> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// The value of a metric.
+    pub fn metric(&self, name: &str) -> String {
+        let mut registry = Registry::with_prefix("forward_gateway");
+        self.counts.clone().register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_default().to_owned()
+    }
+}
+
+/// Answer at an address until the test is over.
+pub fn serve(router: Router, listener: TcpListener) -> SocketAddr {
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    address
+}
+
+/// An address at which nobody answers.
+pub fn nobody() -> SocketAddr {
+    Listener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Wait until something is as it should be.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}

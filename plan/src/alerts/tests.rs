@@ -1,0 +1,244 @@
+//! What receivers are told, and when.
+
+use forward_crds::AlertName;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::alerts::payload;
+
+/// The time, in seconds.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn key(text: &str) -> Key {
+    let (plugin, name) = text.split_once(' ').unwrap_or((text, "unhealthy"));
+    let name = match name {
+        "unhealthy" => AlertName::PluginUnhealthy,
+        _ => AlertName::PluginDegraded,
+    };
+    Key { namespace: "shop".to_owned(), plugin: plugin.to_owned(), name }
+}
+
+fn firing(alerts: &[&str]) -> BTreeMap<Key, Alert> {
+    let alert = |text: &&str| {
+        let key = key(text);
+        (key.clone(), Alert { key, since: at(-60), description: "no database".to_owned() })
+    };
+    alerts.iter().map(alert).collect()
+}
+
+/// A receiver, told what is due each second.
+struct Bench {
+    outbox: Outbox,
+    firing: Vec<&'static str>,
+    now: i64,
+    /// It does not answer.
+    down: bool,
+    told: Vec<String>,
+    dropped: usize,
+}
+
+impl Bench {
+    fn new(terms: Terms) -> Self {
+        let outbox = Outbox::new(terms, 3);
+        Self { outbox, firing: Vec::new(), now: 0, down: false, told: Vec::new(), dropped: 0 }
+    }
+
+    /// These are wrong from now on, for so many seconds. What is told, and when.
+    fn go(&mut self, firing: &[&'static str], seconds: i64) -> Vec<String> {
+        self.firing = firing.to_vec();
+        for _ in 0..seconds {
+            self.dropped += self.outbox.observe(&self::firing(&self.firing), at(self.now));
+            while let Some(message) = self.outbox.due(at(self.now)) {
+                if self.down {
+                    self.outbox.failed(&message);
+                    break;
+                }
+                let state = |it: &Notice| if it.ended { "-" } else { "+" };
+                let one = |it: &Notice| format!("{}{}", state(it), it.alert.key.plugin);
+                let alerts = message.alerts.iter().map(one).collect::<Vec<_>>().join(" ");
+                self.told.push(format!("{}: {alerts}", self.now));
+                self.outbox.sent(&message, at(self.now));
+            }
+            self.now += 1;
+        }
+        std::mem::take(&mut self.told)
+    }
+}
+
+fn webhook(more: serde_json::Value) -> Terms {
+    let mut webhook = json!({
+        "url": "https://x", "groupWait": "5s", "groupInterval": "20s", "repeatInterval": "100s",
+    });
+    webhook.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Terms::of_webhook(&serde_json::from_value(webhook).unwrap())
+}
+
+#[test]
+fn an_alertmanager_is_told_at_once_and_again_before_it_forgets() {
+    let mut bench = Bench::new(Terms::Alertmanager);
+    assert_eq!(bench.go(&["a"], 70), ["0: +a", "60: +a"]);
+    assert_eq!(bench.go(&["a", "b"], 10), ["70: +b"]);
+    assert_eq!(bench.go(&["b"], 10), ["80: -a"]);
+    assert_eq!(bench.go(&[], 100), ["90: -b"]);
+}
+
+#[test]
+fn an_alertmanager_learns_when_an_alert_is_over_or_is_to_be_taken_for_it() {
+    let mut outbox = Outbox::new(Terms::Alertmanager, 3);
+    outbox.observe(&firing(&["a"]), at(0));
+    let message = outbox.due(at(0)).unwrap();
+    let body = json!([{
+        "labels": {"alertname": "PluginUnhealthy", "namespace": "shop", "plugin": "a", "severity": "critical"},
+        "annotations": {
+            "summary": "shop/a is unhealthy: its requests get 503",
+            "description": "no database",
+        },
+        "startsAt": at(-60).to_string(), "endsAt": at(240).to_string(),
+    }]);
+    assert_eq!(payload::alertmanager(&message), body);
+    outbox.sent(&message, at(1));
+    outbox.observe(&firing(&[]), at(9));
+    let ended = payload::alertmanager(&outbox.due(at(12)).unwrap());
+    assert_eq!(ended[0]["endsAt"], at(9).to_string());
+}
+
+#[test]
+fn a_webhook_is_told_of_groups_when_it_is_time() {
+    let mut bench = Bench::new(webhook(json!({})));
+    assert_eq!(bench.go(&["a"], 3), [] as [&str; 0]);
+    assert_eq!(bench.go(&["a", "b"], 5), ["5: +a +b"], "others were waited for");
+    assert_eq!(bench.go(&["a", "b", "c"], 20), ["25: +a +b +c"], "changes wait for the interval");
+    assert_eq!(bench.go(&["a", "c"], 72), ["45: +a -b +c"]);
+    assert_eq!(bench.go(&["a", "c"], 100), ["145: +a +c"], "nothing new is repeated");
+    assert_eq!(bench.go(&[], 100), ["200: -a -c"]);
+    assert_eq!(bench.go(&["a"], 10), ["305: +a"], "a new group");
+}
+
+#[test]
+fn groups_are_told_each_for_itself() {
+    let mut bench = Bench::new(webhook(json!({})));
+    assert_eq!(bench.go(&["a", "b degraded"], 8), ["5: +b", "5: +a"]);
+    let mut bench = Bench::new(webhook(json!({"groupBy": ["namespace"]})));
+    assert_eq!(bench.go(&["a", "b degraded"], 8), ["5: +a +b"]);
+}
+
+#[test]
+fn says_that_it_is_over_only_to_who_wants_to_hear_it() {
+    let mut bench = Bench::new(webhook(json!({"sendResolved": false})));
+    assert_eq!(bench.go(&["a", "b"], 8), ["5: +a +b"]);
+    assert_eq!(bench.go(&["a"], 50), [] as [&str; 0]);
+    assert_eq!(bench.go(&["a"], 60), ["105: +a"]);
+    assert_eq!(bench.go(&[], 200), [] as [&str; 0]);
+}
+
+#[test]
+fn what_was_over_before_it_was_due_was_nothing() {
+    let mut bench = Bench::new(webhook(json!({})));
+    assert_eq!(bench.go(&["a"], 3), [] as [&str; 0]);
+    assert_eq!(bench.go(&[], 100), [] as [&str; 0]);
+}
+
+#[test]
+fn nothing_is_lost_while_a_receiver_does_not_answer() {
+    for terms in [Terms::Alertmanager, webhook(json!({}))] {
+        let mut bench = Bench::new(terms);
+        bench.down = true;
+        assert_eq!(bench.go(&["a"], 500), [] as [&str; 0]);
+        assert_eq!(bench.go(&["b"], 500), [] as [&str; 0]);
+        assert_eq!(bench.outbox.waiting(), 2);
+        bench.down = false;
+        assert_eq!(bench.go(&["b"], 1), ["1000: -a +b"], "of each the newest");
+        assert_eq!((bench.outbox.waiting(), bench.dropped), (0, 0));
+        bench.down = true;
+        assert_eq!(bench.go(&[], 100), [] as [&str; 0]);
+        assert_eq!(bench.go(&["b"], 100), [] as [&str; 0]);
+        bench.down = false;
+        assert_eq!(bench.go(&["b"], 1), ["1201: +b"], "it is on again");
+    }
+}
+
+#[test]
+fn counts_what_there_is_no_room_for_once() {
+    let mut bench = Bench::new(Terms::Alertmanager);
+    assert_eq!(bench.go(&["a", "b", "c", "d", "e"], 10), ["0: +a +b +c"]);
+    assert_eq!(bench.dropped, 2);
+    assert_eq!(bench.go(&["c", "d", "e"], 10), ["10: -a -b", "11: +d +e"], "there is room again");
+    assert_eq!(bench.dropped, 2);
+}
+
+#[test]
+fn a_webhook_gets_the_payload_of_alertmanager() {
+    let mut outbox = Outbox::new(webhook(json!({})), 3);
+    outbox.observe(&firing(&["a", "b"]), at(0));
+    let message = outbox.due(at(5)).unwrap();
+    outbox.sent(&message, at(5));
+    outbox.observe(&firing(&["b"]), at(9));
+    let body = payload::webhook("team", &outbox.due(at(25)).unwrap());
+    let alert = |plugin: &str, status: &str, ends: &str, fingerprint: &str| {
+        json!({
+            "status": status,
+            "labels": {"alertname": "PluginUnhealthy", "namespace": "shop", "plugin": plugin, "severity": "critical"},
+            "annotations": {
+                "summary": format!("shop/{plugin} is unhealthy: its requests get 503"),
+                "description": "no database",
+            },
+            "startsAt": at(-60).to_string(), "endsAt": ends, "generatorURL": "", "fingerprint": fingerprint,
+        })
+    };
+    let fingerprint = |index: usize| body["alerts"][index]["fingerprint"].as_str().unwrap().to_owned();
+    let expected = json!({
+        "version": "4",
+        "groupKey": r#"{}:{alertname="PluginUnhealthy", namespace="shop"}"#,
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "team",
+        "groupLabels": {"alertname": "PluginUnhealthy", "namespace": "shop"},
+        "commonLabels": {"alertname": "PluginUnhealthy", "namespace": "shop", "severity": "critical"},
+        "commonAnnotations": {"description": "no database"},
+        "externalURL": "",
+        "alerts": [
+            alert("a", "resolved", &at(9).to_string(), &fingerprint(0)),
+            alert("b", "firing", "0001-01-01T00:00:00Z", &fingerprint(1)),
+        ],
+    });
+    assert_eq!(body, expected);
+}
+
+proptest! {
+    /// Whatever fires and ends, and however often the receiver does not answer: once it does, and
+    /// nothing changes any more, it has heard last of each alert what is so.
+    #[test]
+    fn the_last_word_of_each_alert_arrives(
+        steps in prop::collection::vec((prop::collection::vec(any::<bool>(), 3), any::<bool>(), 1..30_i64), 1..30),
+        grouped: bool,
+    ) {
+        let mut bench = Bench::new(if grouped { webhook(json!({})) } else { Terms::Alertmanager });
+        let mut heard = BTreeMap::<char, char>::new();
+        let mut hear = |told: Vec<String>| {
+            for message in told {
+                for word in message.split_once(": ").unwrap().1.split(' ') {
+                    let mut letters = word.chars();
+                    let state = letters.next().unwrap();
+                    heard.insert(letters.next().unwrap(), state);
+                }
+            }
+        };
+        let mut last = Vec::new();
+        for (on, down, seconds) in steps {
+            bench.down = down;
+            last = ["a", "b", "c"].into_iter().zip(on).filter(|(_, on)| *on).map(|(name, _)| name).collect();
+            hear(bench.go(&last, seconds));
+        }
+        bench.down = false;
+        hear(bench.go(&last, 60));
+        for name in ["a", "b", "c"] {
+            let letter = name.chars().next().unwrap();
+            let is_on = last.contains(&name);
+            prop_assert_eq!(heard.get(&letter) == Some(&'+'), is_on, "{} of {:?}", name, heard);
+        }
+        prop_assert_eq!(bench.outbox.waiting(), 0);
+    }
+}
