@@ -181,7 +181,8 @@ mod tests {
         ] {
             let key = key_for("pay", &names, headers).unwrap();
             assert!(seen.insert(format!("{key:?}")), "{headers:?}");
-            assert!(seen.insert(format!("{:?}", key_for("cart", &names, headers))), "for another plugin");
+            let other = key_for("cart", &names, headers).unwrap();
+            assert!(seen.insert(format!("{other:?}")), "for another plugin");
         }
         assert_eq!(key_for("pay", &names, &[("x-other", "a")]), None, "it shows nothing");
         assert_eq!(key_for("pay", &[], &[("cookie", "a")]), None);
