@@ -362,7 +362,7 @@ pub struct Compress {
 }
 
 /// Requests of which a line is logged, as the gateway's access log has it (chart value
-/// `gateway.accessLog`). It decides for its routes whether or not that is on, and also of requests
+/// `gateway.accessLog`). It decides for its routes whatever that says, and also of requests
 /// that another entry answers.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
