@@ -267,7 +267,7 @@ pub struct Health {
     /// What the plugin says about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Facts for people.
+    /// Facts for people, as they were when something else was last written, or ten minutes ago.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
     /// When this was first found so.

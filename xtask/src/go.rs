@@ -23,8 +23,8 @@ pub const H2SPEC: Program = Program {
     purpose: "building what tests HTTP/2 (once a machine)",
 };
 
-/// A real Alertmanager, for the gateway to tell. It is the last release whose module holds all that
-/// it is built from: later ones want their pages made first.
+/// A real Alertmanager, for the gateway to tell. Of this release the module holds all that it is built
+/// from; the newest ones want their pages made first.
 pub const ALERTMANAGER: Program = Program {
     name: "alertmanager",
     sources: &["go.mod", "go.sum"],

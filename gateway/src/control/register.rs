@@ -29,6 +29,9 @@ use crate::{data::balance::Dice, events::Events, metrics::Calls};
 const GATHER: Duration = Duration::from_millis(20);
 /// The shortest time between two writes.
 const PACE: Duration = Duration::from_millis(200);
+/// The shortest time between a write and one of nothing but details of the health: a length of a queue
+/// is another one each time, and with thousands of plugins that would be hundreds of writes a second.
+const DETAILS: Duration = Duration::from_secs(600);
 /// The shortest and the longest pause after a failed write.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// News that wait to be read; pods wait in their turn.
@@ -57,6 +60,8 @@ struct State {
     /// When to write next, if there is something to write.
     due: Option<Instant>,
     written: Instant,
+    /// Not before, since the last write failed or found no plugin.
+    not_before: Option<Instant>,
     pause: Duration,
 }
 
@@ -136,6 +141,7 @@ impl State {
             news,
             due: None,
             written: Instant::now() - PACE,
+            not_before: None,
             pause: RETRY.0,
         }
     }
@@ -211,16 +217,20 @@ impl State {
     }
 
     fn schedule(&mut self, registration: &Registration) {
-        if *registration == Registration::of(&self.plugin) {
+        let there = Registration::of(&self.plugin);
+        if *registration == there {
             self.due = None;
-        } else if self.due.is_none() {
-            self.due = Some((Instant::now() + GATHER).max(self.written + PACE));
+            return;
         }
+        let pace = if registration.is_but_for_details(&there) { DETAILS } else { PACE };
+        let due = (Instant::now() + GATHER).max(self.written + pace);
+        let due = self.not_before.map_or(due, |not_before| due.max(not_before));
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
     }
 
     fn wrote(&mut self, written: Result<Option<Plugin>, status::WriteError>, id: &PluginId, dice: &Dice) {
         self.written = Instant::now();
-        self.due = None;
+        (self.due, self.not_before) = (None, None);
         match written {
             Ok(plugin) => {
                 self.pause = RETRY.0;
@@ -230,14 +240,14 @@ impl State {
                         tell(id, &Registration::of(&self.plugin), &Registration::of(&plugin));
                         self.plugin = Arc::new(plugin);
                     }
-                    None => self.due = Some(self.written + RETRY.1),
+                    None => self.not_before = Some(self.written + RETRY.1),
                 }
             }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(plugin = %id, %error, cause, "cannot register the plugin");
                 let percent = u32::try_from(dice.roll() % 50).expect("a remainder of 50 fits") + 75;
-                self.due = Some(self.written + self.pause * percent / 100);
+                self.not_before = Some(self.written + self.pause * percent / 100);
                 self.pause = (self.pause * 2).min(RETRY.1);
             }
         }

@@ -46,6 +46,18 @@ pub struct Registration {
     pub conditions: Vec<Condition>,
 }
 
+impl Registration {
+    /// Whether it is the other one but for details of the health, which change by themselves.
+    pub fn is_but_for_details(&self, other: &Self) -> bool {
+        let without = |registration: &Self| {
+            let mut it = registration.clone();
+            it.health.iter_mut().for_each(|health| health.details.clear());
+            it
+        };
+        without(self) == without(other)
+    }
+}
+
 /// What is known of a pod.
 #[derive(Clone, Debug, Default)]
 pub struct Pod {

@@ -44,6 +44,9 @@ struct Fake {
     mute: Arc<AtomicBool>,
     unhealthy: Arc<AtomicBool>,
     described: Arc<AtomicUsize>,
+    /// How often it was asked for its health, which is among the details.
+    polled: Arc<AtomicUsize>,
+    is_busy: Arc<AtomicBool>,
 }
 
 #[tonic::async_trait]
@@ -72,7 +75,15 @@ impl Contract for Fake {
             v1::health_response::Status::Healthy
         };
         let message = if unhealthy { "no database".into() } else { String::new() };
-        Ok(Response::new(HealthResponse { status: status.into(), message, ..HealthResponse::default() }))
+        let polled = self.polled.fetch_add(1, Ordering::Relaxed);
+        let is_busy = self.is_busy.load(Ordering::Relaxed);
+        let details = is_busy.then(|| ("queue".to_owned(), polled.to_string())).into_iter().collect();
+        Ok(Response::new(HealthResponse {
+            status: status.into(),
+            message,
+            details,
+            ..HealthResponse::default()
+        }))
     }
 }
 
@@ -240,6 +251,22 @@ async fn registers_a_plugin_in_one_write_and_writes_nothing_more() {
     assert_eq!(status["configSchema"], json!({"image": "x", "schema": r#"{"type": "object"}"#}));
     world.silence().await;
     assert_eq!(fake.described.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn writes_details_that_change_by_themselves_along_with_what_matters() {
+    let fake = Fake::default();
+    fake.is_busy.store(true, Ordering::Relaxed);
+    let mut world = World::new(often()).await;
+    world.endpoints(&[fake.serve().await]);
+    let queue =
+        |status: &Value| status["health"]["details"]["queue"].as_str().unwrap().parse::<u32>().unwrap();
+    let first = queue(&world.write().await);
+    world.silence().await;
+    fake.unhealthy.store(true, Ordering::Relaxed);
+    let status = world.write().await;
+    assert_eq!(condition(&status, "Healthy"), json!(["False", "Unhealthy"]));
+    assert!(queue(&status) > first, "they are those of now");
 }
 
 #[tokio::test]
