@@ -333,8 +333,9 @@ pub struct HealthCheck {
     #[schemars(length(max = 512))]
     #[x_kube(validation = rules::path_is_absolute())]
     pub path: Option<String>,
-    /// The time between two questions. Absent: 10s.
+    /// The time between two questions, at least 1s. Absent: 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::duration_is_a_second())]
     pub interval: Option<Duration>,
     /// How long an answer may take. Absent: 2s.
     #[serde(default, skip_serializing_if = "Option::is_none")]

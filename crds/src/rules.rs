@@ -19,6 +19,9 @@ const POINTER: &str = "^(/([^~/]|~0|~1)+)+$";
 /// A path of routes: segments, then nothing, a slash or the rest.
 const PATH: &str = r"^(/|(/([a-zA-Z0-9._~!$&+,;=@%-]+|:[a-zA-Z_][a-zA-Z0-9_]*))+(/|/\*[a-zA-Z_][a-zA-Z0-9_]*)?|/\*[a-zA-Z_][a-zA-Z0-9_]*)$";
 
+/// A duration that CEL can read: the type's own rule says what is wrong with others.
+const DURATION: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
+
 fn rule(expression: impl Into<String>, message: &str) -> Rule {
     Rule::new(expression).message(message)
 }
@@ -87,6 +90,13 @@ pub fn system_name() -> Rule {
     rule(
         "self.metadata.name == 'default'",
         "there is one PluginSystem in a namespace and its name is 'default'",
+    )
+}
+
+pub fn duration_is_a_second() -> Rule {
+    rule(
+        format!("!self.matches('{DURATION}') || duration(self) >= duration('1s')"),
+        "must be at least 1s: the gateway asks each pod so often",
     )
 }
 

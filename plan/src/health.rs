@@ -77,8 +77,10 @@ pub struct Tally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies {
     total: Tally,
-    /// Plugins with a pod that is without an answer.
-    concerned: usize,
+    /// Plugins with a pod that something is known of.
+    plugins: usize,
+    /// Those of which more than half of the pods are without an answer.
+    silent: usize,
 }
 
 impl PodHealth {
@@ -97,6 +99,7 @@ impl PodHealth {
         match answer {
             Answer::Healthy => {
                 self.successes = self.successes.saturating_add(1);
+                (self.refusals, self.silences) = (0, 0);
                 let was_ill = matches!(self.standing, Some(Standing::Unhealthy | Standing::Unanswered));
                 if !was_ill || self.successes >= thresholds.success {
                     *self = Self { standing: Some(Standing::Healthy), ..Self::default() };
@@ -154,22 +157,28 @@ impl Tally {
             unanswered: pods.iter().filter(|pod| **pod == Some(Standing::Unanswered)).count(),
         }
     }
+
+    fn is_silent(self) -> bool {
+        self.unanswered * 100 > self.asked * OVERALL
+    }
 }
 
 impl Tallies {
     /// A plugin's tally is `after`, and no longer `before`.
     pub fn change(&mut self, before: Tally, after: Tally) {
-        let Self { total, concerned } = self;
+        let Self { total, plugins, silent } = self;
         total.asked = total.asked + after.asked - before.asked;
         total.unanswered = total.unanswered + after.unanswered - before.unanswered;
-        *concerned = *concerned + usize::from(after.unanswered > 0) - usize::from(before.unanswered > 0);
+        *plugins = *plugins + usize::from(after.asked > 0) - usize::from(before.asked > 0);
+        *silent = *silent + usize::from(after.is_silent()) - usize::from(before.is_silent());
     }
 
-    /// Whether the fault is likely with who asks: pods of several plugins are without an answer, and
-    /// more than half of all that are asked.
+    /// Whether the fault is likely with who asks: of several plugins, more than half of the pods are
+    /// without an answer, and so it is with more than half of all pods, and of all plugins. One plugin
+    /// of many pods does not decide it for others.
     pub fn mistrusts(&self) -> bool {
-        let Self { total, concerned } = self;
-        *concerned > 1 && total.unanswered * 100 > total.asked * OVERALL
+        let Self { total, plugins, silent } = self;
+        *silent > 1 && total.unanswered * 100 > total.asked * OVERALL && silent * 100 > plugins * OVERALL
     }
 }
 
@@ -227,6 +236,8 @@ mod tests {
             // Both count towards not being well; its own word needs to be said as often itself.
             (".x?x", "hhhn"),
             (".x?xx", "hhhnu"),
+            // In a row: what was well between them does not count towards either.
+            (".???.x.x.x", "hhhnnnnnnn"),
             // A word of its own stands while it cannot be asked.
             (".xxx???", "hhhuuuu"),
             (".xxx..xx.xxx", "hhhuuhhhhhhu"),
@@ -294,6 +305,7 @@ mod tests {
         assert!(tallies(&[(3, 2), (3, 2)]));
         assert!(!tallies(&[(3, 2), (3, 1)]), "half of them is not enough");
         assert!(!tallies(&[(3, 3), (3, 3), (100, 0)]));
+        assert!(!tallies(&[(60, 60), (60, 60), (3, 0), (3, 0)]), "two plugins of many pods are still two");
     }
 
     fn answers() -> impl Strategy<Value = Vec<Answer>> {

@@ -2,7 +2,7 @@
 
 use kube::core::Rule;
 
-use super::{LABEL, NAME, matches, rule};
+use super::{DURATION, LABEL, NAME, matches, rule};
 
 /// The fields of which a middleware has one.
 const KINDS: [&str; 18] = [
@@ -29,9 +29,6 @@ const KINDS: [&str; 18] = [
 /// Headers by which messages are framed and carried, and those that say who asked: an entry that
 /// could change them could make two servers see two different requests, or one client another.
 const OURS: &str = "(?i)^(connection|content-length|expect|forwarded|host|http2-settings|keep-alive|proxy-authenticate|proxy-authorization|proxy-connection|te|trailer|transfer-encoding|upgrade|x[-_]forward(ed)?[-_].*|x-real-ip|x-request-id)$";
-
-/// A duration that CEL can read: the type's own rule says what is wrong with others.
-const DURATION: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
 
 /// An origin as browsers write it, without the port that the scheme implies anyway, or every one.
 fn origin_pattern() -> String {

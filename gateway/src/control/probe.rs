@@ -1,5 +1,5 @@
-//! Follows one ready pod: asks it to describe itself until it does, then how it fares, again and
-//! again. What it learns it sends on.
+//! Follows one ready pod: asks it to describe itself until it does, and how it fares, again and again.
+//! What it learns it sends on.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use forward_plan::Thresholds;
 use k8s_openapi::jiff::Timestamp;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -20,6 +20,9 @@ use crate::{data::balance::Dice, metrics::Calls};
 
 /// The first and the longest pause after a failed Describe.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// The shortest time between two questions: one thread asks for all namespaces.
+const MOST_OFTEN: Duration = Duration::from_millis(100);
 
 /// How often a pod is asked from which one waits to hear that it has taken a configuration.
 const WHILE_RELOADING: Duration = Duration::from_secs(1);
@@ -54,7 +57,7 @@ impl Terms {
             duration.map_or(Duration::from_secs(default), forward_crds::Duration::get)
         };
         Self {
-            interval: seconds(check.and_then(|check| check.interval), 10),
+            interval: seconds(check.and_then(|check| check.interval), 10).max(MOST_OFTEN),
             timeout: seconds(check.and_then(|check| check.timeout), 2),
             thresholds: Thresholds {
                 failure: number(check.and_then(|check| check.failure_threshold), 3),
@@ -80,45 +83,45 @@ pub async fn follow(
     news: mpsc::Sender<(String, News)>,
     calls: Calls,
 ) {
-    let mut callee = Callee::new(ready.address);
-    let dice = Dice::new();
-    let mut pause = RETRY.0;
+    let (mut callee, dice) = (Callee::new(ready.address), Dice::new());
+    // Until it has described itself: when it is asked to next, and how long after that again.
+    let mut describe = Some((Instant::now(), RETRY.0));
+    // When its health was asked, and how much of the interval is between that and the next time.
+    let mut asked: Option<(Instant, u32)> = None;
     loop {
-        let described = callee.describe().await;
-        calls.described(described.is_ok());
-        let retry = matches!(described, Err(DescribeError::Call(_)));
-        if news.send((ready.uid.clone(), News::Described(described))).await.is_err() {
-            return;
-        }
-        if !retry {
-            break;
-        }
-        sleep(jitter(pause, &dice)).await;
-        pause = (pause * 2).min(RETRY.1);
-    }
-    loop {
-        let asked = Instant::now();
-        let Terms { timeout, .. } = *terms.borrow_and_update();
-        let said = callee.health(timeout, Timestamp::now()).await;
-        calls.health(said.as_ref().ok().map(|said| said.healthy));
-        if news.send((ready.uid.clone(), News::Health(said))).await.is_err() {
-            return;
-        }
-        // Other terms hold from now on, not from when the old interval is over.
-        loop {
-            let Terms { interval, .. } = *terms.borrow_and_update();
-            tokio::select! {
-                () = sleep_until(asked + jitter(interval, &dice)) => break,
-                changed = terms.changed() => if changed.is_err() { return },
+        if let Some((_, pause)) = describe.filter(|(when, _)| *when <= Instant::now()) {
+            let described = callee.describe().await;
+            calls.described(described.is_ok());
+            let retry = matches!(described, Err(DescribeError::Call(_)));
+            if news.send((ready.uid.clone(), News::Described(described))).await.is_err() {
+                return;
             }
+            let again = Instant::now() + pause * jitter(&dice) / 100;
+            describe = retry.then(|| (again, (pause * 2).min(RETRY.1)));
+        }
+        // One that does not describe itself is asked all the same: whoever is silent is known to be.
+        let Terms { interval, timeout, .. } = *terms.borrow_and_update();
+        let due = |(asked, percent)| asked + interval * percent / 100;
+        if asked.is_none_or(|asked| due(asked) <= Instant::now()) {
+            asked = Some((Instant::now(), jitter(&dice)));
+            let said = callee.health(timeout, Timestamp::now()).await;
+            calls.health(said.as_ref().ok().map(|said| said.healthy));
+            if news.send((ready.uid.clone(), News::Health(said))).await.is_err() {
+                return;
+            }
+        }
+        let next = asked.map(due).into_iter().chain(describe.map(|(when, _)| when)).min();
+        tokio::select! {
+            () = sleep_until(next.unwrap_or_else(Instant::now)) => {}
+            // Other terms hold from now on, not from when the old interval is over.
+            changed = terms.changed() => if changed.is_err() { return },
         }
     }
 }
 
-/// Up to a tenth more or less, so that not all are asked at once.
-fn jitter(duration: Duration, dice: &Dice) -> Duration {
-    let percent = u32::try_from(dice.roll() % 21).expect("a remainder of 21 fits") + 90;
-    duration * percent / 100
+/// How much of a time is waited, in percent: a tenth more or less, so that not all are asked at once.
+fn jitter(dice: &Dice) -> u32 {
+    u32::try_from(dice.roll() % 21).expect("a remainder of 21 fits") + 90
 }
 
 #[cfg(test)]
@@ -144,8 +147,7 @@ mod tests {
     fn spreads_questions_by_a_tenth() {
         let dice = Dice::new();
         for _ in 0..100 {
-            let spread = jitter(Duration::from_secs(10), &dice).as_secs();
-            assert!((9..=11).contains(&spread));
+            assert!((90..=110).contains(&jitter(&dice)));
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     process::Processes,
     status,
     trust::Trust,
-    verdict::{Facts, Judged, Pod, Registration, decide, tally},
+    verdict::{Difference, Facts, Judged, Pod, Registration, decide, tally},
 };
 use crate::{data::balance::Dice, events::Events, metrics::Calls};
 
@@ -32,6 +32,8 @@ const PACE: Duration = Duration::from_millis(200);
 /// The shortest time between a write and one of nothing but details of the health: a length of a queue
 /// is another one each time, and with thousands of plugins that would be hundreds of writes a second.
 const DETAILS: Duration = Duration::from_secs(600);
+/// The same for what is said of the health while it is what it was.
+const WORDS: Duration = Duration::from_secs(60);
 /// The shortest and the longest pause after a failed write.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// News that wait to be read; pods wait in their turn.
@@ -217,12 +219,15 @@ impl State {
     }
 
     fn schedule(&mut self, registration: &Registration) {
-        let there = Registration::of(&self.plugin);
-        if *registration == there {
-            self.due = None;
-            return;
-        }
-        let pace = if registration.is_but_for_details(&there) { DETAILS } else { PACE };
+        let pace = match registration.difference(&Registration::of(&self.plugin)) {
+            Difference::None => {
+                self.due = None;
+                return;
+            }
+            Difference::Details => DETAILS,
+            Difference::Words => WORDS,
+            Difference::Matters => PACE,
+        };
         let due = (Instant::now() + GATHER).max(self.written + pace);
         let due = self.not_before.map_or(due, |not_before| due.max(not_before));
         self.due = Some(self.due.map_or(due, |before| before.min(due)));

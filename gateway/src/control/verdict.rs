@@ -46,15 +46,42 @@ pub struct Registration {
     pub conditions: Vec<Condition>,
 }
 
+/// How far one registration is from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    None,
+    /// In details of the health, which change by themselves.
+    Details,
+    /// In that, and in what is said of the health.
+    Words,
+    /// In what others go by.
+    Matters,
+}
+
 impl Registration {
-    /// Whether it is the other one but for details of the health, which change by themselves.
-    pub fn is_but_for_details(&self, other: &Self) -> bool {
-        let without = |registration: &Self| {
-            let mut it = registration.clone();
+    /// How far it is from another one.
+    pub fn difference(&self, other: &Self) -> Difference {
+        if self == other {
+            return Difference::None;
+        }
+        let without_details = |it: &Self| {
+            let mut it = it.clone();
             it.health.iter_mut().for_each(|health| health.details.clear());
             it
         };
-        without(self) == without(other)
+        let (mut a, mut b) = (without_details(self), without_details(other));
+        if a == b {
+            return Difference::Details;
+        }
+        for it in [&mut a, &mut b] {
+            if let Some(health) = &mut it.health {
+                health.message.clear();
+                health.timestamp = Time(Timestamp::UNIX_EPOCH);
+            }
+            let healthy = it.conditions.iter_mut().filter(|condition| condition.type_ == HEALTHY);
+            healthy.for_each(|condition| condition.message.clear());
+        }
+        if a == b { Difference::Words } else { Difference::Matters }
     }
 }
 
@@ -427,10 +454,22 @@ fn verdict(facts: &Facts<'_>, health: &Health) -> Verdict {
         HealthStatus::Healthy => ("True", ConditionReason::Healthy),
         HealthStatus::Unhealthy => ("False", ConditionReason::Unhealthy),
         HealthStatus::Unknown if facts.ready.is_empty() => ("Unknown", ConditionReason::NoReadyEndpoints),
-        HealthStatus::Unknown if tally(facts).unanswered > 0 => ("Unknown", ConditionReason::Unanswered),
+        HealthStatus::Unknown if is_silent(facts) => ("Unknown", ConditionReason::Unanswered),
         HealthStatus::Unknown => ("Unknown", ConditionReason::Unknown),
     };
     (status, reason, health.message.clone())
+}
+
+/// Whether it is for want of answers that nothing is known: now, or by what another replica found
+/// before, until that is decided here.
+fn is_silent(facts: &Facts<'_>) -> bool {
+    let standings = standings(facts);
+    let conditions = facts.plugin.status.iter().flat_map(|status| &status.conditions);
+    let was_silent = || {
+        let mut conditions = conditions.filter(|condition| condition.type_ == HEALTHY);
+        conditions.any(|condition| condition.reason == ConditionReason::Unanswered.as_str())
+    };
+    Tally::of(&standings).unanswered > 0 || standings.contains(&None) && was_silent()
 }
 
 struct Found {

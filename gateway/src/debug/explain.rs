@@ -82,7 +82,7 @@ pub struct Met {
 pub struct Pod {
     pub pod: String,
     pub address: String,
-    /// Ready, Ejected for its failures, or Avoided for a moment: no connection came about.
+    /// Ready, Unhealthy, Ejected for its failures, or Avoided for a moment: no connection came about.
     pub state: &'static str,
     pub in_flight: usize,
 }
@@ -218,7 +218,7 @@ fn of_route(request: String, route: &Route, path: &str, about: Option<&Asked>) -
     let choice = match (endpoints.len(), candidates) {
         (0, _) => None,
         (1, _) => Some("the only pod".to_owned()),
-        (_, 0) => Some("any: those that are ejected are tried when their time is over".to_owned()),
+        (_, 0) => Some("any: better one that may fail than none".to_owned()),
         (_, 1) => Some("the only one that is Ready, and at times one to be tried again".to_owned()),
         (_, count) => Some(format!("of two at random among {count}, the one with less under way")),
     };
@@ -264,6 +264,7 @@ impl Pod {
             pod: endpoint.pod.clone(),
             address: endpoint.address.to_string(),
             state: match () {
+                () if endpoint.is_unhealthy() => "Unhealthy",
                 () if !endpoint.circuit.is_closed() => "Ejected",
                 () if endpoint.is_shunned(now) => "Avoided",
                 () => "Ready",

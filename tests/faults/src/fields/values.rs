@@ -50,7 +50,7 @@ impl Table {
             // As a whole, too: its tests are in gateway/tests.
             ("providesMiddleware", json!([[{"name": "one", "phase": "Observe"}]]), json!([])),
             ("health.path", json!(["/healthz"]), json!(["healthz"])),
-            ("health.interval", json!(["7s", "1m"]), json!(["7", "soon", "-1s"])),
+            ("health.interval", json!(["7s", "1m"]), json!(["7", "soon", "-1s", "999ms"])),
             ("health.timeout", json!(["3s"]), json!(["3", "soon", "-1s"])),
             ("sandbox.memory", json!(["64Mi", "1Gi"]), json!(["0", "-1Mi", "much"])),
             ("sandbox.cpu", json!(["100m", 2]), json!(["0", "-1", "much"])),
