@@ -80,7 +80,7 @@ pub async fn attempt(
         if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
             lease.endpoint().shun(SHUN);
             turn.end(failure.outcome());
-            call.end::<()>(worker, Err(&failure));
+            call.end::<()>(Err(&failure));
             tries.tried.push(key);
             tries.last = Some((failure, Measure::Resend));
             continue;
@@ -91,7 +91,7 @@ pub async fn attempt(
         let copy = Copy::of(&request, copied);
         let answered = exchange::send(link, request, patience).await;
         turn.end(outcome(&answered, reused, policies));
-        call.end(worker, answered.as_ref());
+        call.end(answered.as_ref());
         request = match (answered, copy) {
             (Err(Failure::Unsent(unsent)), _) => {
                 let aborted = Failure::Connect(ErrorKind::ConnectionAborted.into());

@@ -259,7 +259,7 @@ pub async fn attempt(
                 share.endpoint().shun(SHUN);
                 tried.push(share.endpoint().key);
                 let failure = Failure::Connect(error);
-                call.end::<()>(worker, Err(&failure));
+                call.end::<()>(Err(&failure));
                 last = Some(failure);
                 continue;
             }
@@ -280,7 +280,7 @@ pub async fn attempt(
             Ok(Ok(response)) => {
                 let failed = policy.is_failure(response.status());
                 turn.end(if failed { Outcome::Failed } else { Outcome::Answered });
-                call.end(worker, Ok(&response));
+                call.end(Ok(&response));
                 return Ok((response, share));
             }
             Ok(Err(mut failed)) => match failed.take_message() {
@@ -288,7 +288,7 @@ pub async fn attempt(
                 Some(unsent) => {
                     request = unsent;
                     let failure = Failure::Connect(ErrorKind::ConnectionAborted.into());
-                    call.end::<()>(worker, Err(&failure));
+                    call.end::<()>(Err(&failure));
                     last = Some(failure);
                     continue;
                 }
@@ -296,7 +296,7 @@ pub async fn attempt(
             },
             Err(failure) => failure,
         };
-        call.end::<()>(worker, Err(&failure));
+        call.end::<()>(Err(&failure));
         turn.end(if hurried && matches!(failure, Failure::Timeout) {
             Outcome::Unknown
         } else {

@@ -221,6 +221,12 @@ fn earlier(headers: &mut HeaderMap, trusted: bool) -> (String, String) {
     (list(&X_FORWARDED_FOR), list(&FORWARDED))
 }
 
+/// Whether a proxy that we trust is at the other end of the connection.
+pub fn is_trusted(peer: IpAddr, trusted: &[Cidr]) -> bool {
+    let peer = peer.to_canonical();
+    trusted.iter().any(|range| range.contains(peer))
+}
+
 /// The client's address: that of the connection, unless a proxy that we trust is at its other end;
 /// then the last one in `X-Forwarded-For` that is not such a proxy's. What stands before that one
 /// is what the client says.
@@ -245,10 +251,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 
 /// The scheme that the client asked with, where a proxy that we trust tells it.
 pub fn scheme(headers: &HeaderMap, peer: IpAddr, trusted: &[Cidr]) -> &'static str {
-    let told = headers.get(X_FORWARDED_PROTO).filter(|_| {
-        let peer = peer.to_canonical();
-        trusted.iter().any(|range| range.contains(peer))
-    });
+    let told = headers.get(X_FORWARDED_PROTO).filter(|_| is_trusted(peer, trusted));
     let first = told.and_then(|value| tokens(value).next());
     if first.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")) { "https" } else { "http" }
 }

@@ -41,7 +41,8 @@ pub async fn handle(
     let (id, is_ours) = trace::mark(&mut head.headers, &worker.dice);
     if let Some(spans) = &worker.shared.settings.spans {
         let context = trace::context(&head.headers, is_ours);
-        record.traced(context.and_then(|context| spans.begin(&context, &mut head, &worker.dice)));
+        let believed = headers::is_trusted(peer, &worker.shared.settings.trusted);
+        record.traced(context.and_then(|context| spans.begin(&context, believed, &mut head, &worker.dice)));
     }
     record.named(head.uri.path(), &id);
     let answered = match check(&mut head, &body, &watch) {

@@ -3,11 +3,14 @@
 //! those that are kept, none of this is done.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, SpanKind, Status, TraceState},
@@ -27,6 +30,10 @@ use super::{
 
 /// Spans that wait to be sent; what comes when they are so many is dropped.
 const QUEUE: usize = 4096;
+/// The most bytes of a path that are recorded.
+const LONGEST: usize = 1024;
+/// The methods that the semantic conventions know.
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// Where spans go.
 #[derive(Debug)]
@@ -61,8 +68,9 @@ struct Calling {
     kept: Kept,
     parent: u64,
     begun: SystemTime,
-    name: String,
+    name: &'static str,
     attributes: Vec<KeyValue>,
+    spans: Option<Arc<Spans>>,
 }
 
 impl Spans {
@@ -76,19 +84,33 @@ impl Spans {
         (Self { below, sender, sent: AtomicU64::default(), dropped: AtomicU64::default() }, receiver)
     }
 
-    /// A request has come in. A trace that was begun elsewhere is kept if it is there; one that begins
-    /// here, by chance.
-    pub fn begin(&self, context: &Context, head: &mut request::Parts, dice: &Dice) -> Option<Box<Served>> {
+    /// A request has come in. A trace that was begun elsewhere is kept if it is there, where that is
+    /// `believed`; others, by chance.
+    pub fn begin(
+        &self,
+        context: &Context,
+        believed: bool,
+        head: &mut request::Parts,
+        dice: &Dice,
+    ) -> Option<Box<Served>> {
         let Context { trace, span, is_kept, is_ours } = *context;
-        let is_kept = if is_ours { (trace as u64) < self.below } else { is_kept };
+        let is_kept = match (is_ours, believed) {
+            (true, _) => (trace as u64) < self.below,
+            (false, true) => is_kept,
+            // Its id is the client's choice.
+            (false, false) => dice.roll() < self.below,
+        };
         if !is_kept {
+            if !is_ours && !believed {
+                tell(&mut head.headers, trace, span, "00");
+            }
             return None;
         }
         let kept = Kept { trace, span: if is_ours { span } else { dice.roll() | 1 } };
         kept.tell(&mut head.headers);
         let mut attributes = vec![
-            KeyValue::new("http.request.method", head.method.to_string()),
-            KeyValue::new("url.path", head.uri.path().to_owned()),
+            KeyValue::new("http.request.method", method_of(&head.method)),
+            KeyValue::new("url.path", path_of(&head.uri)),
             KeyValue::new("url.scheme", secure::scheme(&head.extensions)),
         ];
         if let Some(host) = head.headers.get(http::header::HOST) {
@@ -108,9 +130,7 @@ impl Spans {
 impl Kept {
     /// Have what comes next belong to this.
     fn tell(self, headers: &mut HeaderMap) {
-        let text = format!("00-{:032x}-{:016x}-01", self.trace, self.span);
-        let value = HeaderValue::from_str(&text).expect("hexadecimal digits and dashes are a header value");
-        headers.insert(TRACEPARENT, value);
+        tell(headers, self.trace, self.span, "01");
     }
 
     fn context(self) -> SpanContext {
@@ -123,8 +143,8 @@ impl Served {
     /// The request has ended.
     pub fn end(mut self, spans: &Spans, method: &Method, status: StatusCode, route: Option<&Route>) {
         let name = match route {
-            Some(route) => format!("{method} {}", route.pattern),
-            None => method.to_string(),
+            Some(route) => format!("{} {}", name_of_method(method), route.pattern),
+            None => name_of_method(method).to_owned(),
         };
         if let Some(route) = route {
             self.attributes.push(KeyValue::new("http.route", route.pattern.clone()));
@@ -153,8 +173,8 @@ impl Call {
         let kept = Kept { trace, span: worker.dice.roll() | 1 };
         kept.tell(request.headers_mut());
         let mut attributes = vec![
-            KeyValue::new("http.request.method", request.method().to_string()),
-            KeyValue::new("url.path", request.uri().path().to_owned()),
+            KeyValue::new("http.request.method", method_of(request.method())),
+            KeyValue::new("url.path", path_of(request.uri())),
             KeyValue::new("server.address", endpoint.address.ip().to_string()),
             KeyValue::new("server.port", i64::from(endpoint.address.port())),
             KeyValue::new("k8s.pod.uid", endpoint.pod.clone()),
@@ -163,26 +183,69 @@ impl Call {
             let count = i64::try_from(tries).unwrap_or(i64::MAX);
             attributes.push(KeyValue::new("http.request.resend_count", count));
         }
-        let (begun, name) = (SystemTime::now(), request.method().to_string());
-        Self(Some(Box::new(Calling { kept, parent, begun, name, attributes })))
+        let (begun, name) = (SystemTime::now(), name_of_method(request.method()));
+        let spans = worker.shared.settings.spans.clone();
+        Self(Some(Box::new(Calling { kept, parent, begun, name, attributes, spans })))
     }
 
     /// The head of an answer has come, or none will.
-    pub fn end<B>(self, worker: &Worker, answered: Result<&Response<B>, &Failure>) {
-        let (Some(calling), Some(spans)) = (self.0, &worker.shared.settings.spans) else { return };
-        let Calling { kept, parent, begun, name, mut attributes } = *calling;
+    pub fn end<B>(mut self, answered: Result<&Response<B>, &Failure>) {
+        let Some(mut calling) = self.0.take() else { return };
         let failed = match answered {
             Ok(response) => {
-                self::answered(&mut attributes, response.status());
+                self::answered(&mut calling.attributes, response.status());
                 // As the conventions have it: of a call, 4xx is a failure too.
                 response.status().as_u16() >= 400
             }
             Err(failure) => {
-                attributes.push(KeyValue::new("error.type", failure.counted().as_str()));
+                calling.attributes.push(KeyValue::new("error.type", failure.counted().as_str()));
                 true
             }
         };
-        spans.end(span(kept, Some(parent), SpanKind::Client, name, begun, attributes, failed));
+        calling.end(failed);
+    }
+}
+
+impl Drop for Call {
+    /// The client has left before there was an answer: what the plugin records belongs to this.
+    fn drop(&mut self) {
+        if let Some(mut calling) = self.0.take() {
+            calling.attributes.push(KeyValue::new("error.type", "client_gone"));
+            calling.end(true);
+        }
+    }
+}
+
+impl Calling {
+    fn end(self, failed: bool) {
+        let Self { kept, parent, begun, name, attributes, spans } = self;
+        let Some(spans) = spans else { return };
+        spans.end(span(kept, Some(parent), SpanKind::Client, name.to_owned(), begun, attributes, failed));
+    }
+}
+
+fn tell(headers: &mut HeaderMap, trace: u128, span: u64, flags: &str) {
+    let text = format!("00-{trace:032x}-{span:016x}-{flags}");
+    let value = HeaderValue::from_str(&text).expect("hexadecimal digits and dashes are a header value");
+    headers.insert(TRACEPARENT, value);
+}
+
+/// A path, of which a client can make as much as a head may have.
+fn path_of(uri: &Uri) -> String {
+    let path = uri.path();
+    path[..path.floor_char_boundary(LONGEST)].to_owned()
+}
+
+/// A method by the semantic conventions: what nobody knows is a client's word of any length.
+fn method_of(method: &Method) -> &'static str {
+    let known = METHODS.iter().find(|known| **known == method.as_str());
+    known.copied().unwrap_or("_OTHER")
+}
+
+fn name_of_method(method: &Method) -> &'static str {
+    match method_of(method) {
+        "_OTHER" => "HTTP",
+        known => known,
     }
 }
 

@@ -50,15 +50,24 @@ impl Collector {
     }
 }
 
-/// A gateway that keeps this share of the traces, and where they go.
+/// A gateway that keeps this share of the traces, and where they go. Who asks here is a proxy that it
+/// trusts.
 async fn traced(ratio: f64) -> (Gateway, Collector, Arc<Spans>) {
+    traced_behind(ratio, &["127.0.0.1/32"]).await
+}
+
+async fn traced_behind(ratio: f64, trusted: &[&str]) -> (Gateway, Collector, Arc<Spans>) {
     let collector = Collector::default();
     let address = collector.serve().await;
     let (spans, receiver) = Spans::new(ratio);
     let spans = Arc::new(spans);
     let mut export = Export::new(&format!("http://{address}"), "a", spans.clone(), receiver).unwrap();
     tokio::spawn(async move { export.run().await });
-    let gateway = Gateway::with(Settings { spans: Some(spans.clone()), ..Settings::default() });
+    let gateway = Gateway::with(Settings {
+        spans: Some(spans.clone()),
+        trusted: trusted.iter().map(|range| range.parse().unwrap()).collect(),
+        ..Settings::default()
+    });
     (gateway, collector, spans)
 }
 
@@ -81,6 +90,33 @@ fn attribute(span: &Span, name: &str) -> String {
         Some(Value::IntValue(number)) => number.to_string(),
         other => panic!("{name} of {span:?} is {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_not_for_clients_to_say() {
+    let (gateway, collector, spans) = traced_behind(0.0, &[]).await;
+    gateway.plugin("p", &["GET /pay/:id"], &[mirror().await]);
+    let answer = ask(&gateway, "/pay/7", "01").await;
+    assert_eq!(value(body(&answer), "traceparent").unwrap(), format!("00-{TRACE}-b7ad6b7169203331-00"));
+    let (gateway, all, _) = traced_behind(1.0, &[]).await;
+    gateway.plugin("p", &["GET /pay/*rest"], &[mirror().await]);
+    ask(&gateway, &format!("/pay/{}", "x".repeat(5000)), "00").await;
+    let kept = all.spans(2).await;
+    assert!(kept.iter().all(|span| attribute(span, "url.path").len() == 1024));
+    assert!(collector.0.lock().unwrap().is_empty());
+    assert_eq!(spans.dropped.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_leaves_a_span_of_what_was_asked_for_it() {
+    let (gateway, collector, _) = traced(1.0).await;
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    gateway.plugin("p", &["GET /pay/:id"], &[mute.local_addr().unwrap()]);
+    let asked = ask(&gateway, "/pay/7", "01");
+    tokio::time::timeout(std::time::Duration::from_millis(300), asked).await.unwrap_err();
+    let all = collector.spans(2).await;
+    let client = all.iter().find(|span| span.kind() == SpanKind::Client).unwrap();
+    assert_eq!(attribute(client, "error.type"), "client_gone");
 }
 
 #[tokio::test]
