@@ -17,6 +17,9 @@ use serde_json::Value;
 
 use crate::leaves::Leaves;
 
+/// For so long at most an object that goes is waited for on its own word.
+const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
+
 /// Kinds that are kept.
 pub trait Keep: Resource<DynamicType = ()> + Serialize {
     /// What is read from an object.
@@ -40,7 +43,7 @@ pub struct Identity {
     /// The plugin that its label names.
     pub plugin: Option<Word>,
     pub owners: Box<[Owner]>,
-    /// By when it is to be gone, where it was told to go: its grace period from when that was last
+    /// By when it is to be gone, where it was told to go: its grace period from when that was first
     /// seen, by this process's own time, which nobody sets.
     pub deadline: Option<Instant>,
 }
@@ -146,9 +149,10 @@ impl From<&OwnerReference> for Owner {
     }
 }
 
+/// What an object was given to go; whoever deletes it says that, and may say any number.
 fn grace_period(meta: &ObjectMeta) -> Duration {
     let seconds = meta.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    Duration::from_secs(seconds.unwrap_or_default())
+    Duration::from_secs(seconds.unwrap_or_default()).min(LONGEST_GRACE)
 }
 
 fn hash(value: &Value) -> u64 {
@@ -161,10 +165,23 @@ fn hash(value: &Value) -> u64 {
 mod tests {
     use std::sync::Arc;
 
-    use k8s_openapi::api::networking::v1::NetworkPolicy;
+    use k8s_openapi::api::{core::v1::Pod, networking::v1::NetworkPolicy};
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn whoever_deletes_an_object_can_say_any_grace_period() {
+        let deleted = |seconds: i64| {
+            let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z",
+                                  "deletionGracePeriodSeconds": seconds});
+            let pod: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            Kept::new(&pod).identity.deadline.unwrap().saturating_duration_since(Instant::now())
+        };
+        assert_eq!(deleted(-1), Duration::ZERO);
+        assert!((29..=30).contains(&deleted(30).as_secs()));
+        assert!((3_599..=3_600).contains(&deleted(i64::MAX).as_secs()));
+    }
 
     #[test]
     fn what_matched_once_matches_until_something_else_is_desired() {

@@ -195,9 +195,18 @@ impl<K: Keep> Group<K> {
         self.0.iter()
     }
 
-    fn change(&mut self, object: Arc<Kept<K>>, there: bool) {
+    fn change(&mut self, mut object: Arc<Kept<K>>, there: bool) {
         match (self.find(&object.identity.name), there) {
-            (Ok(place), true) => self.0[place] = object,
+            (Ok(place), true) => {
+                let before = &self.0[place].identity;
+                // What is said of one that goes does not give it more time.
+                if before.uid == object.identity.uid
+                    && let (Some(first), Some(new)) = (before.deadline, Arc::get_mut(&mut object))
+                {
+                    new.identity.deadline = Some(first);
+                }
+                self.0[place] = object;
+            }
             (Ok(place), false) => drop(self.0.remove(place)),
             (Err(place), true) => {
                 // Most have one.
@@ -222,5 +231,31 @@ impl<K: Keep> Clone for Group<K> {
 impl<K: Keep> Default for Group<K> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_goes_has_no_more_time_with_each_word_on_it() {
+        let going = |uid: &str, grace: i64| {
+            let metadata = json!({"name": "a", "uid": uid, "deletionTimestamp": "2026-01-01T00:00:00Z",
+                                  "deletionGracePeriodSeconds": grace});
+            let pod: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            Object::from(pod)
+        };
+        let mut live = Live::default();
+        let mut deadline = |object| {
+            live.change(object, true);
+            live.pods.get("a").unwrap().identity.deadline
+        };
+        let first = deadline(going("u-1", 10));
+        assert!(first.is_some());
+        assert_eq!(deadline(going("u-1", 20)), first);
+        assert!(deadline(going("u-2", 20)) > first, "that is another pod");
     }
 }

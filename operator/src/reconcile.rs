@@ -130,19 +130,15 @@ async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, co
         Ok(_) => {}
     }
     let difference = status::difference(plugin, &desired);
-    if let Some(left) = lock(&context.pace).wait(&key(&**plugin), difference, Instant::now()) {
-        return acted.map(|done| (done.wrote, controller::Action::requeue(left)));
-    }
-    let told = difference != Difference::None && write_status(context, plugin, &desired).await?;
-    acted.map(|done| (done.wrote || told, sooner(done.next, awaited)))
-}
-
-/// When to look again, at the latest when the time of a hook is over.
-fn sooner(next: controller::Action, awaited: Option<Duration>) -> controller::Action {
-    match awaited {
-        Some(awaited) if next == controller::Action::await_change() => controller::Action::requeue(awaited),
-        _ => next,
-    }
+    let lag = lock(&context.pace).wait(&key(&**plugin), difference, Instant::now());
+    let told =
+        lag.is_none() && difference != Difference::None && write_status(context, plugin, &desired).await?;
+    acted.map(|done| {
+        // At the latest when the time of a hook is over.
+        let next = [lag, done.next, awaited].into_iter().flatten().min();
+        let next = next.map_or_else(controller::Action::await_change, controller::Action::requeue);
+        (done.wrote || told, next)
+    })
 }
 
 /// What came of a decision.
@@ -151,13 +147,13 @@ struct Done {
     wrote: bool,
     /// Whether the plugin was let go.
     gone: bool,
-    /// When to look again.
-    next: controller::Action,
+    /// When to look again, where no event tells.
+    next: Option<Duration>,
 }
 
 impl Done {
     fn new(wrote: bool) -> Self {
-        Self { wrote, gone: false, next: controller::Action::await_change() }
+        Self { wrote, gone: false, next: None }
     }
 }
 
@@ -170,7 +166,7 @@ async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers) -> Result<
         Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
         Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Instant::now()).await? {
             Progress::Asked { now } => Done::new(now),
-            Progress::Left(left) => Done { next: controller::Action::requeue(left), ..Done::new(false) },
+            Progress::Left(left) => Done { next: Some(left), ..Done::new(false) },
             Progress::Gone => Done { gone: true, ..Done::new(true) },
         }),
     }

@@ -155,13 +155,7 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
 
 /// Whether the operator's part of what is there is already `desired`.
 fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
-    let mut seen = before.clone();
-    seen.routes.clear();
-    seen.middleware.clear();
-    seen.health = None;
-    seen.reload = None;
-    seen.config_from_changed = None;
-    seen.config_schema = None;
+    let mut seen = own(before);
     let is_own =
         |type_: &str| desired.conditions.iter().any(|own| own.type_ == type_) || type_ == CONFIG_VALID;
     seen.conditions.retain(|condition| is_own(&condition.type_));
@@ -178,6 +172,48 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
         overrides.sort_by(|a, b| (&a.field, &a.variable).cmp(&(&b.field, &b.variable)));
     }
     seen == desired
+}
+
+/// The operator's part of a status. A new field must be given its place here.
+fn own(status: &PluginStatus) -> PluginStatus {
+    let PluginStatus {
+        state,
+        state_time,
+        timings,
+        observed_generation,
+        version,
+        config_hash,
+        replicas,
+        ready_replicas,
+        selector,
+        dependencies,
+        hooks,
+        overrides,
+        conditions,
+        routes: _,
+        middleware: _,
+        provides_middleware: _,
+        health: _,
+        reload: _,
+        config_from_changed: _,
+        config_schema: _,
+    } = status.clone();
+    PluginStatus {
+        state,
+        state_time,
+        timings,
+        observed_generation,
+        version,
+        config_hash,
+        replicas,
+        ready_replicas,
+        selector,
+        dependencies,
+        hooks,
+        overrides,
+        conditions,
+        ..PluginStatus::default()
+    }
 }
 
 /// Whether a hook is to run that was not before.
@@ -273,6 +309,8 @@ mod tests {
         let entry =
             json!({"phase": "Limit", "name": "a", "source": "Plugin", "kind": "timeout", "state": "Active"});
         seen.middleware.push(serde_json::from_value(entry).unwrap());
+        let provided = json!({"name": "auth", "phase": "Authenticate"});
+        seen.provides_middleware.push(serde_json::from_value(provided).unwrap());
         assert!(is_current(&desired, &seen));
         seen.conditions[1].message = "another".to_owned();
         assert!(!is_current(&desired, &seen));

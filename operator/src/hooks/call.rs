@@ -4,7 +4,7 @@
 //! is told but its status.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, btree_map::Entry},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -44,7 +44,8 @@ pub struct Calls {
     pub sink: Sink,
     /// When this process first saw the hooks of a plugin due, by the ids of their runs.
     due: Mutex<BTreeMap<(String, String), Due>>,
-    going: Arc<Mutex<BTreeSet<String>>>,
+    /// Those that are under way, by the ids of their runs: since when, once there is a place for them.
+    going: Arc<Mutex<BTreeMap<String, Option<Instant>>>>,
     places: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -103,7 +104,11 @@ impl Calls {
         let key = (plugin.namespace().unwrap_or_default(), plugin.name_any());
         let mut all = lock(&self.due);
         let before = all.remove(&key).unwrap_or_default();
-        let since = |call: &HookCall| before.get(&call.id).copied().unwrap_or(now);
+        let going = lock(&self.going);
+        let since = |call: &HookCall| match going.get(&call.id) {
+            Some(begun) => begun.unwrap_or(now),
+            None => before.get(&call.id).copied().unwrap_or(now),
+        };
         let calls = &snapshot.decision.calls;
         let due: Due = calls.iter().map(|call| (call.id.clone(), since(call))).collect();
         if !due.is_empty() {
@@ -114,15 +119,17 @@ impl Calls {
 
     /// Make a call, unless it is under way.
     pub fn start(&self, target: Target) {
-        if !lock(&self.going).insert(target.call.id.clone()) {
-            return;
-        }
+        match lock(&self.going).entry(target.call.id.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(vacant) => vacant.insert(None),
+        };
         let (client, sink) = (self.client.clone(), self.sink.clone());
         let (going, places) = (self.going.clone(), self.places.clone());
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let place = places.acquire_owned().await.expect("nobody closes it");
+            lock(&going).insert(target.call.id.clone(), Some(Instant::now()));
             tracing::info!(hook = %target.call.hook, plugin = target.name(), "hook started");
             let run = match target.make(&client).await {
                 Ok(()) => HookRun::Succeeded,
