@@ -8,18 +8,13 @@ use forward_plan::alerts::{
     payload,
 };
 use k8s_openapi::jiff::Timestamp;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::sleep};
 
 use super::{Firing, counts::Counts, post::Poster};
 use crate::{data::balance::Dice, events::About};
 
-/// How often it is looked whether something is due.
-const LOOK: Duration = Duration::from_millis(250);
-/// The shortest and the longest pause after a message that has not arrived.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long it is waited at most until it is looked whether something is due: the clock may be set.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// One that is told.
 pub struct Receiver {
@@ -30,6 +25,7 @@ pub struct Receiver {
     poster: Poster,
     counts: Counts,
     outbox: Outbox,
+    dice: Dice,
     /// Why it cannot be told.
     fault: Option<String>,
 }
@@ -62,14 +58,12 @@ impl Receiver {
             (None, None) => return None,
         };
         let (name, outbox) = (spec.name.clone(), Outbox::new(terms, MOST));
-        Some(Self { name, kind, url, about, poster, counts, outbox, fault: None })
+        Some(Self { name, kind, url, about, poster, counts, outbox, dice: Dice::new(), fault: None })
     }
 
     /// Tell it what is wrong, until nobody says any more what that is.
     pub async fn run(mut self, mut firing: watch::Receiver<Firing>) {
-        let dice = Dice::new();
         let mut waiting = self.counts.waiting();
-        let (mut next, mut pause) = (Instant::now(), RETRY.0);
         loop {
             let dropped = {
                 let firing = firing.borrow_and_update().clone();
@@ -80,28 +74,23 @@ impl Receiver {
                 self.counts.dropped(self.kind.as_str(), dropped);
             }
             waiting.set(self.outbox.waiting());
-            match self.outbox.due(Timestamp::now()).filter(|_| Instant::now() >= next) {
-                Some(message) if self.tell(&message).await => {
-                    (next, pause) = (Instant::now(), RETRY.0);
-                    waiting.set(self.outbox.waiting());
-                }
-                Some(_) => {
-                    let percent = u32::try_from(dice.roll() % 50).expect("a remainder of 50 fits") + 75;
-                    next = Instant::now() + pause * percent / 100;
-                    pause = (pause * 2).min(RETRY.1);
-                }
-                None => {
-                    tokio::select! {
-                        changed = firing.changed() => if changed.is_err() { return },
-                        () = sleep_until(Instant::now() + LOOK) => {}
-                    }
-                }
+            let now = Timestamp::now();
+            if let Some(message) = self.outbox.due(now) {
+                self.tell(&message).await;
+                waiting.set(self.outbox.waiting());
+                continue;
+            }
+            let until = self.outbox.next(now).map(|next| next.duration_since(now));
+            let until = until.map_or(LOOK, |until| until.try_into().unwrap_or_default());
+            tokio::select! {
+                changed = firing.changed() => if changed.is_err() { return },
+                () = sleep(until.min(LOOK)) => {}
             }
         }
     }
 
-    /// Tell it something; whether it has it.
-    async fn tell(&mut self, message: &Message) -> bool {
+    /// Tell it something.
+    async fn tell(&mut self, message: &Message) {
         let body = match self.kind {
             Kind::Alertmanager => payload::alertmanager(message),
             Kind::Webhook => payload::webhook(&self.name, message),
@@ -111,14 +100,16 @@ impl Receiver {
         let namespace = self.about.namespace().to_owned();
         let Err(error) = posted else {
             self.outbox.sent(message, Timestamp::now());
-            if self.fault.take().is_some() {
+            // What else it refuses is not told yet.
+            if !self.outbox.is_failing() && self.fault.take().is_some() {
                 tracing::info!(namespace, receiver = self.name, "the receiver is told again");
                 let note = format!("receiver {} is told again", self.name);
                 self.about.note("AlertsDelivered", &note).await;
             }
-            return true;
+            return;
         };
-        self.outbox.failed(message);
+        let percent = i32::try_from(self.dice.roll() % 50).expect("a remainder of 50 fits") + 75;
+        self.outbox.failed(message, Timestamp::now(), percent);
         let fault = error.to_string();
         if self.fault.as_ref() != Some(&fault) {
             tracing::warn!(
@@ -131,6 +122,5 @@ impl Receiver {
             self.about.warn("AlertsNotDelivered", &note).await;
             self.fault = Some(fault);
         }
-        false
     }
 }

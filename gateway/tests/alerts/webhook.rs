@@ -20,11 +20,15 @@ use crate::world::{World, nobody, serve, until};
 pub struct Server {
     bodies: Arc<Mutex<Vec<Value>>>,
     refuses: Arc<AtomicBool>,
+    refuses_degraded: Arc<AtomicBool>,
 }
 
 async fn take(State(server): State<Server>, Json(body): Json<Value>) -> StatusCode {
     if server.refuses.load(Relaxed) {
         return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    if server.refuses_degraded.load(Relaxed) && body["groupLabels"]["alertname"] == "PluginDegraded" {
+        return StatusCode::PAYLOAD_TOO_LARGE;
     }
     server.bodies.lock().unwrap().push(body);
     StatusCode::OK
@@ -103,6 +107,27 @@ async fn misses_nothing_while_it_is_down_or_refuses() {
     until("an Event that it is told again", event).await;
     assert_eq!(world.metric("forward_gateway_alerts_waiting"), "0");
     assert_eq!(server.count(), 1);
+}
+
+#[tokio::test]
+async fn is_told_of_all_groups_but_the_one_that_it_refuses() {
+    let server = Server::default();
+    server.refuses_degraded.store(true, Relaxed);
+    let address = server.start(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let world = World::new(receiver(address), address).await;
+    world.is("cart", "Degraded", "True");
+    let event = async || world.events().first().cloned();
+    assert_eq!(until("an Event", event).await, "AlertsNotDelivered");
+    world.is("pay", "Healthy", "False");
+    assert_eq!(told(&server.message(0).await), ["firing", "pay firing"]);
+    world.is("pay", "Healthy", "True");
+    assert_eq!(told(&server.message(1).await), ["resolved", "pay resolved"]);
+    world.is("cart", "Degraded", "False");
+    server.refuses_degraded.store(false, Relaxed);
+    assert_eq!(told(&server.message(2).await), ["resolved", "cart resolved"]);
+    let event = async || (world.events().len() == 2).then(|| world.events());
+    let events = until("an Event that it is told again", event).await;
+    assert_eq!(events, ["AlertsNotDelivered", "AlertsDelivered"]);
 }
 
 #[tokio::test]

@@ -66,15 +66,19 @@ impl World {
 
     /// A plugin says how it fares, and has said so for a while.
     pub fn fares(&self, name: &str, healthy: bool) {
-        let status = if healthy { "True" } else { "False" };
-        let healthy = json!({
-            "type": "Healthy", "status": status, "reason": "x", "message": "no database",
+        self.is(name, "Healthy", if healthy { "True" } else { "False" });
+    }
+
+    /// A plugin has this condition, and has had it for a while.
+    pub fn is(&self, name: &str, type_: &str, status: &str) {
+        let condition = json!({
+            "type": type_, "status": status, "reason": "x", "message": "no database",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
         let plugin = serde_json::from_value(json!({
             "apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin",
             "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")},
-            "spec": {"version": "1.0.0", "image": "x"}, "status": {"conditions": [healthy]},
+            "spec": {"version": "1.0.0", "image": "x"}, "status": {"conditions": [condition]},
         }));
         self.index.change(|index| index.apply(Object::Plugin(Arc::new(plugin.unwrap()))));
     }

@@ -15,6 +15,11 @@ use super::{Alert, Key};
 pub const MOST: usize = 1000;
 /// How many alerts an Alertmanager is told of at once.
 const BATCH: usize = 256;
+/// How many alerts a message to a webhook has room for: what takes it may not take half a megabyte. The
+/// others of the group come in further ones.
+const ROOM: usize = 100;
+/// The shortest and the longest pause after a message that has not arrived.
+const RETRY: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(1), SignedDuration::from_secs(30));
 /// How often an Alertmanager is told again of what goes on.
 const RESEND: SignedDuration = SignedDuration::from_secs(60);
 /// How long after it was told of an alert it is to take it for over, unless it is told again.
@@ -46,7 +51,7 @@ pub struct Outbox {
     terms: Terms,
     most: usize,
     alerts: BTreeMap<Key, Entry>,
-    /// By the values of the labels that make a group.
+    /// By the values of the labels that make a group. What an Alertmanager is told is all one.
     groups: BTreeMap<Vec<String>, Group>,
     /// Alerts for which there was no room.
     refused: BTreeSet<Key>,
@@ -58,8 +63,6 @@ struct Entry {
     /// When it was over.
     ended: Option<Timestamp>,
     told: Option<Told>,
-    /// Whether it was tried to tell this, in vain.
-    tried: bool,
 }
 
 /// What the receiver has of an alert.
@@ -73,6 +76,19 @@ struct Told {
 struct Group {
     begun: Timestamp,
     told: Option<Timestamp>,
+    /// Since when it is being told in several messages, some of which are still to come.
+    round: Option<Timestamp>,
+    /// Each waits for itself: a group that a receiver refuses keeps nothing of the others from it.
+    delay: Option<Delay>,
+}
+
+/// The pause after a message that has not arrived.
+#[derive(Clone, Copy, Debug)]
+struct Delay {
+    since: Timestamp,
+    pause: SignedDuration,
+    /// The pause before chance had its part in it.
+    step: SignedDuration,
 }
 
 /// What a receiver is to be told now.
@@ -82,6 +98,8 @@ pub struct Message {
     pub group: BTreeMap<&'static str, String>,
     /// The alerts.
     pub alerts: Vec<Notice>,
+    /// How many more there are to tell of the group, for which there was no room: they come next.
+    pub left: usize,
 }
 
 /// An alert, as it is told.
@@ -117,6 +135,19 @@ impl Terms {
         }
     }
 
+    /// The labels by which alerts are told together.
+    fn labels(&self) -> impl Iterator<Item = AlertLabel> {
+        let by = match self {
+            Self::Alertmanager => None,
+            Self::Grouped { by, .. } => Some(by),
+        };
+        by.into_iter().flatten().copied()
+    }
+
+    fn group_of(&self, key: &Key) -> Vec<String> {
+        self.labels().map(|label| key.label(label).to_owned()).collect()
+    }
+
     fn tells_ends(&self) -> bool {
         match self {
             Self::Alertmanager => true,
@@ -136,6 +167,24 @@ impl Entry {
     }
 }
 
+impl Group {
+    fn new(begun: Timestamp) -> Self {
+        Self { begun, told: None, round: None, delay: None }
+    }
+
+    /// Whether an alert is to be told with the group's next message.
+    fn lacks(&self, entry: &Entry) -> bool {
+        let is_older = |begun| entry.told.is_some_and(|told| told.at < begun);
+        self.round.is_none_or(|begun| entry.is_news() || is_older(begun))
+    }
+
+    /// When it is told what it is to be told at that time. Under a clock that was set back, at once.
+    fn after_delay(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        let delay = self.delay.filter(|delay| delay.since <= now);
+        delay.map_or(at, |delay| at.max(later(delay.since, delay.pause)))
+    }
+}
+
 impl Outbox {
     /// For a receiver that has been told nothing, with room for so many alerts.
     pub fn new(terms: Terms, most: usize) -> Self {
@@ -146,12 +195,14 @@ impl Outbox {
     /// Take in what is wrong now. How many alerts there was no room for that were not so before.
     pub fn observe(&mut self, firing: &BTreeMap<Key, Alert>, now: Timestamp) -> usize {
         let tells_ends = self.terms.tells_ends();
+        let due = self.wanted().filter(|(.., at)| *at <= now).map(|(name, ..)| name.clone());
+        let due = due.collect::<BTreeSet<_>>();
         self.alerts.retain(|key, entry| {
             if entry.ended.is_none() && !firing.contains_key(key) {
                 entry.ended = Some(now);
                 // What was over before it was due was nothing, and what the receiver does not want to
                 // hear is kept from it.
-                return tells_ends && (entry.told.is_some() || entry.tried);
+                return tells_ends && (entry.told.is_some() || due.contains(&self.terms.group_of(key)));
             }
             true
         });
@@ -162,7 +213,7 @@ impl Outbox {
                 entry.ended = None;
                 entry.alert = alert.clone();
             } else if self.alerts.len() < self.most {
-                let entry = Entry { alert: alert.clone(), ended: None, told: None, tried: false };
+                let entry = Entry { alert: alert.clone(), ended: None, told: None };
                 self.alerts.insert(key.clone(), entry);
             } else {
                 refused.insert(key.clone());
@@ -174,39 +225,32 @@ impl Outbox {
         dropped
     }
 
-    /// What is to be told now, if anything.
+    /// What is to be told now, if anything. Groups of which no message was refused go first, then the
+    /// one of which it is longest ago.
     pub fn due(&self, now: Timestamp) -> Option<Message> {
-        match &self.terms {
-            Terms::Alertmanager => {
-                let resend = |told: Told| is_old(told.at, RESEND, now);
-                let due = self.alerts.values().filter(|entry| {
-                    entry.is_news() || (entry.ended.is_none() && entry.told.is_some_and(resend))
-                });
-                let ends = later(now, EXPIRY);
-                let alerts = due.take(BATCH).map(|entry| entry.notice(Some(ends))).collect::<Vec<_>>();
-                (!alerts.is_empty()).then(|| Message { group: BTreeMap::new(), alerts })
-            }
-            Terms::Grouped { by, wait, interval, repeat, .. } => {
-                let mut members = BTreeMap::<_, Vec<_>>::new();
-                for (key, entry) in &self.alerts {
-                    members.entry(group_of(by, key)).or_default().push(entry);
-                }
-                let is_due = |(name, group): &(&Vec<String>, &Group)| {
-                    let members = members.get(*name).map_or(&[][..], Vec::as_slice);
-                    let news = members.iter().any(|entry| entry.is_news());
-                    let goes_on = members.iter().any(|entry| entry.ended.is_none());
-                    match group.told {
-                        None => is_old(group.begun, *wait, now),
-                        Some(told) if news => is_old(told, *interval, now),
-                        Some(told) => goes_on && is_old(told, *repeat, now),
-                    }
-                };
-                let (name, _) = self.groups.iter().find(is_due)?;
-                let labels = by.iter().map(|label| label.as_str()).zip(name.iter().cloned());
-                let alerts = members.get(name)?.iter().map(|entry| entry.notice(None)).collect();
-                Some(Message { group: labels.collect(), alerts })
-            }
-        }
+        let due = self.wanted().filter(|(_, group, _, at)| group.after_delay(*at, now) <= now);
+        let (name, group, members, _) =
+            due.min_by_key(|(_, group, ..)| group.delay.map(|delay| delay.since))?;
+        let (expiry, room) = match &self.terms {
+            Terms::Alertmanager => (Some(later(now, EXPIRY)), BATCH),
+            Terms::Grouped { .. } => (None, ROOM),
+        };
+        let is_due = |entry: &&&Entry| match &self.terms {
+            Terms::Alertmanager => Self::resend(entry).is_some_and(|at| at <= now),
+            Terms::Grouped { .. } => group.lacks(entry),
+        };
+        let due = members.iter().filter(is_due).collect::<Vec<_>>();
+        let labels = self.terms.labels().map(AlertLabel::as_str).zip(name.iter().cloned());
+        Some(Message {
+            group: labels.collect(),
+            alerts: due.iter().take(room).map(|entry| entry.notice(expiry)).collect(),
+            left: due.len().saturating_sub(room),
+        })
+    }
+
+    /// When something is to be told, if nothing changes until then.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.wanted().map(|(_, group, _, at)| group.after_delay(at, now)).min()
     }
 
     /// A message has arrived.
@@ -217,26 +261,29 @@ impl Outbox {
                 self.alerts.remove(&alert.key);
             } else {
                 entry.told = Some(Told { at: now, ended: *ended });
-                entry.tried = false;
             }
         }
-        if let Terms::Grouped { by, .. } = &self.terms {
-            let name = by.iter().map(|label| message.group.get(label.as_str()).cloned());
-            let name = name.map(Option::unwrap_or_default).collect::<Vec<_>>();
-            if let Some(group) = self.groups.get_mut(&name) {
-                group.told = Some(now);
+        if let Some(group) = self.group(message) {
+            (group.told, group.delay) = (Some(now), None);
+            if message.left > 0 {
+                group.round.get_or_insert(now);
             }
         }
         self.regroup(now);
     }
 
-    /// A message has not arrived: what it says is still to be told.
-    pub fn failed(&mut self, message: &Message) {
-        for Notice { alert, .. } in &message.alerts {
-            if let Some(entry) = self.alerts.get_mut(&alert.key) {
-                entry.tried = true;
-            }
+    /// A message has not arrived: what it says is still to be told, after a pause. Of the usual one it
+    /// takes so many percent, by which those who tell many are kept from doing so at one time.
+    pub fn failed(&mut self, message: &Message, now: Timestamp, percent: i32) {
+        if let Some(group) = self.group(message) {
+            let step = group.delay.map_or(RETRY.0, |before| (before.step * 2).min(RETRY.1));
+            group.delay = Some(Delay { since: now, pause: step * percent / 100, step });
         }
+    }
+
+    /// Whether the last message about some group has not arrived.
+    pub fn is_failing(&self) -> bool {
+        self.groups.values().any(|group| group.delay.is_some())
     }
 
     /// How many alerts the receiver has something else of than what is so.
@@ -244,23 +291,65 @@ impl Outbox {
         self.alerts.values().filter(|entry| entry.is_news()).count()
     }
 
-    /// Begin groups that have got their first alert, and forget those that have none any more.
-    fn regroup(&mut self, now: Timestamp) {
-        let Terms::Grouped { by, .. } = &self.terms else { return };
-        let names = self.alerts.keys().map(|key| group_of(by, key)).collect::<BTreeSet<_>>();
-        self.groups.retain(|name, _| names.contains(name));
-        for name in names {
-            self.groups.entry(name).or_insert(Group { begun: now, told: None });
+    /// The groups that are to be told something, with their alerts, and when, pauses aside.
+    fn wanted(&self) -> impl Iterator<Item = (&Vec<String>, &Group, Vec<&Entry>, Timestamp)> {
+        let mut members = self.members();
+        self.groups.iter().filter_map(move |(name, group)| {
+            let members = members.remove(name)?;
+            let at = self.wants(group, &members)?;
+            Some((name, group, members, at))
+        })
+    }
+
+    fn members(&self) -> BTreeMap<Vec<String>, Vec<&Entry>> {
+        let mut members = BTreeMap::<_, Vec<_>>::new();
+        for (key, entry) in &self.alerts {
+            members.entry(self.terms.group_of(key)).or_default().push(entry);
+        }
+        members
+    }
+
+    /// When a group is to be told something.
+    fn wants(&self, group: &Group, members: &[&Entry]) -> Option<Timestamp> {
+        let Terms::Grouped { wait, interval, repeat, .. } = &self.terms else {
+            return members.iter().filter_map(|entry| Self::resend(entry)).min();
+        };
+        let goes_on = members.iter().any(|entry| entry.ended.is_none());
+        match group.told {
+            None => Some(later(group.begun, *wait)),
+            Some(told) if group.round.is_some() => Some(told),
+            Some(told) if members.iter().any(|entry| entry.is_news()) => Some(later(told, *interval)),
+            Some(told) => goes_on.then(|| later(told, *repeat)),
         }
     }
-}
 
-fn group_of(by: &BTreeSet<AlertLabel>, key: &Key) -> Vec<String> {
-    by.iter().map(|label| key.label(*label).to_owned()).collect()
-}
+    /// When an Alertmanager is told of an alert.
+    fn resend(entry: &Entry) -> Option<Timestamp> {
+        match entry.told {
+            _ if entry.is_news() => Some(Timestamp::MIN),
+            Some(told) if entry.ended.is_none() => Some(later(told.at, RESEND)),
+            _ => None,
+        }
+    }
 
-fn is_old(since: Timestamp, span: SignedDuration, now: Timestamp) -> bool {
-    now.duration_since(since) >= span
+    fn group(&mut self, message: &Message) -> Option<&mut Group> {
+        let name = self.terms.labels().map(|label| message.group.get(label.as_str()).cloned());
+        let name = name.map(Option::unwrap_or_default).collect::<Vec<_>>();
+        self.groups.get_mut(&name)
+    }
+
+    /// Begin groups that have got their first alert, end rounds that are through, and forget groups that
+    /// have no alert any more.
+    fn regroup(&mut self, now: Timestamp) {
+        let mut groups = std::mem::take(&mut self.groups);
+        let members = self.members();
+        let regrouped = members.into_iter().map(|(name, members)| {
+            let mut group = groups.remove(&name).unwrap_or_else(|| Group::new(now));
+            group.round = group.round.filter(|_| members.iter().any(|entry| group.lacks(entry)));
+            (name, group)
+        });
+        self.groups = regrouped.collect();
+    }
 }
 
 fn later(now: Timestamp, span: SignedDuration) -> Timestamp {

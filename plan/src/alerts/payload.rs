@@ -44,7 +44,7 @@ pub fn webhook(receiver: &str, message: &Message) -> Value {
     json!({
         "version": "4",
         "groupKey": group_key(&message.group),
-        "truncatedAlerts": 0,
+        "truncatedAlerts": message.left,
         "status": status(message.alerts.iter().all(|it| it.ended)),
         "receiver": receiver,
         "groupLabels": message.group,

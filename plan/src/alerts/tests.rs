@@ -36,6 +36,8 @@ struct Bench {
     now: i64,
     /// It does not answer.
     down: bool,
+    /// It answers to all messages but those about this plugin.
+    refused: &'static str,
     told: Vec<String>,
     dropped: usize,
 }
@@ -43,7 +45,8 @@ struct Bench {
 impl Bench {
     fn new(terms: Terms) -> Self {
         let outbox = Outbox::new(terms, 3);
-        Self { outbox, firing: Vec::new(), now: 0, down: false, told: Vec::new(), dropped: 0 }
+        let (firing, told) = (Vec::new(), Vec::new());
+        Self { outbox, firing, now: 0, down: false, refused: "", told, dropped: 0 }
     }
 
     /// These are wrong from now on, for so many seconds. What is told, and when.
@@ -52,9 +55,9 @@ impl Bench {
         for _ in 0..seconds {
             self.dropped += self.outbox.observe(&self::firing(&self.firing), at(self.now));
             while let Some(message) = self.outbox.due(at(self.now)) {
-                if self.down {
-                    self.outbox.failed(&message);
-                    break;
+                if self.down || message.alerts.iter().any(|it| it.alert.key.plugin == self.refused) {
+                    self.outbox.failed(&message, at(self.now), 100);
+                    continue;
                 }
                 let state = |it: &Notice| if it.ended { "-" } else { "+" };
                 let one = |it: &Notice| format!("{}{}", state(it), it.alert.key.plugin);
@@ -66,6 +69,13 @@ impl Bench {
         }
         std::mem::take(&mut self.told)
     }
+}
+
+/// The longest that something waits after a message that has not arrived, in seconds.
+const PAUSE: i64 = 31;
+
+fn untimed(told: Vec<String>) -> Vec<String> {
+    told.iter().map(|message| message.split_once(": ").unwrap().1.to_owned()).collect()
 }
 
 fn webhook(more: serde_json::Value) -> Terms {
@@ -150,14 +160,105 @@ fn nothing_is_lost_while_a_receiver_does_not_answer() {
         assert_eq!(bench.go(&["b"], 500), [] as [&str; 0]);
         assert_eq!(bench.outbox.waiting(), 2);
         bench.down = false;
-        assert_eq!(bench.go(&["b"], 1), ["1000: -a +b"], "of each the newest");
+        assert_eq!(untimed(bench.go(&["b"], PAUSE)), ["-a +b"], "of each the newest");
         assert_eq!((bench.outbox.waiting(), bench.dropped), (0, 0));
         bench.down = true;
         assert_eq!(bench.go(&[], 100), [] as [&str; 0]);
         assert_eq!(bench.go(&["b"], 100), [] as [&str; 0]);
         bench.down = false;
-        assert_eq!(bench.go(&["b"], 1), ["1201: +b"], "it is on again");
+        assert_eq!(untimed(bench.go(&["b"], PAUSE)), ["+b"], "it is on again");
     }
+}
+
+#[test]
+fn a_group_that_is_refused_keeps_nothing_from_the_others() {
+    let mut bench = Bench::new(webhook(json!({})));
+    bench.refused = "x";
+    assert_eq!(bench.go(&["a", "x degraded"], 10), ["5: +a"]);
+    assert_eq!(bench.go(&["a", "b", "x degraded"], 300), ["25: +a +b", "125: +a +b", "225: +a +b"]);
+    assert!(bench.outbox.is_failing());
+    assert_eq!(bench.go(&["b", "x degraded", "y degraded"], 5), ["310: -a +b"]);
+    // It was on and is over, and nothing but the refusal kept it from being told.
+    assert_eq!(bench.go(&["b", "x degraded"], 1), [] as [&str; 0]);
+    bench.refused = "";
+    assert_eq!(untimed(bench.go(&["b", "x degraded"], PAUSE)), ["+x -y"]);
+    assert!(!bench.outbox.is_failing());
+}
+
+#[test]
+fn those_that_are_refused_have_their_turns() {
+    let mut outbox = Outbox::new(webhook(json!({})), 3);
+    outbox.observe(&firing(&["a", "x degraded"]), at(0));
+    let mut tried = Vec::new();
+    // Each try takes longer than a pause.
+    for turn in 0..4 {
+        let message = outbox.due(at(10 + turn * 10)).unwrap();
+        tried.push(message.alerts[0].alert.key.plugin.clone());
+        outbox.failed(&message, at(20 + turn * 10), 100);
+    }
+    assert_eq!(tried, ["x", "a", "x", "a"]);
+}
+
+#[test]
+fn what_is_refused_is_tried_again_ever_later() {
+    let mut outbox = Outbox::new(Terms::Alertmanager, 3);
+    outbox.observe(&firing(&["a"]), at(0));
+    let mut now = at(0);
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        let message = outbox.due(now).unwrap();
+        outbox.failed(&message, now, 110);
+        let next = outbox.next(now).unwrap();
+        assert_eq!(outbox.due(later(now, SignedDuration::from_secs(1))), None);
+        pauses.push(next.duration_since(now).as_millis());
+        now = next;
+    }
+    assert_eq!(pauses, [1100, 2200, 4400, 8800, 17_600, 33_000, 33_000]);
+    // The clock is set back.
+    assert!(outbox.due(at(-3600)).is_some());
+}
+
+#[test]
+fn a_webhook_is_told_of_many_in_several_messages() {
+    let many = |from: usize, to: usize| {
+        let plugin = |number| Key { plugin: format!("p{number:03}"), ..key("x") };
+        let alert = |key: Key| Alert { key, since: at(-60), description: "x".repeat(2000) };
+        (from..to).map(|number| (plugin(number), alert(plugin(number)))).collect::<BTreeMap<_, _>>()
+    };
+    let mut outbox = Outbox::new(webhook(json!({})), MOST);
+    let tell = |outbox: &mut Outbox, now| {
+        let mut told = Vec::new();
+        while let Some(message) = outbox.due(at(now)) {
+            let body = payload::webhook("team", &message);
+            assert!(body.to_string().len() < 500_000);
+            let first = &message.alerts[0];
+            let sign = if first.ended { "-" } else { "+" };
+            let (count, left) = (message.alerts.len(), body["truncatedAlerts"].as_u64().unwrap());
+            told.push(format!("{sign}{} {count} {left}", first.alert.key.plugin));
+            outbox.sent(&message, at(now));
+            outbox.observe(&many(10, 250), at(now));
+        }
+        told
+    };
+    outbox.observe(&many(0, 250), at(0));
+    // What is left waits for nothing, and that the first ten are over meanwhile comes with it.
+    assert_eq!(tell(&mut outbox, 5), ["+p000 100 150", "-p000 100 60", "+p190 60 0"]);
+    assert_eq!(outbox.waiting(), 0);
+    assert_eq!(tell(&mut outbox, 104), [] as [&str; 0]);
+    assert_eq!(tell(&mut outbox, 105), ["+p010 100 140", "+p110 100 40", "+p210 40 0"], "repeated");
+}
+
+#[test]
+fn knows_when_to_look_again() {
+    let mut outbox = Outbox::new(webhook(json!({})), 3);
+    assert_eq!(outbox.next(at(0)), None);
+    outbox.observe(&firing(&["a"]), at(0));
+    assert_eq!(outbox.next(at(1)), Some(at(5)));
+    let message = outbox.due(at(5)).unwrap();
+    outbox.sent(&message, at(6));
+    assert_eq!(outbox.next(at(6)), Some(at(106)));
+    outbox.observe(&firing(&["a", "b"]), at(7));
+    assert_eq!(outbox.next(at(7)), Some(at(26)));
 }
 
 #[test]
