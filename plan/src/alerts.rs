@@ -93,6 +93,25 @@ fn severity(name: AlertName) -> &'static str {
     }
 }
 
+/// What is to be told of what is wrong with plugins: what has been so for long enough, and what was told
+/// of before and is so still. Since when it is so may become later meanwhile, as of pods that are
+/// unhealthy in turns; it is the same alert, and keeps its time.
+pub fn firing(
+    raised: &[Alert],
+    hold: SignedDuration,
+    now: Timestamp,
+    before: &BTreeMap<Key, Alert>,
+) -> BTreeMap<Key, Alert> {
+    let firing = raised.iter().filter_map(|alert| {
+        let since = match before.get(&alert.key) {
+            Some(before) => before.since.min(alert.since),
+            None => Some(alert.since).filter(|_| alert.is_due(hold, now))?,
+        };
+        Some((alert.key.clone(), Alert { since, ..alert.clone() }))
+    });
+    firing.collect()
+}
+
 /// What is wrong with a plugin, by what its status says.
 pub fn raised(plugin: &Plugin) -> Vec<Alert> {
     let (Some(status), metadata) = (&plugin.status, &plugin.metadata) else { return Vec::new() };
@@ -124,15 +143,18 @@ pub fn raised(plugin: &Plugin) -> Vec<Alert> {
         let description = format!("{names}; {}: {}", first.pod, first.message);
         alerts.push(alert(AlertName::PluginPodsUnhealthy, first.since.0, &description));
     }
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     if let Some(unknown) = condition("Healthy", "Unknown") {
         let is = |reason: ConditionReason| unknown.reason == reason.as_str();
         if is(ConditionReason::Unanswered) {
             alerts.push(by(AlertName::PluginUnanswered, unknown));
         } else if is(ConditionReason::NoReadyEndpoints) && condition("Ready", "True").is_none() {
-            alerts.push(by(AlertName::PluginWithoutPods, unknown));
+            // While it is meant to be stopped it has no pods either, and is ready.
+            let is_meant = ready.map(|ready| ready.last_transition_time.0);
+            let since = unknown.last_transition_time.0.max(is_meant.unwrap_or(Timestamp::MIN));
+            alerts.push(alert(AlertName::PluginWithoutPods, since, &unknown.message));
         }
     }
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     if let (Some(PluginState::Error), Some(since)) = (status.state, &status.state_time) {
         alerts.push(alert(AlertName::PluginError, since.0, ready.map_or("", |ready| &ready.message)));
     }
@@ -220,6 +242,49 @@ mod tests {
         ] {
             assert_eq!(told(&status), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn counts_pods_that_are_missing_from_when_they_should_be_there() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let since = |ready: Option<&str>| {
+            let ready = ready.map(|time| {
+                let mut ready = condition("Ready", "False", "x");
+                ready["lastTransitionTime"] = json!(time);
+                ready
+            });
+            let healthy = Some(condition("Healthy", "Unknown", "NoReadyEndpoints"));
+            let conditions = healthy.into_iter().chain(ready).collect::<Vec<_>>();
+            let alert = raised(&plugin(&json!({"conditions": conditions}))).remove(0);
+            assert_eq!(alert.key.name, AlertName::PluginWithoutPods);
+            alert.since
+        };
+        let lost = at("2026-01-01T00:00:10Z");
+        assert_eq!(since(Some("2026-01-03T00:00:00Z")), at("2026-01-03T00:00:00Z"), "it was resumed then");
+        assert_eq!(since(Some("2026-01-01T00:00:08Z")), lost);
+        assert_eq!(since(None), lost);
+    }
+
+    #[test]
+    fn goes_on_while_pods_are_unhealthy_in_turns() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let hold = SignedDuration::from_secs(60);
+        let pods = |since: &[i64]| {
+            let pod = |since: &i64| json!({"pod": format!("p{since}"), "reason": "Unhealthy", "since": at(*since).to_string()});
+            let pods = since.iter().map(pod).collect::<Vec<_>>();
+            raised(&plugin(
+                &json!({"health": {"status": "Healthy", "timestamp": at(0).to_string(), "unhealthyPods": pods}}),
+            ))
+        };
+        let mut before = BTreeMap::new();
+        let mut since = Vec::new();
+        for (now, unhealthy) in
+            [(59, &[0, 50][..]), (60, &[0, 50]), (70, &[50]), (110, &[50, 100]), (111, &[]), (112, &[100])]
+        {
+            before = firing(&pods(unhealthy), hold, at(now), &before);
+            since.push(before.values().next().map(|alert| alert.since));
+        }
+        assert_eq!(since, [None, Some(at(0)), Some(at(0)), Some(at(0)), None, None]);
     }
 
     #[test]

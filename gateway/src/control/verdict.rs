@@ -259,6 +259,8 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route], &[ProvidedMiddleware])
         last_transition_time: before
             .condition(type_)
             .filter(|earlier| earlier.status == status)
+            // What is unknown for another reason is another thing, and alerts count from it.
+            .filter(|earlier| status != "Unknown" || earlier.reason == reason.as_str())
             .map_or(Time(facts.now), |earlier| earlier.last_transition_time.clone()),
     };
     let registered = registered(facts, &offered, &judged)

@@ -504,6 +504,26 @@ fn moves_times_only_when_the_verdict_changes() {
 }
 
 #[test]
+fn counts_what_is_unknown_from_when_it_became_so_for_that_reason() {
+    let transition = |case: &Case| {
+        let healthy = case.decide().conditions.into_iter().find(|it| it.type_ == "Healthy").unwrap();
+        (healthy.reason, healthy.last_transition_time.0)
+    };
+    let mut case = Case::new(&["a"]).describes("a", &[]).says("a", true, "").written();
+    let ready = std::mem::take(&mut case.ready);
+    case.now = 100;
+    case = case.written();
+    assert_eq!(transition(&case), ("NoReadyEndpoints".to_owned(), at(100)));
+    case.ready = ready;
+    case.pods.clear();
+    case.now = 500;
+    case = case.fares("?").written();
+    assert_eq!(transition(&case), ("Unanswered".to_owned(), at(500)));
+    case.now = 600;
+    assert_eq!(transition(&case.written()), ("Unanswered".to_owned(), at(500)));
+}
+
+#[test]
 fn tells_a_refused_configuration_at_once_and_a_taken_one_when_all_pods_have_it() {
     let taken = |hash: &str| Some((hash.to_owned(), None));
     let mut case = Case::new(&["a", "b"]).reloads("a", "1", None).reloads("b", "1", None);
