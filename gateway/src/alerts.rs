@@ -9,15 +9,22 @@ pub mod counts;
 pub mod post;
 pub mod receiver;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use forward_crds::AlertReceiver;
-use forward_plan::alerts::{Alert, Key};
+use forward_plan::alerts::{self, Alert, Key, outbox::Terms};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{counts::Counts, post::Poster, receiver::Receiver};
+use self::{
+    counts::Counts,
+    post::Poster,
+    receiver::{Place, Receiver},
+};
 use crate::{
     control::{index::Handle, watchlist::Watched},
     events::Events,
@@ -26,63 +33,80 @@ use crate::{
 /// How often it is looked what is wrong.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What is to be told to a receiver, as long as it is.
-pub type Firing = Arc<BTreeMap<Key, Alert>>;
+/// What is wrong, for as long as it is to be told.
+type Firing = BTreeMap<Key, Alert>;
 
-/// A receiver that is told.
+/// What a receiver is to be told, and by which terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    pub terms: Terms,
+    pub firing: Arc<Firing>,
+}
+
+/// A receiver that is told. It stays the same under other terms, as it has been told things.
 struct Telling {
-    spec: AlertReceiver,
+    place: Place,
     system: String,
-    firing: watch::Sender<Firing>,
+    wanted: watch::Sender<Wanted>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// Tell what is wrong until dropped.
 pub async fn run(index: Handle, poster: Poster, counts: Counts, events: Events) {
     let mut tellings = BTreeMap::<(String, String), Telling>::new();
+    // By namespace.
+    let mut fired = BTreeMap::<String, Firing>::new();
+    let mut settled = None;
     loop {
         let watched = index.lock().watched();
+        if settled.as_ref() == Some(&watched) {
+            sleep(LOOK).await;
+            continue;
+        }
         let now = Timestamp::now();
-        let mut present = Vec::new();
-        let mut count = 0;
+        let before = std::mem::take(&mut fired);
+        let mut present = BTreeSet::new();
         for namespace in &watched {
-            let firing = firing(namespace, now);
-            count += firing.len();
+            let firing = firing(namespace, now, before.get(&namespace.namespace));
             for spec in &namespace.alerts.receivers {
+                // The API server lets nobody write one that is of no kind.
+                let Some(place) = Place::of(spec) else { continue };
                 let key = (namespace.namespace.clone(), spec.name.clone());
+                present.insert(key.clone());
                 let wanted = firing.iter().filter(|(key, _)| spec.wants(key.name));
-                let wanted: Firing = Arc::new(wanted.map(|(key, it)| (key.clone(), it.clone())).collect());
-                let same = tellings.get(&key).filter(|it| it.spec == *spec && it.system == namespace.uid);
-                match same {
-                    Some(telling) => {
-                        telling.firing.send_if_modified(|current| {
-                            let differs = *current != wanted;
-                            *current = wanted.clone();
-                            differs
-                        });
-                    }
-                    None => {
-                        let (firing, wrong) = watch::channel(wanted);
-                        let about = events.about_system(&namespace.namespace, &namespace.uid);
-                        let receiver = Receiver::new(spec, about, poster.clone(), counts.clone());
-                        let Some(receiver) = receiver else { continue };
-                        let task = AbortOnDropHandle::new(tokio::spawn(receiver.run(wrong)));
-                        let (spec, system) = (spec.clone(), namespace.uid.clone());
-                        tellings.insert(key.clone(), Telling { spec, system, firing, _task: task });
-                    }
+                let wanted = wanted.map(|(key, it)| (key.clone(), it.clone())).collect();
+                let wanted = Wanted { terms: Terms::of(spec), firing: Arc::new(wanted) };
+                let same = tellings.get(&key).filter(|it| it.place == place && it.system == namespace.uid);
+                if let Some(telling) = same {
+                    telling.wanted.send_if_modified(|current| {
+                        let differs = *current != wanted;
+                        *current = wanted;
+                        differs
+                    });
+                    continue;
                 }
-                present.push(key);
+                let about = events.about_receiver(&namespace.namespace, &namespace.uid, &spec.name);
+                let name = spec.name.clone();
+                let receiver =
+                    Receiver::new(name, place.clone(), &wanted.terms, about, poster.clone(), counts.clone());
+                let (wanted, wants) = watch::channel(wanted);
+                let task = AbortOnDropHandle::new(tokio::spawn(receiver.run(wants)));
+                let system = namespace.uid.clone();
+                tellings.insert(key, Telling { place, system, wanted, _task: task });
             }
+            fired.insert(namespace.namespace.clone(), firing);
         }
         tellings.retain(|key, _| present.contains(key));
-        counts.firing(count);
+        counts.firing(fired.values().map(BTreeMap::len).sum());
+        // Of what fires already nothing becomes due.
+        let is_settled = |it: &Watched| fired.get(&it.namespace).map(BTreeMap::len) == Some(it.raised.len());
+        settled = watched.iter().all(is_settled).then_some(watched);
         sleep(LOOK).await;
     }
 }
 
-/// What has been wrong for long enough.
-fn firing(watched: &Watched, now: Timestamp) -> BTreeMap<Key, Alert> {
+/// What is to be told of a namespace.
+fn firing(watched: &Watched, now: Timestamp, before: Option<&Firing>) -> Firing {
     let hold = SignedDuration::try_from(watched.alerts.hold().get()).unwrap_or(SignedDuration::MAX);
-    let due = watched.raised.iter().filter(|alert| alert.is_due(hold, now));
-    due.map(|alert| (alert.key.clone(), alert.clone())).collect()
+    alerts::firing(&watched.raised, hold, now, before.unwrap_or(&Firing::new()))
 }

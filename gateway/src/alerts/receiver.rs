@@ -10,7 +10,7 @@ use forward_plan::alerts::{
 use k8s_openapi::jiff::Timestamp;
 use tokio::{sync::watch, time::sleep};
 
-use super::{Firing, counts::Counts, post::Poster};
+use super::{Wanted, counts::Counts, post::Poster};
 use crate::{data::balance::Dice, events::About};
 
 /// How long it is waited at most until it is looked whether something is due: the clock may be set.
@@ -19,8 +19,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// One that is told.
 pub struct Receiver {
     name: String,
-    kind: Kind,
-    url: String,
+    place: Place,
     about: About,
     poster: Poster,
     counts: Counts,
@@ -30,7 +29,14 @@ pub struct Receiver {
     fault: Option<String>,
 }
 
-#[derive(Clone, Copy)]
+/// Where it is, and what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    kind: Kind,
+    url: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Alertmanager,
     Webhook,
@@ -45,33 +51,47 @@ impl Kind {
     }
 }
 
-impl Receiver {
-    /// One that has been told nothing yet; `None` for one that is of no kind, which the API server lets
-    /// nobody write.
-    pub fn new(spec: &AlertReceiver, about: About, poster: Poster, counts: Counts) -> Option<Self> {
-        let (kind, url, terms) = match (&spec.alertmanager, &spec.webhook) {
+impl Place {
+    /// `None` for one that is of no kind.
+    pub fn of(spec: &AlertReceiver) -> Option<Self> {
+        match (&spec.alertmanager, &spec.webhook) {
             (Some(Alertmanager { url }), _) => {
                 let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
-                (Kind::Alertmanager, url, Terms::Alertmanager)
+                Some(Self { kind: Kind::Alertmanager, url })
             }
-            (None, Some(webhook)) => (Kind::Webhook, webhook.url.clone(), Terms::of_webhook(webhook)),
-            (None, None) => return None,
-        };
-        let (name, outbox) = (spec.name.clone(), Outbox::new(terms, MOST));
-        Some(Self { name, kind, url, about, poster, counts, outbox, dice: Dice::new(), fault: None })
+            (None, Some(webhook)) => Some(Self { kind: Kind::Webhook, url: webhook.url.clone() }),
+            (None, None) => None,
+        }
+    }
+}
+
+impl Receiver {
+    /// One that has been told nothing yet.
+    pub fn new(
+        name: String,
+        place: Place,
+        terms: &Terms,
+        about: About,
+        poster: Poster,
+        counts: Counts,
+    ) -> Self {
+        let (outbox, dice) = (Outbox::new(terms.clone(), MOST), Dice::new());
+        Self { name, place, about, poster, counts, outbox, dice, fault: None }
     }
 
     /// Tell it what is wrong, until nobody says any more what that is.
-    pub async fn run(mut self, mut firing: watch::Receiver<Firing>) {
+    pub async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
         let mut waiting = self.counts.waiting();
         loop {
             let dropped = {
-                let firing = firing.borrow_and_update().clone();
-                self.outbox.observe(&firing, Timestamp::now())
+                let Wanted { terms, firing } = wanted.borrow_and_update().clone();
+                let now = Timestamp::now();
+                self.outbox.set_terms(terms, now);
+                self.outbox.observe(&firing, now)
             };
             if dropped > 0 {
                 tracing::warn!(receiver = self.name, dropped, "no room for alerts");
-                self.counts.dropped(self.kind.as_str(), dropped);
+                self.counts.dropped(self.place.kind.as_str(), dropped);
             }
             waiting.set(self.outbox.waiting());
             let now = Timestamp::now();
@@ -83,7 +103,7 @@ impl Receiver {
             let until = self.outbox.next(now).map(|next| next.duration_since(now));
             let until = until.map_or(LOOK, |until| until.try_into().unwrap_or_default());
             tokio::select! {
-                changed = firing.changed() => if changed.is_err() { return },
+                changed = wanted.changed() => if changed.is_err() { return },
                 () = sleep(until.min(LOOK)) => {}
             }
         }
@@ -91,12 +111,12 @@ impl Receiver {
 
     /// Tell it something.
     async fn tell(&mut self, message: &Message) {
-        let body = match self.kind {
+        let body = match self.place.kind {
             Kind::Alertmanager => payload::alertmanager(message),
             Kind::Webhook => payload::webhook(&self.name, message),
         };
-        let posted = self.poster.post(&self.url, &body).await;
-        self.counts.sent(self.kind.as_str(), posted.is_ok());
+        let posted = self.poster.post(&self.place.url, &body).await;
+        self.counts.sent(self.place.kind.as_str(), posted.is_ok());
         let namespace = self.about.namespace().to_owned();
         let Err(error) = posted else {
             self.outbox.sent(message, Timestamp::now());

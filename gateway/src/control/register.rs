@@ -110,13 +110,13 @@ impl Registrant {
         let about = self.events.about(state.plugin.object_ref(&()));
         let is_new = |(pod, _): &(&String, &String)| !before.contains_key(*pod);
         for (pod, message) in after.iter().filter(is_new) {
-            let (about, note) = (about.clone(), format!("pod {pod} gets no requests: {message}"));
+            let (about, note) = (about.pod(pod), format!("pod {pod} gets no requests: {message}"));
             tokio::spawn(async move { about.warn("PodUnhealthy", &note).await });
         }
         // One that is gone is not well again.
         let is_ready = |pod: &&String| state.view.ready.iter().any(|ready| ready.pod == **pod);
         for pod in before.keys().filter(|pod| !after.contains_key(*pod)).filter(is_ready) {
-            let (about, note) = (about.clone(), format!("pod {pod} gets requests again"));
+            let (about, note) = (about.pod(pod), format!("pod {pod} gets requests again"));
             tokio::spawn(async move { about.note("PodHealthy", &note).await });
         }
     }

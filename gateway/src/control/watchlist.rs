@@ -25,7 +25,7 @@ struct System {
 }
 
 /// A namespace with somebody to tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
     pub namespace: String,
     /// Of the PluginSystem.

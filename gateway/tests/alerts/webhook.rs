@@ -131,6 +131,47 @@ async fn is_told_of_all_groups_but_the_one_that_it_refuses() {
 }
 
 #[tokio::test]
+async fn hears_the_end_of_what_it_was_told_under_other_terms() {
+    let server = Server::default();
+    let address = server.start(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let world = World::new(receiver(address), address).await;
+    world.fares("pay", false);
+    world.is("cart", "Degraded", "True");
+    let mut first = [told(&server.message(0).await), told(&server.message(1).await)];
+    first.sort();
+    assert_eq!(first, [["firing", "cart firing"], ["firing", "pay firing"]]);
+    let mut edited = receiver(address);
+    edited["alerts"] = json!(["PluginUnhealthy"]);
+    edited["webhook"]["groupWait"] = json!("1h");
+    world.tell(&edited);
+    assert_eq!(told(&server.message(2).await), ["resolved", "cart resolved"], "it wants no more of it");
+    world.fares("pay", true);
+    assert_eq!(told(&server.message(3).await), ["resolved", "pay resolved"]);
+    // Elsewhere nothing is known of it.
+    world.is("cart", "Degraded", "False");
+    let mut moved = receiver(address);
+    moved["webhook"]["url"] = json!(format!("http://{address}/hook?b"));
+    world.fares("pay", false);
+    world.tell(&moved);
+    assert_eq!(told(&server.message(4).await), ["firing", "pay firing"]);
+}
+
+#[tokio::test]
+async fn fires_on_while_pods_are_unhealthy_in_turns() {
+    let server = Server::default();
+    let address = server.start(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let world = World::new(receiver(address), address).await;
+    world.unhealthy("pay", &[("a", 10)]);
+    assert_eq!(told(&server.message(0).await), ["firing", "pay firing"]);
+    // The other one for less time than it takes to be told.
+    world.unhealthy("pay", &[("b", 0)]);
+    sleep(Duration::from_secs(3)).await;
+    world.unhealthy("pay", &[]);
+    assert_eq!(told(&server.message(1).await), ["resolved", "pay resolved"]);
+    assert_eq!(server.count(), 2);
+}
+
+#[tokio::test]
 async fn is_told_by_one_replica() {
     let server = Server::default();
     let address = server.start(TcpListener::bind("127.0.0.1:0").await.unwrap());

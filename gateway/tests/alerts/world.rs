@@ -14,6 +14,7 @@ use forward_gateway::{
     data::worker::{Settings, Shared},
     events::Events as Recorder,
 };
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::{Value, json};
@@ -51,17 +52,23 @@ impl World {
         let address = serve(router, TcpListener::bind("127.0.0.1:0").await.unwrap());
         let client = Client::try_from(Config::new(format!("http://{address}").parse().unwrap())).unwrap();
         let index = Handle::new(Index::new(Shared::new(Settings::default(), 1), "gateway-a"));
+        let poster = Poster::new(None, vec![format!("http://{plain}").parse().unwrap()]).unwrap();
+        let counts = Counts::default();
+        let alerts = tokio::spawn(alerts::run(index.clone(), poster, counts.clone(), Recorder::new(client)));
+        let world = Self { index, events, counts, _alerts: AbortOnDropHandle::new(alerts) };
+        world.tell(&receiver);
+        world
+    }
+
+    /// This receiver is told from now on.
+    pub fn tell(&self, receiver: &Value) {
         let system: PluginSystem = serde_json::from_value(json!({
             "apiVersion": "goforward.dev/v1alpha1", "kind": "PluginSystem",
             "metadata": {"namespace": "shop", "name": "default", "uid": "uid-system"},
             "spec": {"alerts": {"for": "1s", "receivers": [receiver]}},
         }))
         .unwrap();
-        index.change(|index| index.apply(Object::System(Arc::new(system))));
-        let poster = Poster::new(None, vec![format!("http://{plain}").parse().unwrap()]).unwrap();
-        let counts = Counts::default();
-        let alerts = tokio::spawn(alerts::run(index.clone(), poster, counts.clone(), Recorder::new(client)));
-        Self { index, events, counts, _alerts: AbortOnDropHandle::new(alerts) }
+        self.index.change(|index| index.apply(Object::System(Arc::new(system))));
     }
 
     /// A plugin says how it fares, and has said so for a while.
@@ -75,10 +82,25 @@ impl World {
             "type": type_, "status": status, "reason": "x", "message": "no database",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         });
+        self.has(name, &json!({"conditions": [condition]}));
+    }
+
+    /// These pods of a plugin have been unhealthy for so many seconds.
+    pub fn unhealthy(&self, name: &str, pods: &[(&str, i64)]) {
+        let since = |seconds: i64| (Timestamp::now() - SignedDuration::from_secs(seconds)).to_string();
+        let pod = |(pod, seconds): &(&str, i64)| json!({"pod": pod, "reason": "Unhealthy", "since": since(*seconds)});
+        let pods = pods.iter().map(pod).collect::<Vec<_>>();
+        self.has(
+            name,
+            &json!({"health": {"status": "Healthy", "timestamp": since(0), "unhealthyPods": pods}}),
+        );
+    }
+
+    fn has(&self, name: &str, status: &Value) {
         let plugin = serde_json::from_value(json!({
             "apiVersion": "goforward.dev/v1alpha1", "kind": "Plugin",
             "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")},
-            "spec": {"version": "1.0.0", "image": "x"}, "status": {"conditions": [condition]},
+            "spec": {"version": "1.0.0", "image": "x"}, "status": status,
         }));
         self.index.change(|index| index.apply(Object::Plugin(Arc::new(plugin.unwrap()))));
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forward_crds::{AlertLabel, Webhook};
+use forward_crds::{AlertLabel, AlertReceiver, Webhook};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::{Alert, Key};
@@ -114,8 +114,16 @@ pub struct Notice {
 }
 
 impl Terms {
+    /// Those of a receiver.
+    pub fn of(receiver: &AlertReceiver) -> Self {
+        match (&receiver.alertmanager, &receiver.webhook) {
+            (None, Some(webhook)) => Self::of_webhook(webhook),
+            _ => Self::Alertmanager,
+        }
+    }
+
     /// Those of a webhook.
-    pub fn of_webhook(webhook: &Webhook) -> Self {
+    fn of_webhook(webhook: &Webhook) -> Self {
         let Webhook { url: _, group_by, group_wait, group_interval, repeat_interval, send_resolved } =
             webhook;
         let span = |value: &Option<forward_crds::Duration>, default: u64| {
@@ -190,6 +198,21 @@ impl Outbox {
     pub fn new(terms: Terms, most: usize) -> Self {
         let (alerts, groups) = (BTreeMap::new(), BTreeMap::new());
         Self { terms, most, alerts, groups, refused: BTreeSet::new() }
+    }
+
+    /// The receiver is told by other terms from now on. What it has been told stays known: of what it has
+    /// of that, it hears the end.
+    pub fn set_terms(&mut self, terms: Terms, now: Timestamp) {
+        if terms == self.terms {
+            return;
+        }
+        if !terms.labels().eq(self.terms.labels()) {
+            self.groups.clear();
+        }
+        self.terms = terms;
+        let tells_ends = self.terms.tells_ends();
+        self.alerts.retain(|_, entry| tells_ends || entry.ended.is_none());
+        self.regroup(now);
     }
 
     /// Take in what is wrong now. How many alerts there was no room for that were not so before.

@@ -145,6 +145,21 @@ fn says_that_it_is_over_only_to_who_wants_to_hear_it() {
 }
 
 #[test]
+fn what_was_told_is_known_under_other_terms() {
+    let mut bench = Bench::new(webhook(json!({})));
+    assert_eq!(bench.go(&["a", "b degraded"], 8), ["5: +b", "5: +a"]);
+    bench.outbox.set_terms(webhook(json!({"groupWait": "1m", "groupInterval": "10s"})), at(8));
+    assert_eq!(bench.go(&["a", "b degraded"], 90), [] as [&str; 0], "nothing is told twice for that");
+    assert_eq!(bench.go(&["b degraded"], 2), ["98: -a"]);
+    bench.outbox.set_terms(webhook(json!({"groupBy": ["namespace"]})), at(100));
+    assert_eq!(bench.go(&[], 20), ["105: -b"], "the group is a new one");
+    assert_eq!(bench.go(&["c"], 8), ["125: +c"]);
+    bench.go(&[], 1);
+    bench.outbox.set_terms(webhook(json!({"groupBy": ["namespace"], "sendResolved": false})), at(129));
+    assert_eq!(bench.go(&[], 200), [] as [&str; 0]);
+}
+
+#[test]
 fn what_was_over_before_it_was_due_was_nothing() {
     let mut bench = Bench::new(webhook(json!({})));
     assert_eq!(bench.go(&["a"], 3), [] as [&str; 0]);
@@ -192,9 +207,9 @@ fn those_that_are_refused_have_their_turns() {
     let mut tried = Vec::new();
     // Each try takes longer than a pause.
     for turn in 0..4 {
-        let message = outbox.due(at(10 + turn * 10)).unwrap();
+        let message = outbox.due(at(10 + turn * 12)).unwrap();
         tried.push(message.alerts[0].alert.key.plugin.clone());
-        outbox.failed(&message, at(20 + turn * 10), 100);
+        outbox.failed(&message, at(20 + turn * 12), 100);
     }
     assert_eq!(tried, ["x", "a", "x", "a"]);
 }
