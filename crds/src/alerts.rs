@@ -44,9 +44,12 @@ pub struct AlertReceiver {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Alertmanager {
-    /// Its address, without `/api/v2/alerts`. Without TLS it must be one that the gateway's operator
-    /// allows.
-    #[schemars(length(max = 512), regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$"))]
+    /// Its address, without `/api/v2/alerts`, and without `?` and `#`. Without TLS it must be one that
+    /// the gateway's operator allows.
+    #[schemars(
+        length(max = 512),
+        regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!\"$->@-~]*)?$")
+    )]
     pub url: String,
 }
 
@@ -54,8 +57,8 @@ pub struct Alertmanager {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
-    /// Its address. Without TLS it must be one that the gateway's operator allows.
-    #[schemars(length(max = 512), regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$"))]
+    /// Its address, without `#`. Without TLS it must be one that the gateway's operator allows.
+    #[schemars(length(max = 512), regex(pattern = "^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!\"$-~]*)?$"))]
     pub url: String,
     /// The labels by which alerts are told together: those that have the same values. Absent:
     /// namespace and alertname.

@@ -7,7 +7,7 @@ use forward_crds::Duration;
 use forward_plan::Cidr;
 
 use crate::{
-    alerts::post::Origin,
+    alerts::post::Plain,
     data::worker::{AccessLog, Settings},
     debug::loopback,
 };
@@ -36,9 +36,10 @@ pub struct Args {
     /// of alerts are told. Absent: those that browsers trust.
     #[arg(long, env = "FORWARD_JWKS_CA")]
     pub jwks_ca: Option<PathBuf>,
-    /// Where alerts may be sent without TLS: `http://host:port` each. Absent: nowhere.
+    /// Where alerts may be sent without TLS: `http://host:port` each, or with the path under which,
+    /// without which it is any. Absent: nowhere.
     #[arg(long, env = "FORWARD_PLAIN_RECEIVERS", value_delimiter = ',')]
-    pub plain_receivers: Vec<Origin>,
+    pub plain_receivers: Vec<Plain>,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "FORWARD_ADMIN", default_value = "0.0.0.0:9090")]
     pub admin: SocketAddr,

@@ -112,7 +112,7 @@ fn refuses_values_that_it_does_not_know() -> Result<()> {
         "gateway.service.type=External",
         "gateway.drain=5m",
         "gateway.alerts.plainReceivers[0]=https://alertmanager.monitoring",
-        "gateway.alerts.plainReceivers[0]=http://alertmanager.monitoring/path",
+        "gateway.alerts.plainReceivers[0]=http://alertmanager.monitoring/path?a",
         "image.registry=",
         "operator.resources.limits.memory=lots",
         "operator.dns.namespace=",

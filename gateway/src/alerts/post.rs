@@ -17,32 +17,41 @@ use tokio::time::timeout;
 
 use crate::{
     callers::fetch::{SetUpError, client_tls},
+    data::{path::is_plain, request::has_dot_segment},
     mounts::chain,
 };
 
 /// How long a receiver may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A place that is spoken to without TLS: `http://host:port`.
+/// A place that is spoken to without TLS: `http://host:port`, and the path under which, if not under any.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct Plain {
+    origin: String,
+    /// Empty for any.
+    path: String,
+}
 
 /// Posts messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Poster {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    plain: Arc<[Origin]>,
+    plain: Arc<[Plain]>,
 }
 
-/// Why a text is no [`Origin`].
+/// Why a text is no [`Plain`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a place such as http://alertmanager.monitoring:9093, without a path")]
-pub struct ParseOriginError(String);
+#[error(
+    "\"{0}\" is not a place such as http://alertmanager.monitoring:9093, or with a path as in http://chat.team/hooks, which does not end with / and reads the same to everybody"
+)]
+pub struct ParsePlainError(String);
 
 /// Why a message has not arrived.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
-    #[error("\"{0}\" is no address")]
+    #[error(
+        "\"{0}\" is no address of a receiver: these have no # and no user, and an Alertmanager's has no ? either"
+    )]
     Address(String),
     #[error(
         "\"{0}\" is without TLS, and not among the places where the gateway may send alerts so (gateway.alerts.plainReceivers of the chart)"
@@ -56,26 +65,41 @@ pub enum PostError {
     Late,
 }
 
-impl FromStr for Origin {
-    type Err = ParseOriginError;
+impl FromStr for Plain {
+    type Err = ParsePlainError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParseOriginError(text.to_owned());
+        let error = || ParsePlainError(text.to_owned());
         let uri = text.parse::<Uri>().map_err(|_| error())?;
+        let bare = uri.query().is_none() && !text.contains('#') && !text.ends_with('/');
         // A path that is not there reads as one.
-        let bare = uri.path() == "/" && uri.query().is_none() && !text.ends_with('/');
-        Self::of(&uri).filter(|_| bare && uri.scheme() == Some(&Scheme::HTTP)).ok_or_else(error)
+        let path = uri.path().trim_end_matches('/').to_owned();
+        let is_one = bare && uri.scheme() == Some(&Scheme::HTTP) && reads_the_same(&path);
+        let origin = origin(&uri).filter(|_| is_one).ok_or_else(error)?;
+        Ok(Self { origin, path })
     }
 }
 
-impl Origin {
-    fn of(uri: &Uri) -> Option<Self> {
-        let authority = uri.authority()?;
-        // Names and passwords have no place here.
-        let plain = !authority.as_str().contains('@');
-        let port = uri.port_u16().unwrap_or(80);
-        plain.then(|| Self(format!("{}:{port}", uri.host().unwrap_or_default().to_ascii_lowercase())))
+impl Plain {
+    /// Whether it lies there. Under a path does nothing that others may read as another one.
+    fn holds(&self, uri: &Uri) -> bool {
+        let path = uri.path();
+        let under = path.strip_prefix(&self.path);
+        let is_under = || under.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        origin(uri).as_ref() == Some(&self.origin)
+            && (self.path.is_empty() || (is_under() && reads_the_same(path)))
     }
+}
+
+/// Host and port. Names and passwords have no place here.
+fn origin(uri: &Uri) -> Option<String> {
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let port = authority.port_u16().unwrap_or(80);
+    Some(format!("{}:{port}", authority.host().to_ascii_lowercase()))
+}
+
+fn reads_the_same(path: &str) -> bool {
+    is_plain(path) && !has_dot_segment(path)
 }
 
 impl fmt::Debug for Poster {
@@ -87,22 +111,26 @@ impl fmt::Debug for Poster {
 impl Poster {
     /// Trusts the authorities that browsers trust, or those of a file in their place, and speaks
     /// without TLS to these places only.
-    pub fn new(authorities: Option<&Path>, plain: Vec<Origin>) -> Result<Self, SetUpError> {
+    pub fn new(authorities: Option<&Path>, plain: Vec<Plain>) -> Result<Self, SetUpError> {
         let tls = client_tls(authorities)?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new()).build(connector.build());
         Ok(Self { client, plain: plain.into() })
     }
 
-    /// Post a message. A redirect is not followed: it would lead where nobody said that it may go.
-    pub async fn post(&self, url: &str, body: &Value) -> Result<(), PostError> {
+    /// Post a message to a receiver's address, or to this path under it. A redirect is not followed: it
+    /// would lead where nobody said that it may go.
+    pub async fn post(&self, url: &str, under: Option<&str>, body: &Value) -> Result<(), PostError> {
         let address = || PostError::Address(url.to_owned());
-        let uri = url.parse::<Uri>().map_err(|_| address())?;
-        if uri.scheme() != Some(&Scheme::HTTPS) {
-            let origin = Origin::of(&uri).ok_or_else(address)?;
-            if !self.plain.contains(&origin) {
-                return Err(PostError::Plain(url.to_owned()));
-            }
+        // What comes after a # would be left out, and what is put after a ? is no path.
+        if url.contains('#') || (under.is_some() && url.contains('?')) {
+            return Err(address());
+        }
+        let whole = under.map(|under| format!("{}{under}", url.trim_end_matches('/')));
+        let uri = whole.as_deref().unwrap_or(url).parse::<Uri>().map_err(|_| address())?;
+        origin(&uri).ok_or_else(address)?;
+        if uri.scheme() != Some(&Scheme::HTTPS) && !self.plain.iter().any(|plain| plain.holds(&uri)) {
+            return Err(PostError::Plain(uri.to_string()));
         }
         let request = Request::post(uri)
             .header(header::CONTENT_TYPE, "application/json")
@@ -121,26 +149,87 @@ mod tests {
 
     #[test]
     fn knows_places_from_other_texts() {
+        let plain = |origin: &str, path: &str| Plain { origin: origin.to_owned(), path: path.to_owned() };
         for text in ["http://a", "http://a:80", "http://A:80"] {
-            assert_eq!(text.parse(), Ok(Origin("a:80".to_owned())), "{text}");
+            assert_eq!(text.parse(), Ok(plain("a:80", "")), "{text}");
         }
-        assert_eq!("http://a.b:9093".parse(), Ok(Origin("a.b:9093".to_owned())));
-        for text in ["", "a", "a:80", "https://a", "http://a/", "http://a/x", "http://a?x", "http://u@a"] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+        assert_eq!("http://a.b:9093".parse(), Ok(plain("a.b:9093", "")));
+        assert_eq!("http://a/b/c".parse(), Ok(plain("a:80", "/b/c")));
+        for text in [
+            "",
+            "a",
+            "a:80",
+            "https://a",
+            "http://a/",
+            "http://a/x/",
+            "http://a?x",
+            "http://a/x?y",
+            "http://u@a",
+            "http://a/x#y",
+            "http://a#y",
+            "http://a/../x",
+            "http://a/%2e%2e/x",
+            "http://a//x",
+        ] {
+            assert!(text.parse::<Plain>().is_err(), "{text}");
         }
     }
 
     #[tokio::test]
     async fn goes_without_tls_nowhere_but_where_it_may() {
-        let poster = Poster::new(None, vec!["http://127.0.0.1:1".parse().unwrap()]).unwrap();
-        let ask = async |url| poster.post(url, &Value::Null).await.unwrap_err();
-        assert!(matches!(ask("http://127.0.0.1:1/x").await, PostError::Ask(_)));
-        for url in
-            ["http://127.0.0.1:2/", "http://127.0.0.1/", "http://localhost:1/", "http://169.254.169.254/"]
-        {
+        let places = ["http://127.0.0.1:1", "http://127.0.0.1:3/api/v2"];
+        let poster = Poster::new(None, places.map(|place| place.parse().unwrap()).into()).unwrap();
+        let ask = async |url| poster.post(url, None, &Value::Null).await.unwrap_err();
+        for url in [
+            "http://127.0.0.1:1/x",
+            "http://127.0.0.1:1/",
+            "http://127.0.0.1:1/../x",
+            "http://127.0.0.1:3/api/v2",
+            "http://127.0.0.1:3/api/v2/alerts",
+            "http://127.0.0.1:3/api/v2/?x",
+            "https://127.0.0.1:1/",
+        ] {
+            assert!(matches!(ask(url).await, PostError::Ask(_)), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:2/",
+            "http://127.0.0.1/",
+            "http://localhost:1/",
+            "http://169.254.169.254/",
+            "http://127.0.0.1:3/",
+            "http://127.0.0.1:3/api/v22",
+            "http://127.0.0.1:3/api",
+            "http://127.0.0.1:3/x/api/v2",
+            "http://127.0.0.1:3/api/v2/../../-/reload",
+            "http://127.0.0.1:3/api/v2/%2e%2e/x",
+            "http://127.0.0.1:3/api/v2/..%2fx",
+            "http://127.0.0.1:3/api/v2/..;/x",
+            "http://127.0.0.1:3/api/v2//x",
+        ] {
             assert!(matches!(ask(url).await, PostError::Plain(_)), "{url}");
         }
-        assert!(matches!(ask("http://127.0.0.1:1@other:1/").await, PostError::Address(_)));
-        assert!(matches!(ask("https://127.0.0.1:1/").await, PostError::Ask(_)));
+        for url in [
+            "http://127.0.0.1:1@other:1/",
+            "https://user@127.0.0.1:1/",
+            "https://127.0.0.1:1/x#y",
+            "http://127.0.0.1:1/#",
+            "/x",
+            "",
+        ] {
+            assert!(matches!(ask(url).await, PostError::Address(_)), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn puts_a_path_under_an_address_and_nowhere_else() {
+        let poster = Poster::new(None, vec!["http://127.0.0.1:1/am/api".parse().unwrap()]).unwrap();
+        let ask = async |url| poster.post(url, Some("/api"), &Value::Null).await.unwrap_err();
+        for url in ["http://127.0.0.1:1/am", "http://127.0.0.1:1/am/"] {
+            assert!(matches!(ask(url).await, PostError::Ask(_)), "{url}");
+        }
+        assert!(matches!(ask("http://127.0.0.1:1").await, PostError::Plain(_)));
+        for url in ["http://127.0.0.1:1/am/api?", "https://127.0.0.1:1/-/reload?", "https://127.0.0.1:1/x#"] {
+            assert!(matches!(ask(url).await, PostError::Address(_)), "{url}");
+        }
     }
 }

@@ -56,8 +56,7 @@ impl Place {
     pub fn of(spec: &AlertReceiver) -> Option<Self> {
         match (&spec.alertmanager, &spec.webhook) {
             (Some(Alertmanager { url }), _) => {
-                let url = format!("{}/api/v2/alerts", url.trim_end_matches('/'));
-                Some(Self { kind: Kind::Alertmanager, url })
+                Some(Self { kind: Kind::Alertmanager, url: url.trim_end_matches('/').to_owned() })
             }
             (None, Some(webhook)) => Some(Self { kind: Kind::Webhook, url: webhook.url.clone() }),
             (None, None) => None,
@@ -111,11 +110,11 @@ impl Receiver {
 
     /// Tell it something.
     async fn tell(&mut self, message: &Message) {
-        let body = match self.place.kind {
-            Kind::Alertmanager => payload::alertmanager(message),
-            Kind::Webhook => payload::webhook(&self.name, message),
+        let (under, body) = match self.place.kind {
+            Kind::Alertmanager => (Some("/api/v2/alerts"), payload::alertmanager(message)),
+            Kind::Webhook => (None, payload::webhook(&self.name, message)),
         };
-        let posted = self.poster.post(&self.place.url, &body).await;
+        let posted = self.poster.post(&self.place.url, under, &body).await;
         self.counts.sent(self.place.kind.as_str(), posted.is_ok());
         let namespace = self.about.namespace().to_owned();
         let Err(error) = posted else {

@@ -317,7 +317,7 @@ pub fn name_of(host: &HeaderValue) -> Cow<'_, str> {
 
 /// Whether some would read the path as another one. Clients resolve such segments before they
 /// ask; who does not, wants to get past something.
-fn has_dot_segment(path: &str) -> bool {
+pub fn has_dot_segment(path: &str) -> bool {
     let is_dot = |segment: &str| {
         matches!(segment.as_bytes().first(), Some(b'.' | b'%'))
             && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
