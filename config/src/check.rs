@@ -17,8 +17,12 @@ use crate::{
 /// What stands for a value that is not known. It is never shown.
 const STAND_IN: &str = "a value of configFrom";
 
+/// What is said where it would take too much to say more.
+const TOO_MUCH: &str = "is not what the schema asks for, and is too large to say in which places";
+
 impl Schema {
-    /// Everything that is wrong with a configuration. `secrets` are the places of values that
+    /// Everything that is wrong with a configuration; where that can be very much, the first of it.
+    /// `secrets` are the places of values that
     /// `configFrom` put into it: they are judged like all others, and never shown.
     pub fn check(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
         Check { schema: self, config, secrets, certainty: None }.run(usize::MAX)
@@ -32,7 +36,8 @@ impl Schema {
     }
 
     /// Everything that is wrong with a configuration whatever the values are that `configFrom` puts
-    /// at the places `secrets`: nothing is known of those but that they are strings.
+    /// at the places `secrets`: nothing is known of those but that they are strings. Where that can be
+    /// very much, the first of it.
     pub fn check_unread(&self, config: &Value, secrets: &[Pointer]) -> Vec<Violation> {
         let (config, mut violations) = with_stand_ins(config, secrets);
         let certainty = Some(Certainty { root: &self.document, secrets });
@@ -61,6 +66,11 @@ fn tidy(mut violations: Vec<Violation>) -> Vec<Violation> {
     violations
 }
 
+/// What is wrong, of all that was judged.
+fn whole(rule: &str) -> Vec<Violation> {
+    vec![Violation { pointer: Pointer::default(), rule: rule.to_owned(), value: None }]
+}
+
 struct Check<'a> {
     schema: &'a Schema,
     config: &'a Value,
@@ -72,15 +82,28 @@ struct Check<'a> {
 impl Check<'_> {
     fn run(&self, most: usize) -> Vec<Violation> {
         if !work::is_bounded(&self.schema.document, self.config) {
-            let rule = "takes too long to judge by this schema".to_owned();
-            return vec![Violation { pointer: Pointer::default(), rule, value: None }];
+            return whole("takes too long to judge by this schema");
         }
         self.find(most)
     }
 
     fn find(&self, most: usize) -> Vec<Violation> {
-        let errors = self.schema.validator.iter_errors(self.config);
-        tidy(errors.flat_map(|error| self.violations(&error)).take(most).collect())
+        let Schema { document, validator, has_alternatives, .. } = self.schema;
+        if validator.is_valid(self.config) {
+            return Vec::new();
+        }
+        // The engine has all that is wrong in memory before it gives any of it.
+        if work::is_told_at_once(document, self.config) {
+            let errors = validator.iter_errors(self.config);
+            return tidy(errors.flat_map(|error| self.violations(&error)).take(most).collect());
+        }
+        // Of alternatives it gathers all, also where the first thing is asked for.
+        if *has_alternatives {
+            let is_known = self.certainty.as_ref().is_none_or(|certainty| certainty.secrets.is_empty());
+            return if is_known { whole(TOO_MUCH) } else { Vec::new() };
+        }
+        let first = validator.validate(self.config).err();
+        tidy(first.iter().flat_map(|error| self.violations(error)).take(most).collect())
     }
 
     fn violations(&self, error: &ValidationError<'_>) -> Vec<Violation> {

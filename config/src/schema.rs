@@ -33,6 +33,9 @@ pub struct Schema {
     pub(crate) validator: Validator,
     /// How much there is of it; nothing where that has no end.
     weight: Option<u64>,
+    /// Whether there are values that fit one of several.
+    pub(crate) has_alternatives: bool,
+    has_patterns: bool,
 }
 
 /// Why a document is no schema, or none that can be used here.
@@ -65,7 +68,9 @@ impl Schema {
             Ok(validator) => {
                 let document = document.clone();
                 let weight = work::weight(&document);
-                Ok(Self { document, validator, weight })
+                let has_alternatives = work::mentions(&document, &["anyOf", "oneOf"]);
+                let has_patterns = work::mentions(&document, &["pattern", "patternProperties"]);
+                Ok(Self { document, validator, weight, has_alternatives, has_patterns })
             }
             Err(found) => {
                 let pointer = rule::pointer(found.instance_path());
@@ -74,11 +79,10 @@ impl Schema {
         }
     }
 
-    /// How much work it is at most to judge a value that was written in so many bytes, as a number of
-    /// parts of the schema that meet parts of the value, each some ten nanoseconds; nothing where that
-    /// depends on the value.
+    /// How much work it is at most to judge a value that was written in so many bytes, in parts of some
+    /// ten nanoseconds; nothing where that depends on the value, or on what a pattern is made of.
     pub fn most_work(&self, bytes: usize) -> Option<u64> {
-        work::most(self.weight, bytes)
+        work::most(self.weight.filter(|_| !self.has_patterns), bytes)
     }
 
     /// Whether a value that was written in so many bytes can be judged without a look at how much work

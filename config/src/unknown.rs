@@ -1,12 +1,12 @@
 //! Fields of a configuration that no part of its schema speaks of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::{
     pointer::Pointer,
-    walk::{About, fields, identity, referred, subschemas},
+    walk::{About, Subschema, fields, identity, referred, subschemas},
 };
 
 /// The places, sorted. What lies within an unknown field is not told as well.
@@ -23,12 +23,9 @@ fn search(root: &Value, schemas: Vec<&Value>, value: &Value, at: &Pointer, found
     match value {
         Value::Object(object) => {
             let named = schemas.iter().any(|schema| names_fields(schema));
+            let parts = Parts::of(&schemas);
             for (name, field) in object {
-                let known = about(&schemas, |about| match about {
-                    About::Field(known) => known == name,
-                    About::SomeFields => true,
-                    _ => false,
-                });
+                let known = parts.of_field(name);
                 if named && known.is_empty() {
                     found.push(at.child(name));
                 } else {
@@ -37,12 +34,9 @@ fn search(root: &Value, schemas: Vec<&Value>, value: &Value, at: &Pointer, found
             }
         }
         Value::Array(elements) => {
+            let parts = Parts::of(&schemas);
             for (number, element) in elements.iter().enumerate() {
-                let known = about(&schemas, |about| match about {
-                    About::Element(known) => known == number,
-                    About::Elements => true,
-                    _ => false,
-                });
+                let known = parts.of_element(number);
                 search(root, known, element, &at.child(number.to_string()), found);
             }
         }
@@ -72,13 +66,38 @@ fn together<'s>(root: &'s Value, schemas: Vec<&'s Value>) -> Vec<&'s Value> {
     all
 }
 
-/// The subschemas that are about something. A schema that forbids every other field does not know
-/// it; one that allows every other, with `true` too, does so on purpose.
-fn about<'s>(schemas: &[&'s Value], wanted: impl Fn(About<'_>) -> bool) -> Vec<&'s Value> {
-    let subschemas = schemas.iter().flat_map(|schema| subschemas(schema));
-    let wanted = subschemas.filter(|sub| wanted(sub.about));
-    wanted
-        .filter(|sub| sub.about != About::SomeFields || *sub.schema != Value::Bool(false))
-        .map(|sub| sub.schema)
-        .collect()
+/// The subschemas of some schemas, by what they are about: looked up for each field and each element.
+#[derive(Default)]
+struct Parts<'s> {
+    fields: BTreeMap<&'s str, Vec<&'s Value>>,
+    some_fields: Vec<&'s Value>,
+    elements: BTreeMap<usize, Vec<&'s Value>>,
+    all_elements: Vec<&'s Value>,
+}
+
+impl<'s> Parts<'s> {
+    fn of(schemas: &[&'s Value]) -> Self {
+        let mut parts = Self::default();
+        for Subschema { about, schema, .. } in schemas.iter().flat_map(|schema| subschemas(schema)) {
+            match about {
+                About::Field(name) => parts.fields.entry(name).or_default().push(schema),
+                // One that forbids every other field does not know it; one that allows every other,
+                // with `true` too, does so on purpose.
+                About::SomeFields if *schema == Value::Bool(false) => {}
+                About::SomeFields => parts.some_fields.push(schema),
+                About::Element(number) => parts.elements.entry(number).or_default().push(schema),
+                About::Elements => parts.all_elements.push(schema),
+                About::Itself | About::Names | About::Nothing => {}
+            }
+        }
+        parts
+    }
+
+    fn of_field(&self, name: &str) -> Vec<&'s Value> {
+        self.fields.get(name).into_iter().flatten().chain(&self.some_fields).copied().collect()
+    }
+
+    fn of_element(&self, number: usize) -> Vec<&'s Value> {
+        self.elements.get(&number).into_iter().flatten().chain(&self.all_elements).copied().collect()
+    }
 }

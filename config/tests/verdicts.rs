@@ -294,6 +294,58 @@ fn names_fields_that_no_part_of_the_schema_speaks_of() {
     assert_eq!(unknown(&json!({}), &pointers(&["/a/b", "/a/key", "/c"])), ["/a/key"]);
 }
 
+/// What is sent with so many bytes, and what is told of it.
+fn sent(schema: &Value, value: &Value) -> Vec<String> {
+    lines(&compile(schema).check_sent(value, value.to_string().len(), 100))
+}
+
+#[test]
+fn where_everything_is_wrong_it_is_not_gathered_before_some_of_it_is_told() {
+    let names = |count: usize| (0..count).map(|number| format!("n{number}")).collect::<Vec<_>>();
+    let all = json!({"items": {"required": names(20)}});
+    let few = sent(&all, &json!(vec![json!({}); 200]));
+    assert_eq!(few.len(), 100);
+    assert_eq!(sent(&all, &json!(vec![json!({}); 10_000])), ["/0/n0: is required"]);
+    assert_eq!(
+        sent(&all, &json!(vec![json!({}); 190_000])),
+        ["the configuration: takes too long to judge by this schema"],
+        "4 million things are wrong"
+    );
+    let thousand = json!({"items": {"required": names(1000)}});
+    assert_eq!(sent(&thousand, &json!(vec![json!({}); 900])), ["/0/n0: is required"]);
+    let config = json!({"a": vec![json!({}); 190_000]});
+    let schema = json!({"properties": {"a": thousand}});
+    assert_eq!(
+        check_unread(&schema, &config, &[]),
+        ["the configuration: takes too long to judge by this schema"]
+    );
+}
+
+#[test]
+fn of_alternatives_for_much_it_is_told_that_none_fits() {
+    let items = json!({"items": {"required": ["a", "b"]}});
+    let schema = json!({"anyOf": [items, {"type": "string"}], "properties": {"secret": {"type": "integer"}}});
+    let told =
+        ["the configuration: is not what the schema asks for, and is too large to say in which places"];
+    let value = json!(vec![json!({}); 10_000]);
+    assert_eq!(sent(&schema, &value), told);
+    assert_eq!(check_unread(&schema, &value, &[]), told);
+    assert_eq!(sent(&schema, &json!(vec![json!({"a": 1, "b": 1}); 10_000])), [""; 0]);
+    let large = "a".repeat(200_000);
+    let copied = json!({"anyOf": [{"allOf": vec![json!({"type": "object"}); 1000]}]});
+    assert_eq!(sent(&copied, &json!([large])), told, "it would be copied a thousand times");
+}
+
+#[test]
+fn what_is_known_of_many_fields_takes_no_time() {
+    let names = (0..5000).map(|number| (format!("n{number}"), json!({}))).collect::<serde_json::Map<_, _>>();
+    let schema = compile(&json!({"properties": names}));
+    let config = (0..5000).map(|number| (format!("m{number}"), json!(1))).collect::<serde_json::Map<_, _>>();
+    let began = std::time::Instant::now();
+    assert_eq!(schema.unknown_keys(&config.into(), &[]).len(), 5000);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
 #[test]
 fn knows_nothing_better_where_it_would_take_long() {
     let (schema, config) = (compile(&json!({"properties": {}, "allOf": [{"$ref": "#"}]})), json!({"b": 1}));

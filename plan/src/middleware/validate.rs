@@ -59,7 +59,7 @@ impl Validate {
     /// What is wrong with a body.
     ///
     /// # Errors
-    /// All of it, and of very much the first.
+    /// All of it, and of very much some or the first.
     pub fn judge(&self, body: &[u8]) -> Result<(), Fault> {
         let unreadable = |error: serde_json::Error| Fault::Unreadable(error.to_string());
         let Once(value) = serde_json::from_slice(body).map_err(unreadable)?;
@@ -199,6 +199,24 @@ mod tests {
     fn of_very_many_mistakes_some_are_told() {
         let items = vec!["0"; 400].join(",");
         assert_eq!(told(&format!(r#"{{"items": [{items}]}}"#)).len(), TOLD);
+        let items = vec!["0"; 20_000].join(",");
+        assert_eq!(told(&format!(r#"{{"items": [{items}]}}"#)).len(), 1, "they are not gathered");
+    }
+
+    #[test]
+    fn what_takes_a_moment_hangs_on_all_that_is_asked_for() {
+        assert!(order().is_quick(2000));
+        let names = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>();
+        for items in [
+            json!({"required": names}),
+            json!({"enum": names}),
+            json!({"dependentRequired": {"a": names}}),
+            json!({"pattern": "a"}),
+            json!({"patternProperties": {"a": {}}}),
+            json!({"$ref": "#"}),
+        ] {
+            assert!(!validate(json!({"items": items})).unwrap().is_quick(100), "{items}");
+        }
     }
 
     #[test]
