@@ -102,10 +102,11 @@ impl Chain {
         self.0.iter().map(|entry| &entry.step)
     }
 
-    /// Whether some routes are guarded more than others: by an entry that says who may ask, and
-    /// names its routes.
+    /// Whether some routes are guarded more than others: by an entry that says who may ask or what may
+    /// be asked, and names its routes.
     pub fn is_guarded_in_part(&self) -> bool {
-        self.0.iter().any(|entry| is_guard(entry.phase) && !entry.is_withheld() && !entry.routes.is_empty())
+        let guards = |entry: &Entry| is_guard(entry.phase) || entry.is_judge();
+        self.0.iter().any(|entry| guards(entry) && !entry.is_withheld() && !entry.routes.is_empty())
     }
 
     /// Whether the plugin asks who calls it, beyond what its namespace asks on all routes.
@@ -177,6 +178,11 @@ impl Entry {
     /// Whether a plugin provides it without leave: requests go past it.
     fn is_withheld(&self) -> bool {
         matches!(self.step, Err(StepError::NoLeave(_)))
+    }
+
+    /// Whether requests may end by what they are, in whatever phase; also where it cannot be carried out.
+    fn is_judge(&self) -> bool {
+        ["ipFilter", "validate", "plugin"].contains(&self.kind.as_str())
     }
 
     /// Whether it says who asks, and not by the word of the whole namespace.

@@ -128,12 +128,21 @@ fn where_some_routes_are_guarded_paths_of_the_others_are_read_in_one_way_only() 
     let mut table = Table::new();
     let guard = json!({"name": "a", "routes": [{"path": "/x"}], "permissions": {"require": ["a"]}});
     let limit = json!({"name": "b", "routes": [{"path": "/x"}], "bodyLimit": {"maxBytes": 1}});
+    let judge = json!({"name": "c", "routes": [{"path": "/x"}], "validate": {"body": {"schema": {}}}});
+    let unusable =
+        json!({"name": "d", "routes": [{"path": "/x"}], "validate": {"body": {"schema": {"type": 1}}}});
+    let everywhere = json!({"name": "e", "validate": {"body": {"schema": {}}}});
     let is_plain_only = |table: &Table, path: &str| {
         table.chain(path).is_some_and(|chain| format!("{chain:?}").contains("plain_paths: true"))
     };
-    for (entries, expected) in
-        [(json!([guard, limit]), true), (json!([limit]), false), (json!([guard]), true)]
-    {
+    for (entries, expected) in [
+        (json!([guard, limit]), true),
+        (json!([limit]), false),
+        (json!([guard]), true),
+        (json!([judge]), true),
+        (json!([unusable]), true),
+        (json!([everywhere]), false),
+    ] {
         table.pay(&["GET /x", "GET /y"], entries);
         assert_eq!((is_plain_only(&table, "/x"), is_plain_only(&table, "/y")), (expected, expected));
     }
@@ -338,7 +347,7 @@ fn plugins_are_asked_about_the_routes_that_they_name() {
         "paths are read in one way"
     );
     table.take(some("Limit"));
-    assert_eq!((table.steps("/x/1"), table.steps("/y")), ("Ask".into(), "none".into()));
+    assert_eq!((table.steps("/x/1"), table.steps("/y")), ("Ask".into(), String::new()), "in any phase");
     let told = table.index.middleware(&pay, &[]);
     assert_eq!(told[0].routes, ["/x/:any", "/z"]);
     assert_eq!(told[0].message.as_deref(), Some("the plugin has no route /z"));

@@ -463,3 +463,30 @@ async fn an_open_route_is_no_way_to_a_guarded_one() {
         assert_eq!(seen.take().is_empty(), expected != 200, "{path} {headers}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_judged_is_not_let_in_by_another_spelling_of_its_path() {
+    let body = json!({"schema": {"type": "object"}});
+    let judge = json!({"name": "orders", "routes": [{"path": "/orders", "method": "POST"}], "validate": {"body": body}});
+    let office = json!({"name": "office", "routes": [{"path": "/orders", "method": "POST"}], "ipFilter": {"allow": ["10.0.0.0/8"]}});
+    for (entry, refused) in [(judge, 422), (office, 403)] {
+        let (endpoint, seen) = watched().await;
+        let plugin = json!({
+            "routes": [{"path": "/orders", "method": "POST"}, {"path": "/*rest"}], "middleware": [entry],
+        });
+        let gateway = serve(plugin, endpoint);
+        for (path, expected) in [
+            ("/orders", refused),
+            ("/%6frders", 400),
+            ("//orders", 400),
+            ("/orders;x=1", 400),
+            ("/x%2f..%2forders", 400),
+            ("/other", 200),
+        ] {
+            let head = format!("POST {path} HTTP/1.1\r\n{CLOSE}Content-Type: application/json\r\n");
+            let answered = statuses(&gateway, &format!("{head}Content-Length: 1\r\n\r\n1")).await;
+            assert_eq!(answered, [expected], "{path}");
+            assert_eq!(seen.take().is_empty(), expected != 200, "{path}");
+        }
+    }
+}
