@@ -74,7 +74,11 @@ impl Guess {
         let bound = self.bound(most);
         // A few more each time, to find out whether there is room for more.
         let bound = (bound * slowed + bound.sqrt()).min(most as f64);
-        Self { share: bound / most as f64, usual }
+        match most {
+            // There is no room to have a share of.
+            0 => Self { usual, ..self },
+            most => Self { share: bound / most as f64, usual },
+        }
     }
 }
 
@@ -143,8 +147,9 @@ impl Pace {
     }
 
     fn guess(&self) -> Guess {
-        let usual = f64::from_bits(self.usual.load(Relaxed));
-        Guess { share: f64::from_bits(self.share.load(Relaxed)), usual: (usual > 0.0).then_some(usual) }
+        let [share, usual] = [&self.share, &self.usual].map(|bits| f64::from_bits(bits.load(Relaxed)));
+        let share = if share.is_finite() { share } else { Guess::default().share };
+        Guess { share, usual: (usual > 0.0 && usual.is_finite()).then_some(usual) }
     }
 }
 
@@ -254,6 +259,18 @@ mod tests {
         assert!(pace.bound(MOST, MOST, 902 * SECOND) < MOST);
     }
 
+    #[test]
+    fn pods_that_go_and_come_back_have_their_places_again() {
+        let pace = Pace::default();
+        pace.answered(Duration::from_millis(50));
+        assert_eq!(pace.bound(MOST, 0, SECOND), MOST);
+        pace.answered(Duration::from_millis(50));
+        assert_eq!(pace.bound(0, 1, 2 * SECOND), 0);
+        assert_eq!(pace.bound(MOST, 0, 3 * SECOND), MOST);
+        pace.share.store(f64::NAN.to_bits(), Relaxed);
+        assert_eq!(pace.bound(MOST, 0, 3 * SECOND), MOST);
+    }
+
     fn seens() -> impl Strategy<Value = Vec<Seen>> {
         let mean = prop::option::of(1e-6..100.0f64);
         let one = (mean, any::<bool>(), 0.0..100.0f64);
@@ -263,11 +280,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stays_within_its_ends_and_comes_back(all in seens(), pods in 1usize..10) {
+        fn stays_within_its_ends_and_comes_back(all in seens(), pods in 1usize..10, gone in 0usize..200) {
             let most = MOST * pods;
             let mut guess = Guess::default();
-            for seen in all {
+            for (number, seen) in all.into_iter().enumerate() {
                 let before = guess.bound(most);
+                if number == gone {
+                    // All pods are gone for a second.
+                    guess = guess.learn(seen, 0);
+                    prop_assert_eq!(guess.bound(0), 0.0);
+                    prop_assert_eq!(guess.bound(most), before);
+                    continue;
+                }
                 guess = guess.learn(seen, most);
                 let bound = guess.bound(most);
                 prop_assert!((LEAST..=most as f64).contains(&bound));
