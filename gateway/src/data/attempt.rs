@@ -17,7 +17,7 @@ use super::{
     exchange::{self, Failure, Patience},
     pool::Lease,
     resilience::Policies,
-    snapshot::Plugin,
+    snapshot::{Endpoint, Plugin},
     span::Call,
     stats::Measure,
     turn::Turn,
@@ -183,8 +183,9 @@ impl<'a> Tries<'a> {
         let Some(retry) = self.retry.filter(|retry| self.repeats > 0 && is_on(retry)) else { return false };
         self.tried.push(key);
         let endpoints = self.plugin.endpoints();
-        let has_other = endpoints.iter().any(|it| !self.tried.contains(&it.key) && it.circuit.is_closed());
-        if !has_other {
+        let is_other =
+            |it: &Endpoint| !self.tried.contains(&it.key) && !it.is_unhealthy() && it.circuit.is_closed();
+        if !endpoints.iter().any(|it| is_other(it)) {
             return false;
         }
         let has_budget = self.plugin.budgets[self.worker.index].spend(retry.budget, self.worker.clock.now());

@@ -151,3 +151,23 @@ async fn repeats_no_more_than_the_budget_allows() {
     assert!(repeats > 0 && measured(&plugin, Measure::Forgo) > 0, "{repeats}");
     assert_eq!(asked.load(Relaxed) as u64, REQUESTS + repeats);
 }
+
+#[tokio::test]
+async fn what_cannot_be_sent_to_anybody_else_takes_nothing_of_the_budget() {
+    let gateway = Gateway::new();
+    let asked: Arc<AtomicUsize> = Arc::default();
+    // The reserve is all that there is.
+    let policy = json!({"causes": [], "statuses": [503], "budgetPercent": 1});
+    let plugin = gateway.behind_all(retry(policy), &[always(503).await, broken(&asked).await]);
+    let other = plugin.endpoints()[1].pod.clone();
+    plugin.set_unhealthy_pods(|pod| pod == other);
+    for _ in 0..50 {
+        let answer = get(&gateway, "").await;
+        assert_eq!((status(&answer), body(&answer)), (503, "odd"), "{answer}");
+    }
+    assert_eq!((measured(&plugin, Measure::Repeat), measured(&plugin, Measure::Forgo)), (0, 0));
+    plugin.set_unhealthy_pods(|_| false);
+    plugin.endpoints()[1].in_flight.fetch_add(1, Relaxed);
+    get(&gateway, "").await;
+    assert_eq!((asked.load(Relaxed), measured(&plugin, Measure::Repeat)), (1, 1));
+}
