@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -35,10 +35,11 @@ use self::{
 };
 use super::{
     body::Upload,
+    bulkhead::Place,
     exchange::{Failure, Patience},
     grpc,
     problem::Problem,
-    resilience::{Admission, Policies, Target},
+    resilience::{Policies, Target},
     snapshot::Plugin,
     stats::UpstreamError,
     worker::Worker,
@@ -210,11 +211,13 @@ impl Asked {
         read: impl Fn(M) -> Result<T, message::OutcomeError>,
     ) -> Result<Option<T>, Problem> {
         let answered = match self.admit(worker) {
-            Ok((plugin, admission)) => {
+            Ok((plugin, place)) => {
+                let since = Instant::now();
                 let answered = self.exchange(worker, &plugin, target, question).await;
                 if answered.is_ok() {
-                    admission.answered(&plugin);
+                    plugin.asked_pace.answered(since.elapsed());
                 }
+                drop(place);
                 let answered = answered.and_then(|message| read(message).map_err(AskError::from));
                 self.settle(worker, answered.as_ref().err());
                 answered
@@ -243,11 +246,13 @@ impl Asked {
     }
 
     /// Whether there is room for a question, and it is worth asking.
-    fn admit(&self, worker: &Worker) -> Result<(Arc<Plugin>, Admission), AskError> {
+    fn admit(&self, worker: &Worker) -> Result<(Arc<Plugin>, Place), AskError> {
         let Callee { target, circuit, .. } = &*self.callee;
         let plugin = target.plugin().ok_or(AskError::Exchange(Failure::NoEndpoint))?;
-        let admission = Policies::usual().admit(worker, &plugin).map_err(AskError::Exchange)?;
-        if circuit.admits(worker.clock.now()) { Ok((plugin, admission)) } else { Err(AskError::Paused) }
+        plugin.reach().map_err(AskError::Exchange)?;
+        let place = plugin.wait_for_word(worker.clock.now());
+        let place = place.ok_or(AskError::Exchange(Failure::Overloaded))?;
+        if circuit.admits(worker.clock.now()) { Ok((plugin, place)) } else { Err(AskError::Paused) }
     }
 
     fn settle(&self, worker: &Worker, error: Option<&AskError>) {

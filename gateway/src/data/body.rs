@@ -6,19 +6,20 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::{
+    bulkhead::Place,
     clock::{Clock, Deadline},
     compress::Encoder,
     grpc::{Code, Underway},
@@ -52,11 +53,8 @@ pub struct Upload(Content);
 enum Content {
     #[default]
     None,
-    /// All of it is here; what was gathered holds its share until it is sent.
-    Whole {
-        bytes: Bytes,
-        _held: Option<OwnedSemaphorePermit>,
-    },
+    /// All of it is here.
+    Whole(Bytes),
     Client(Uploading),
 }
 
@@ -72,7 +70,10 @@ struct Uploading {
 #[derive(Debug, Default)]
 pub struct Progress {
     frames: AtomicU64,
-    done: AtomicBool,
+    /// Since when all of it is sent.
+    done: OnceLock<Instant>,
+    /// Its place among the uploads of a plugin, until it is done or answered.
+    place: Mutex<Option<Place>>,
     failed: AtomicBool,
     /// There is more of it than may be.
     too_large: AtomicBool,
@@ -92,10 +93,7 @@ impl Upload {
     pub fn new(inflow: Inflow, expected: bool, most: Option<u64>) -> (Self, Option<Arc<Progress>>) {
         let incoming = match inflow {
             Inflow::Coming(incoming) => incoming,
-            Inflow::Gathered(bytes, held) if !bytes.is_empty() => {
-                return (Self(Content::Whole { bytes, _held: Some(held) }), None);
-            }
-            Inflow::Gathered(..) => return (Self::default(), None),
+            Inflow::Gathered(bytes) => return (Self::whole(bytes), None),
         };
         if incoming.is_end_stream() {
             return (Self::default(), None);
@@ -107,7 +105,7 @@ impl Upload {
 
     /// A body that is here.
     pub fn whole(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::default() } else { Self(Content::Whole { bytes, _held: None }) }
+        if bytes.is_empty() { Self::default() } else { Self(Content::Whole(bytes)) }
     }
 
     /// Whether there is nothing to send.
@@ -123,7 +121,22 @@ impl Progress {
     }
 
     pub fn is_done(&self) -> bool {
-        self.done.load(Relaxed)
+        self.done().is_some()
+    }
+
+    /// Since when it is.
+    pub fn done(&self) -> Option<Instant> {
+        self.done.get().copied()
+    }
+
+    /// Take a place for as long as it goes on.
+    pub fn count(&self, place: Option<Place>) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place.filter(|_| !self.is_done());
+    }
+
+    fn finish(&self) {
+        self.done.get_or_init(Instant::now);
+        self.count(None);
     }
 
     /// Whether the client broke off, or sent what is no body.
@@ -169,7 +182,7 @@ impl Body for Upload {
         let Uploading { incoming, left, progress } = match &mut self.0 {
             Content::Client(uploading) => uploading,
             Content::None => return Poll::Ready(None),
-            Content::Whole { bytes, .. } => {
+            Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Content::None;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -195,11 +208,11 @@ impl Body for Upload {
                 };
                 *left = rest;
                 if incoming.is_end_stream() {
-                    progress.done.store(true, Relaxed);
+                    progress.finish();
                 }
             }
             Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
-            Poll::Ready(None) => progress.done.store(true, Relaxed),
+            Poll::Ready(None) => progress.finish(),
         }
         polled.map(|frame| {
             frame.map(|read| {
@@ -213,7 +226,7 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::None => true,
-            Content::Whole { .. } => false,
+            Content::Whole(_) => false,
             Content::Client(uploading) => uploading.incoming.is_end_stream(),
         }
     }
@@ -221,7 +234,7 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Content::None => SizeHint::with_exact(0),
-            Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Client(uploading) => uploading.incoming.size_hint(),
         }
     }

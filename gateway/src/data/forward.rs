@@ -149,13 +149,14 @@ async fn enter(
     patience: &Patience,
     record: &Record,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let admission = match policies.admit(worker, plugin) {
+    let upload = patience.progress.as_deref();
+    let admission = match policies.admit(worker, plugin, upload) {
         Ok(admission) => admission,
         Err(failure) => return Err(Unanswered { failure, request: Some(request) }),
     };
     let answered = attempt(worker, plugin, policies, request, patience).await;
     if answered.is_ok() {
-        record.hold(admission.answered(plugin));
+        record.hold(admission.answered(plugin, upload));
     }
     answered
 }

@@ -197,7 +197,8 @@ pub async fn forward(
     let patience = Patience { clock: worker.clock.clone(), timeout, progress, kept: record.kept() };
     let hurried = limit.is_some_and(|limit| limit <= timeout);
     let refused = |failure: Failure| explain(&route, &failure, &terms, record);
-    let admission = route.policies().admit(worker, &route.plugin).map_err(refused)?;
+    let uploading = patience.progress.as_deref();
+    let admission = route.policies().admit(worker, &route.plugin, uploading).map_err(refused)?;
     let (response, share) = attempt(
         worker,
         (&route.plugin, &route.policies().breaker),
@@ -207,7 +208,7 @@ pub async fn forward(
     )
     .await
     .map_err(refused)?;
-    record.hold(admission.answered(&route.plugin));
+    record.hold(admission.answered(&route.plugin, uploading));
     Ok(answer(response, Underway { _share: share, _sending: sending, deadline }))
 }
 

@@ -3,7 +3,12 @@
 //! What may take long is judged on a thread of its own kind, so that requests that share the worker do
 //! not wait for it.
 
-use std::rc::Rc;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+};
 
 use forward_plan::middleware::{Fault, Validate};
 use http::{
@@ -12,7 +17,9 @@ use http::{
     request::Parts,
 };
 
-use super::{inflow::Inflow, problem::Problem, worker::Worker};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{clock::Deadline, inflow::Inflow, problem::Problem, snapshot::Plugin, worker::Worker};
 
 /// The most bytes that are judged where they are: to read so many takes some tens of microseconds.
 const AT_ONCE: usize = 4096;
@@ -30,8 +37,14 @@ impl Judge {
         Self { name: name.to_owned(), validate: validate.clone() }
     }
 
-    /// Look at the body of a request. What passes is held until it has been sent.
-    pub async fn check(&self, worker: &Rc<Worker>, head: &Parts, body: &mut Inflow) -> Result<(), Problem> {
+    /// Look at the body of a request for a plugin. What passes is held until it has been sent.
+    pub async fn check(
+        &self,
+        worker: &Rc<Worker>,
+        plugin: &Plugin,
+        head: &Parts,
+        body: &mut Inflow,
+    ) -> Result<(), Problem> {
         if body.is_none() {
             return self.without(&head.method);
         }
@@ -44,8 +57,9 @@ impl Judge {
             ));
         }
         let shared = &worker.shared;
-        let patience = shared.settings.upstream_timeout;
-        let gathered = body.gather(self.validate.most, &shared.gathering, &worker.clock, patience).await?;
+        let mut late = worker.clock.after(shared.settings.upstream_timeout);
+        let room = plugin.room(shared);
+        let gathered = body.gather(self.validate.most, &room, &mut late).await?;
         let bytes = gathered.ok_or(Problem::NoRoom)?;
         if bytes.is_empty() {
             return self.without(&head.method);
@@ -54,7 +68,7 @@ impl Judge {
             self.validate.judge(&bytes)
         } else {
             let validate = self.validate.clone();
-            let turn = shared.judging.clone().acquire_owned().await.expect("nobody closes it");
+            let turn = turn(worker, plugin, &mut late).await?;
             let judging = tokio::task::spawn_blocking(move || {
                 // It is over when the thread is, also where nobody waits for it any more.
                 let _turn = turn;
@@ -75,6 +89,25 @@ impl Judge {
         }
         Err(Problem::NotJson("there is none".to_owned()))
     }
+}
+
+/// A turn at judging, with those for the same plugin and with all. It is waited for as long as for the
+/// body: meanwhile that takes room.
+async fn turn(
+    worker: &Worker,
+    plugin: &Plugin,
+    late: &mut Deadline,
+) -> Result<[OwnedSemaphorePermit; 2], Problem> {
+    let mut turn = pin!(async {
+        let own = plugin.judging.clone().acquire_owned().await.expect("nobody closes it");
+        let any = worker.shared.judging.clone().acquire_owned().await.expect("nobody closes it");
+        [own, any]
+    });
+    poll_fn(|cx| match turn.as_mut().poll(cx) {
+        Poll::Ready(turn) => Poll::Ready(Ok(turn)),
+        Poll::Pending => Pin::new(&mut *late).poll(cx).map(|()| Err(Problem::NoRoom)),
+    })
+    .await
 }
 
 /// Whether there is one type, and it is JSON, in the one encoding that JSON has.

@@ -183,7 +183,7 @@ async fn enter(
             Next::Back(answer) => return Ok(Some(answer)),
             Next::Ask(asked) => asked,
             Next::Judge(judge) => {
-                Box::pin(judge.check(worker, inbound.head, body)).await?;
+                Box::pin(judge.check(worker, &route.plugin, inbound.head, body)).await?;
                 passage.pass(true);
                 continue;
             }
@@ -200,15 +200,18 @@ async fn enter(
         };
         // On the heap, so that requests that ask nobody stay small.
         let answered = Box::pin(async {
-            let patience = worker.shared.settings.upstream_timeout;
-            let shown = match asked.most_body() {
+            let (shown, _copies) = match asked.most_body() {
                 Some(_) if !asked.is_there(worker)? => return Ok(None),
                 Some(most) => {
-                    let gathered =
-                        body.gather(most, &worker.shared.gathering, &worker.clock, patience).await?;
-                    Some(gathered.ok_or_else(|| asked.unanswered())?)
+                    let mut late = worker.clock.after(worker.shared.settings.upstream_timeout);
+                    let room = route.plugin.room(&worker.shared);
+                    let gathered = body.gather(most, &room, &mut late).await?;
+                    let gathered = gathered.ok_or_else(|| asked.unanswered())?;
+                    // One in the question, and one as it is written.
+                    let copies = room.take(gathered.len() * 2).ok_or_else(|| asked.unanswered())?;
+                    (Some(gathered), Some(copies))
                 }
-                None => None,
+                None => (None, None),
             };
             let question = ask::on_request(asked, route, (inbound, passage.caller()), shown, id);
             asked.request(worker, question).await

@@ -13,6 +13,7 @@ use forward_crds::{MiddlewareSource, Priority};
 use forward_plan::middleware::{CircuitBreaker, Concurrency, Entry, Fallback, Respond, Retry, Step, places};
 
 use super::{
+    body::Progress,
     bulkhead::{Bulkhead, Place},
     chain::Kept,
     clock::Tick,
@@ -68,8 +69,15 @@ pub struct Admission {
 
 impl Admission {
     /// The head of an answer is there. What is left is what it holds to its end.
-    pub fn answered(self, plugin: &Plugin) -> Vec<Place> {
-        plugin.pace.answered(self.since.elapsed());
+    pub fn answered(self, plugin: &Plugin, upload: Option<&Progress>) -> Vec<Place> {
+        // Until all was sent it was the client who took its time.
+        let since = upload.map_or(Some(self.since), |upload| upload.done().map(|done| done.max(self.since)));
+        if let Some(since) = since {
+            plugin.pace.answered(since.elapsed());
+        }
+        if let Some(upload) = upload {
+            upload.count(None);
+        }
         self.underway
     }
 }
@@ -112,7 +120,12 @@ impl Policies {
     }
 
     /// Whether a request may be sent to the plugin now.
-    pub fn admit(&self, worker: &Worker, plugin: &Plugin) -> Result<Admission, Failure> {
+    pub fn admit(
+        &self,
+        worker: &Worker,
+        plugin: &Plugin,
+        upload: Option<&Progress>,
+    ) -> Result<Admission, Failure> {
         plugin.reach()?;
         let replicas = usize::try_from(worker.shared.replicas()).unwrap_or(1);
         let room = |most: usize| places(self.priority, most.div_ceil(replicas));
@@ -122,6 +135,9 @@ impl Policies {
             [] => Some(plugin.wait(self.priority, worker.clock.now()).ok_or(Failure::Overloaded)?),
             _ => None,
         };
+        if let Some(upload) = upload {
+            upload.count(waiting.as_ref().and_then(|_| plugin.uploading.enter(usize::MAX)));
+        }
         Ok(Admission { waiting, underway, since: Instant::now() })
     }
 
@@ -159,9 +175,19 @@ impl Plugin {
 
     /// A place among the requests that wait for an answer's head, if there is one.
     pub fn wait(&self, priority: Priority, now: Tick) -> Option<Place> {
-        let most = (WAITING_PER_POD * self.endpoints().len()).min(WAITING);
-        let bound = self.pace.bound(most, self.waiting.underway(), now);
+        let waiting = self.waiting.underway().saturating_sub(self.uploading.underway());
+        let bound = self.pace.bound(self.most_waiting(), waiting, now);
         self.waiting.enter(places(priority, bound))
+    }
+
+    /// A place among the questions that wait for an answer, if there is one.
+    pub fn wait_for_word(&self, now: Tick) -> Option<Place> {
+        let bound = self.asked_pace.bound(self.most_waiting(), self.asked.underway(), now);
+        self.asked.enter(places(Priority::default(), bound))
+    }
+
+    fn most_waiting(&self) -> usize {
+        (WAITING_PER_POD * self.endpoints().len()).min(WAITING)
     }
 }
 

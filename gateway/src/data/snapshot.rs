@@ -14,6 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use forward_plan::routes::{Method, PluginId, Segment, Trie};
+use tokio::sync::Semaphore;
 
 use super::{
     budget::{Budget, RESERVE},
@@ -21,9 +22,11 @@ use super::{
     chain::Chain,
     circuit::Circuit,
     clock::{Tick, present},
+    inflow::{GATHERED_FOR_ONE, Room},
     pace::Pace,
     resilience::Policies,
     stats::{PluginStats, RouteStats},
+    worker::Shared,
 };
 
 /// All routes at one moment. A clone shares them.
@@ -63,8 +66,18 @@ pub struct Plugin {
     pub stats: Arc<[PluginStats]>,
     /// Requests that wait for the head of an answer.
     pub waiting: Arc<Bulkhead>,
+    /// Those of them whose clients still send: what they take says nothing of the plugin.
+    pub uploading: Arc<Bulkhead>,
     /// How many of them there may be.
     pub pace: Pace,
+    /// Questions to it about requests for others, and how many there may be: they are answered in a time
+    /// of their own.
+    pub asked: Arc<Bulkhead>,
+    pub asked_pace: Pace,
+    /// What the bodies that are gathered for it may still take, in bytes.
+    gathering: Arc<Semaphore>,
+    /// How many large bodies for it may be judged at a time.
+    pub judging: Arc<Semaphore>,
     /// Of retries, by worker.
     pub budgets: Box<[Budget]>,
     /// Held while it is decided whether an endpoint may be ejected.
@@ -209,10 +222,21 @@ impl Plugin {
             unhealthy: AtomicBool::new(false),
             stats,
             waiting: Arc::default(),
+            uploading: Arc::default(),
             pace: Pace::default(),
+            asked: Arc::default(),
+            asked_pace: Pace::default(),
+            gathering: Arc::new(Semaphore::new(GATHERED_FOR_ONE)),
+            // Others have the other half.
+            judging: Arc::new(Semaphore::new((workers / 2).max(1))),
             budgets,
             ejecting: Mutex::new(()),
         })
+    }
+
+    /// What bodies that are gathered for it may take.
+    pub fn room(&self, shared: &Shared) -> Room {
+        Room { all: shared.gathering.clone(), own: self.gathering.clone() }
     }
 
     pub fn endpoints(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use forward_gateway::data::{snapshot::Plugin, stats::UpstreamError};
+use tokio::io::AsyncReadExt;
 
 use super::*;
 
@@ -133,6 +134,55 @@ async fn a_plugin_that_hangs_loses_its_places_and_others_are_as_quick_as_before(
         assert_eq!(status(&client.head().await), 200);
     }
     assert_eq!(status(&gateway.get("/slow").await), 200);
+}
+
+#[tokio::test]
+async fn clients_that_send_slowly_take_no_places_away() {
+    let gateway = Gateway::new();
+    // That does not mind who breaks off.
+    let patient = origin(|mut peer| async move {
+        let (mut bytes, mut seen) = ([0; 4096], String::new());
+        while let Ok(count @ 1..) = peer.stream.read(&mut bytes).await {
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            let end = if seen.starts_with("GET") { "\r\n\r\n" } else { "\r\n\r\nab" };
+            if seen.ends_with(end) {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                seen.clear();
+            }
+        }
+    })
+    .await;
+    let plugin = gateway.to(patient);
+    for _ in 0..5 {
+        assert_eq!(status(&gateway.get("/x").await), 200);
+    }
+    let begin = async || {
+        let mut client = gateway.client().await;
+        client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na").await;
+        client
+    };
+    let second = Duration::from_millis(1_100);
+    let mut clients = Vec::new();
+    for _ in 0..600 {
+        clients.push(begin().await);
+    }
+    until(|| plugin.waiting.underway() == 600 && plugin.uploading.underway() == 600).await;
+    for _ in 0..4 {
+        tokio::time::sleep(second).await;
+        clients.push(begin().await);
+    }
+    assert_eq!(status(&gateway.get("/x").await), 200, "the plugin is silent because its clients are");
+    clients.truncate(3);
+    until(|| plugin.waiting.underway() == 3 && plugin.uploading.underway() == 3).await;
+    let places = (0..600).map(|_| plugin.waiting.enter(usize::MAX)).collect::<Vec<_>>();
+    for mut client in clients {
+        tokio::time::sleep(second).await;
+        client.send("b").await;
+        assert_eq!(status(&client.head().await), 200);
+        assert_eq!(status(&gateway.get("/x").await), 200, "it is as quick as usual once it has the body");
+    }
+    drop(places);
+    until(|| plugin.uploading.underway() == 0 && plugin.waiting.underway() == 0).await;
 }
 
 #[tokio::test]

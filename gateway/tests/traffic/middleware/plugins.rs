@@ -18,6 +18,7 @@ use forward_gateway::{
     data::{
         chain::{Chain, Site},
         snapshot::Plugin,
+        stats::UpstreamError,
     },
 };
 use forward_plan::{
@@ -533,6 +534,21 @@ async fn what_it_cannot_make_sense_of_does_not_turn_it_off_for_others() {
     }
     assert_eq!(status(&scene.get("").await), 200);
     assert_eq!(fake.calls(), 13, "it was asked each time");
+}
+
+#[tokio::test]
+async fn questions_wait_for_themselves_and_not_with_the_plugins_own_requests() {
+    let scene = Scene::new(check("Closed"), json!([]), &[mute().await], mirror().await);
+    let mut client = scene.gateway.client().await;
+    client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until(|| scene.auth.asked.underway() == 1).await;
+    assert_eq!(scene.auth.waiting.underway(), 0);
+    assert_eq!(status(&client.head().await), 503);
+    until(|| scene.auth.asked.underway() == 0).await;
+    let places = (0..1024).map(|_| scene.auth.asked.enter(usize::MAX)).collect::<Vec<_>>();
+    assert_eq!(status(&scene.get("").await), 503);
+    assert_eq!(totals(&scene.auth).errors[UpstreamError::Overloaded as usize], 1);
+    drop(places);
 }
 
 #[tokio::test]

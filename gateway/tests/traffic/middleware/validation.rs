@@ -174,6 +174,34 @@ async fn without_room_for_the_body_the_client_is_to_come_again() {
 }
 
 #[tokio::test]
+async fn clients_of_one_plugin_leave_room_and_turns_for_those_of_others() {
+    let settings = Settings { upstream_timeout: Duration::from_millis(300), ..Settings::default() };
+    let gateway = Gateway::with(settings);
+    let schema = json!({"type": "array", "items": {"type": "string"}});
+    let entry = json!([{"name": "list", "validate": {"body": {"schema": schema, "maxBytes": 1_048_576}}}]);
+    let plugin = mirror().await;
+    let one = gateway.plugin_with("one", &["* /one"], &[plugin], Some(chain(entry.clone())));
+    gateway.plugin_with("other", &["* /other"], &[plugin], Some(chain(entry)));
+    let large = format!("[{}]", vec!["\"abc\""; 20_000].join(","));
+    let post = async |path: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\n{CLOSE}{JSON}Content-Length: {}\r\n\r\n", large.len());
+        gateway.ask(&format!("{head}{large}")).await
+    };
+    let eighth = gateway.shared.gathering.available_permits() / 8;
+    let held = one.room(&gateway.shared).take(eighth).unwrap();
+    let refused = post("/one").await;
+    assert_eq!((status(&refused), value(&refused, "retry-after")), (503, Some("1")));
+    assert_eq!(status(&post("/other").await), 200);
+    drop(held);
+    let judging = one.judging.acquire().await.unwrap();
+    let (refused, other) = futures::join!(post("/one"), post("/other"));
+    assert_eq!((status(&refused), value(&refused, "retry-after")), (503, Some("1")), "no turn for so long");
+    assert_eq!(status(&other), 200);
+    drop(judging);
+    assert_eq!(status(&post("/one").await), 200);
+}
+
+#[tokio::test]
 async fn nothing_goes_past_an_entry_whose_schema_is_none() {
     let gateway = guarded(json!({"schema": {"type": "text"}})).await;
     assert_eq!(status(&post(&gateway, JSON, "{}").await), 503);
