@@ -1,13 +1,20 @@
 //! A plugin that hangs, and what another one's requests notice of it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::{JoinSet, block_in_place},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -22,9 +29,11 @@ use crate::table::{Table, line};
 /// Clients that wait for the plugin that hangs: more than the gateway lets wait for a pod.
 const HANGING: usize = 1_200;
 const CONNECTIONS: usize = 64;
+/// How many of them wait at least, or nothing hangs: as many as the gateway lets wait whatever happens.
+const WAITING: usize = 64;
 /// How long all of them may take to be there.
 const SETTLE: Duration = Duration::from_secs(1);
-/// After how long one that was refused tries again.
+/// After how long one that was refused tries again, and one that has no answer is taken to wait.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
@@ -43,11 +52,12 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for round in 0..bench.args.rounds {
         alone.push(block_in_place(|| load.run())?.check("with no other")?.p99());
-        let mut waiting = JoinSet::new();
+        let (mut waiting, hanging) = (JoinSet::new(), Arc::<AtomicUsize>::default());
         for path in hangs.iter().cycle().take(HANGING) {
-            waiting.spawn(wait(gateway.address, request(path, "")));
+            waiting.spawn(wait(gateway.address, request(path, ""), hanging.clone()));
         }
         sleep(SETTLE).await;
+        check(&hanging)?;
         beside.push(block_in_place(|| load.run())?.check("beside one that hangs")?.p99());
         waiting.shutdown().await;
         sleep(SETTLE).await;
@@ -63,17 +73,48 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 /// Have a request under way; one that is refused is tried again a little later.
-async fn wait(target: SocketAddr, request: String) {
+async fn wait(target: SocketAddr, request: String, hanging: Arc<AtomicUsize>) {
     loop {
         // However it ends, the next one takes its place.
-        ask(target, &request).await.ok();
+        ask(target, &request, &hanging).await.ok();
         sleep(PAUSE).await;
     }
 }
 
-async fn ask(target: SocketAddr, request: &str) -> Result<()> {
+/// Have an answer, and be counted while there is none for longer than a refusal takes.
+async fn ask(target: SocketAddr, request: &str, hanging: &AtomicUsize) -> Result<()> {
     let mut stream = TcpStream::connect(target).await?;
     stream.write_all(request.as_bytes()).await?;
-    stream.read_u8().await?;
+    if let Ok(answered) = timeout(PAUSE, stream.read_u8()).await {
+        return answered.map(drop).map_err(Into::into);
+    }
+    hanging.fetch_add(1, Relaxed);
+    let answered = stream.read_u8().await;
+    hanging.fetch_sub(1, Relaxed);
+    answered.map(drop).map_err(Into::into)
+}
+
+/// Whether there is something to be beside of.
+fn check(hanging: &AtomicUsize) -> Result<()> {
+    let waiting = hanging.load(Relaxed);
+    ensure!(waiting >= WAITING, "only {waiting} of {HANGING} requests wait for the plugin that hangs");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_answered_does_not_hang() -> Result<()> {
+        for (plugin, hangs) in [(origin::start_mute()?, true), (origin::start()?, false)] {
+            let (mut waiting, hanging) = (JoinSet::new(), Arc::<AtomicUsize>::default());
+            for _ in 0..WAITING {
+                waiting.spawn(wait(plugin, request("/x", ""), hanging.clone()));
+            }
+            sleep(SETTLE).await;
+            assert_eq!(check(&hanging).is_ok(), hangs);
+        }
+        Ok(())
+    }
 }
