@@ -224,8 +224,11 @@ fn leaves_the_webhook_out_where_it_is_not_wanted() -> Result<()> {
     assert_eq!(webhook["failurePolicy"], "Ignore");
     ensure!(webhook["clientConfig"].get("caBundle").is_none(), "Helm would undo what the operator sets");
     ensure!(of_kind(&with, "Secret")[0].get("data").is_none(), "Helm would undo what the operator sets");
-    let without = serde_json::to_string(&rendered(&["webhook.enabled=false"])?)?;
-    ensure!(!without.contains("webhook"), "{without}");
+    // Receivers of alerts are webhooks too, in the definition of PluginSystem.
+    let without = rendered(&["webhook.enabled=false"])?;
+    let mut others = without.iter().filter(|object| object["kind"] != "CustomResourceDefinition");
+    let left = others.find(|object| object.to_string().contains("webhook"));
+    ensure!(left.is_none(), "{left:?}");
     Ok(())
 }
 
