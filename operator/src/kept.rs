@@ -80,10 +80,8 @@ enum Content {
 impl<K: Keep> Kept<K> {
     /// Keep what is asked of an object.
     pub fn new(object: &K) -> Self {
-        let content = match serde_json::to_value(object) {
-            Ok(value) if K::IS_COMPARED => Content::Leaves(Leaves::of(&value)),
-            _ => Content::None,
-        };
+        let value = K::IS_COMPARED.then(|| serde_json::to_value(object).ok()).flatten();
+        let content = value.map_or(Content::None, |value| Content::Leaves(Leaves::of(&value)));
         Self {
             identity: Identity::of(object.meta()),
             facts: object.facts(),

@@ -123,7 +123,7 @@ pub enum Difference {
     Details,
     /// In that, and the plugin has come a step further on its way up.
     Step,
-    /// In what people and tools wait for: the state, what serves, whether a condition holds.
+    /// In what people and tools wait for: an error or a way down, what serves, whether a condition holds.
     News,
 }
 
@@ -176,44 +176,32 @@ fn is_current(desired: &PluginStatus, before: &PluginStatus) -> bool {
 
 /// The operator's part of a status. A new field must be given its place here.
 fn own(status: &PluginStatus) -> PluginStatus {
+    let mut own = status.clone();
     let PluginStatus {
-        state,
-        state_time,
-        timings,
-        observed_generation,
-        version,
-        config_hash,
-        replicas,
-        ready_replicas,
-        selector,
-        dependencies,
-        hooks,
-        overrides,
-        conditions,
-        routes: _,
-        middleware: _,
-        provides_middleware: _,
-        health: _,
-        reload: _,
-        config_from_changed: _,
-        config_schema: _,
-    } = status.clone();
-    PluginStatus {
-        state,
-        state_time,
-        timings,
-        observed_generation,
-        version,
-        config_hash,
-        replicas,
-        ready_replicas,
-        selector,
-        dependencies,
-        hooks,
-        overrides,
-        conditions,
-        ..PluginStatus::default()
-    }
+        state: _,
+        state_time: _,
+        timings: _,
+        observed_generation: _,
+        version: _,
+        config_hash: _,
+        replicas: _,
+        ready_replicas: _,
+        selector: _,
+        dependencies: _,
+        hooks: _,
+        overrides: _,
+        conditions: _,
+        routes,
+        middleware,
+        provides_middleware,
+        health,
+        reload,
+        config_from_changed,
+        config_schema,
+    } = &mut own;
+    (*routes, *middleware, *provides_middleware) = Default::default();
+    (*health, *reload, *config_from_changed, *config_schema) = Default::default();
+    own
 }
 
 /// Whether a hook is to run that was not before.

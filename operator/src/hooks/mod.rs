@@ -43,8 +43,7 @@ pub async fn begin(
     for call in &snapshot.decision.calls {
         let hooks = snapshot.plugin.spec.hooks.as_ref();
         let Some(hook) = hooks.and_then(|hooks| hooks.get(call.hook)) else { continue };
-        let since = due.get(&call.id).copied().unwrap_or(now);
-        let left = (since + hook.limit().get() + LOST).saturating_duration_since(now);
+        let left = (due[&call.id] + hook.limit().get() + LOST).saturating_duration_since(now);
         if left.is_zero() {
             let message = "nothing was heard of it in time".to_owned();
             answer(snapshot, calls, call, HookRun::Failed { message });
