@@ -48,6 +48,13 @@ pub struct SchemaError {
     pub message: String,
 }
 
+/// What else there is of a schema follows from its document.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.document == other.document
+    }
+}
+
 impl Schema {
     /// Reads a schema of JSON Schema 2020-12. References lead to places of the same document
     /// (`#`, `#/$defs/…`); patterns are those that can be matched in linear time (without

@@ -20,10 +20,9 @@ const QUICK: u64 = 50_000;
 const TOLD: usize = 100;
 
 /// What the body of a request must be like. To clone it costs nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Validate {
     schema: Arc<Schema>,
-    document: Arc<Value>,
     /// The most bytes.
     pub most: u64,
     /// Whether there may be none.
@@ -46,9 +45,7 @@ impl Validate {
         if *max_bytes > MOST {
             return Err(StepError::OutOfRange { field: "maxBytes", value: *max_bytes });
         }
-        let (schema, document) = compile(schema)?;
-        let (schema, document) = (Arc::new(schema), Arc::new(document));
-        Ok(Self { schema, document, most: most.into(), optional: *optional })
+        Ok(Self { schema: Arc::new(compile(schema)?), most: most.into(), optional: *optional })
     }
 
     /// Whether it takes no longer than a moment to judge a body of so many bytes, whatever it holds.
@@ -68,21 +65,13 @@ impl Validate {
     }
 }
 
-impl PartialEq for Validate {
-    fn eq(&self, other: &Self) -> bool {
-        let Self { schema: _, document, most, optional } = self;
-        (document, most, optional) == (&other.document, &other.most, &other.optional)
-    }
-}
-
 /// What is wrong with a schema of an entry, if something is.
 pub fn flaw_of_schema(schema: &Map<String, Value>) -> Option<SchemaError> {
     compile(schema).err()
 }
 
-fn compile(schema: &Map<String, Value>) -> Result<(Schema, Value), SchemaError> {
-    let document = Value::Object(schema.clone());
-    Ok((Schema::compile(&document)?, document))
+fn compile(schema: &Map<String, Value>) -> Result<Schema, SchemaError> {
+    Schema::compile(&Value::Object(schema.clone()))
 }
 
 /// JSON in which no object has a name twice: of two values, the one that is judged need not be the
@@ -167,10 +156,14 @@ mod tests {
         )
     }
 
-    fn order() -> Validate {
+    fn order_schema() -> Value {
         let item = json!({"type": "object", "required": ["sku"], "additionalProperties": false,
                           "properties": {"sku": {"type": "string"}, "count": {"type": "integer", "minimum": 1}}});
-        validate(json!({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": item}}})).unwrap()
+        json!({"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": item}}})
+    }
+
+    fn order() -> Validate {
+        validate(order_schema()).unwrap()
     }
 
     fn told(body: &str) -> Vec<String> {
@@ -280,7 +273,7 @@ mod tests {
         #[test]
         fn the_verdict_is_the_engines_own(value in json_values()) {
             let validate = order();
-            let engine = jsonschema::draft202012::options().should_validate_formats(true).build(&validate.document).unwrap();
+            let engine = jsonschema::draft202012::options().should_validate_formats(true).build(&order_schema()).unwrap();
             prop_assert_eq!(validate.judge(value.to_string().as_bytes()).is_ok(), engine.is_valid(&value));
         }
 
