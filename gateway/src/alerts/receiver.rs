@@ -127,8 +127,8 @@ impl Receiver {
             }
             return;
         };
-        let percent = i32::try_from(self.dice.roll() % 50).expect("a remainder of 50 fits") + 75;
-        self.outbox.failed(message, Timestamp::now(), percent);
+        let percent = self.dice.within(75..=124);
+        self.outbox.failed(message, Timestamp::now(), percent.into());
         let fault = error.to_string();
         if self.fault.as_ref() != Some(&fault) {
             tracing::warn!(

@@ -121,7 +121,7 @@ pub async fn follow(
 
 /// How much of a time is waited, in percent: a tenth more or less, so that not all are asked at once.
 fn jitter(dice: &Dice) -> u32 {
-    u32::try_from(dice.roll() % 21).expect("a remainder of 21 fits") + 90
+    dice.within(90..=110).into()
 }
 
 #[cfg(test)]

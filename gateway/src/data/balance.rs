@@ -6,6 +6,7 @@
 use std::{
     cell::Cell,
     hash::{BuildHasher, RandomState},
+    ops::RangeInclusive,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -30,6 +31,13 @@ impl Dice {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A number of a range, for pauses of which some percent are waited so that not all end at once.
+    pub fn within(&self, range: RangeInclusive<u8>) -> u8 {
+        let (low, high) = range.into_inner();
+        let above = self.below(usize::from(high.saturating_sub(low)) + 1);
+        low + u8::try_from(above).expect("it is below what two bytes are apart")
     }
 
     fn below(&self, bound: usize) -> usize {

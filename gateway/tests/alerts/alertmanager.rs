@@ -161,13 +161,7 @@ async fn misses_nothing_while_it_is_down() {
     let hooked = hook.start(TcpListener::bind("127.0.0.1:0").await.unwrap());
     let address = nobody();
     let world = World::new(receiver(address), address).await;
-    world.fares("pay", false);
-    world.fares("stock", false);
-    let event = async || world.events().first().cloned();
-    assert_eq!(until("an Event", event).await, "AlertsNotDelivered");
-    world.fares("pay", true);
-    let waiting = async || (world.metric("forward_gateway_alerts_waiting") == "2").then_some(());
-    until("two alerts to wait, one of which is over", waiting).await;
+    world.waits_with_two().await;
     let Some(running) = Running::start(address, hooked).await else { return };
     running.has(&["stock"]).await;
     running.stop().await;

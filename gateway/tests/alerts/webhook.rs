@@ -89,13 +89,7 @@ async fn is_told_together_what_belongs_together_and_when_it_is_over() {
 async fn misses_nothing_while_it_is_down_or_refuses() {
     let address = nobody();
     let world = World::new(receiver(address), address).await;
-    world.fares("pay", false);
-    world.fares("stock", false);
-    let event = async || world.events().first().cloned();
-    assert_eq!(until("an Event", event).await, "AlertsNotDelivered");
-    world.fares("pay", true);
-    let waiting = async || (world.metric("forward_gateway_alerts_waiting") == "2").then_some(());
-    until("two alerts to wait, one of which is over", waiting).await;
+    world.waits_with_two().await;
     let server = Server::default();
     server.refuses.store(true, Relaxed);
     server.start(TcpListener::bind(address).await.unwrap());

@@ -85,6 +85,17 @@ impl World {
         self.has(name, &json!({"conditions": [condition]}));
     }
 
+    /// Of two alerts, `pay`'s and `stock`'s, the first is over before the receiver can be told of either.
+    pub async fn waits_with_two(&self) {
+        self.fares("pay", false);
+        self.fares("stock", false);
+        let event = async || self.events().first().cloned();
+        assert_eq!(until("an Event", event).await, "AlertsNotDelivered");
+        self.fares("pay", true);
+        let waiting = async || (self.metric("forward_gateway_alerts_waiting") == "2").then_some(());
+        until("two alerts to wait, one of which is over", waiting).await;
+    }
+
     /// These pods of a plugin have been unhealthy for so many seconds.
     pub fn unhealthy(&self, name: &str, pods: &[(&str, i64)]) {
         let since = |seconds: i64| (Timestamp::now() - SignedDuration::from_secs(seconds)).to_string();
