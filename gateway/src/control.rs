@@ -7,6 +7,7 @@
 //! reaches requests through their status only.
 
 pub mod call;
+pub mod health;
 pub mod index;
 pub mod middleware;
 pub mod probe;

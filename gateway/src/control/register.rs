@@ -15,12 +15,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     call::Said,
+    health::tally,
     index::{Handle, View},
     probe::{News, Terms, follow},
     process::Processes,
     status,
     trust::Trust,
-    verdict::{Difference, Facts, Judged, Pod, Registration, decide, tally},
+    verdict::{Difference, Facts, Judged, Pod, Registration, decide},
 };
 use crate::{data::balance::Dice, events::Events, metrics::Calls};
 
@@ -251,8 +252,8 @@ impl State {
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(plugin = %id, %error, cause, "cannot register the plugin");
-                let percent = u32::try_from(dice.roll() % 50).expect("a remainder of 50 fits") + 75;
-                self.not_before = Some(self.written + self.pause * percent / 100);
+                let percent = dice.within(75..=124);
+                self.not_before = Some(self.written + self.pause * u32::from(percent) / 100);
                 self.pause = (self.pause * 2).min(RETRY.1);
             }
         }
