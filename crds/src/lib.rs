@@ -8,8 +8,10 @@
 
 mod alerts;
 mod callers;
+mod condition;
 mod defaults;
 mod definition;
+mod document;
 mod duration;
 mod hooks;
 mod middleware;
@@ -23,11 +25,14 @@ mod status;
 mod system;
 mod templates;
 mod validate;
+mod word;
 
 pub use alerts::{AlertLabel, AlertName, AlertReceiver, Alertmanager, Alerts, Webhook};
 pub use callers::{Algorithm, ApiKey, Jwt, Permissions};
+pub use condition::Condition;
 pub use defaults::{CPU, MEMORY, TIMEOUT};
 pub use definition::definitions;
+pub use document::Document;
 pub use duration::{Duration, ParseDurationError};
 pub use hooks::{FailurePolicy, Hook, HookHttp, HookJob, HookName, HookOutcome, HookStatus, Hooks};
 pub use middleware::{
@@ -49,6 +54,7 @@ pub use status::{
 pub use system::{NetworkDefaults, PluginSystem, PluginSystemSpec, SandboxDefaults};
 pub use templates::TemplateRules;
 pub use validate::{Validate, ValidateBody};
+pub use word::Word;
 
 /// The API group of every type here.
 pub const GROUP: &str = "goforward.dev";
@@ -62,5 +68,8 @@ pub const FORCE_DELETE: &str = "goforward.dev/force-delete";
 pub const RESTART: &str = "goforward.dev/restart";
 /// Annotation that starts a plugin with `autoStart: false`; its value is `"true"`.
 pub const START: &str = "goforward.dev/start";
+/// Annotation that has the gateway forget what a plugin has said of who asks, whenever its value, which can be
+/// anything, changes.
+pub const FORGET_CALLERS: &str = "goforward.dev/forget-callers";
 /// The one name under which a [`PluginSystem`] is read.
 pub const SYSTEM_NAME: &str = "default";

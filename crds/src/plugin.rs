@@ -8,10 +8,10 @@ use k8s_openapi::{
 };
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
-    Duration, Hooks, Middleware, Network, PluginStatus, ProvidedMiddleware, defaults, rules, schema,
+    Document, Duration, Hooks, Middleware, Network, PluginStatus, ProvidedMiddleware, Word, defaults, rules,
+    schema,
 };
 
 /// What is wanted of a plugin.
@@ -83,7 +83,7 @@ pub struct PluginSpec {
 
     /// Facts for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub info: Option<Info>,
+    pub info: Option<Box<Info>>,
 
     /// Whether the plugin is loaded at all. With false its Deployment is removed and its
     /// state is Unloaded; its Service, config and place in the graph stay.
@@ -125,7 +125,7 @@ pub struct PluginSpec {
     /// config.json; `reload` says what a change does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
-    pub config: Option<Map<String, Value>>,
+    pub config: Option<Document>,
 
     /// Values of the configuration that stand in Secrets and ConfigMaps. The operator never
     /// reads them: the kubelet mounts them next to config.json.
@@ -147,7 +147,7 @@ pub struct PluginSpec {
     /// when it starts. References within the schema only; patterns without look-around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any_object")]
-    pub config_schema: Option<Map<String, Value>>,
+    pub config_schema: Option<Document>,
 
     /// The port the plugin listens on and the routes it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,7 +163,7 @@ pub struct PluginSpec {
 
     /// How often and how patiently the plugin's health is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<HealthCheck>,
+    pub health: Option<Box<HealthCheck>>,
 
     /// What the plugin may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -231,13 +231,13 @@ pub struct Dependency {
     /// The name of the plugin.
     #[schemars(length(max = 50))]
     #[x_kube(validation = rules::dependency_name())]
-    pub name: String,
+    pub name: Word,
     /// The versions that will do, for example `1.2` (the same as `^1.2`), `~1.2.3` or
     /// `>=1.2, <3`. Absent: every version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     #[x_kube(validation = rules::range_is_semver())]
-    pub version: Option<String>,
+    pub version: Option<Word>,
     /// An optional dependency is waited for while it is on its way up, and done without
     /// where it is absent, broken or stopped.
     #[serde(default)]

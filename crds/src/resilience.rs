@@ -62,6 +62,11 @@ pub struct Retry {
     #[schemars(length(max = 16), inner(range(min = 500, max = 599)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub statuses: Vec<i32>,
+    /// After how long without the head of an answer a request is sent to another pod as well; the client
+    /// gets what is answered first. Only where the method is safe: GET, HEAD, OPTIONS or TRACE. Counts
+    /// as being sent once more. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge_after: Option<Duration>,
     /// Of a hundred requests that came in the last ten seconds, how many may be sent once more;
     /// some few may besides, so that a quiet plugin has retries too.
     #[serde(default = "defaults::retry_budget_percent")]

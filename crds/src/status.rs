@@ -5,11 +5,11 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HookStatus, MiddlewareStatus, Plugin, ProvidedMiddleware, Reload};
+use crate::{Condition, HookStatus, MiddlewareStatus, Plugin, ProvidedMiddleware, Reload, Word};
 
 /// What is observed of a plugin.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -29,10 +29,10 @@ pub struct PluginStatus {
     pub observed_generation: Option<i64>,
     /// The version that serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<Word>,
     /// The hash of the configuration that serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_hash: Option<String>,
+    pub config_hash: Option<Word>,
     /// How many pods there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
@@ -41,7 +41,7 @@ pub struct PluginStatus {
     pub ready_replicas: Option<i32>,
     /// The label selector of the pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
+    pub selector: Option<Word>,
     /// The plugins that this one needs, and how they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -59,10 +59,10 @@ pub struct PluginStatus {
     pub provides_middleware: Vec<ProvidedMiddleware>,
     /// How the plugin fares.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
+    pub health: Option<Box<Health>>,
     /// Of a plugin with `reload: InPlace`: what became of the newest configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reload: Option<ReloadStatus>,
+    pub reload: Option<Box<ReloadStatus>>,
     /// When pods said that a value of `configFrom` is another one than they started with. Those that
     /// were started before are replaced, unless they take new configurations while they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub struct PluginStatus {
     /// The schema for the configuration that the plugin announced. Where the spec has none of its
     /// own, and still names the image that announced it, configurations are judged by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_schema: Option<AnnouncedSchema>,
+    pub config_schema: Option<Box<AnnouncedSchema>>,
     /// Ready is the summary: the plugin is as its spec wants, which for a plugin that is
     /// stopped or disabled means that nothing of it runs; see `state` for what runs.
     /// Reconciling and Stalled follow kstatus. Degraded says of a plugin that runs, and may be
@@ -89,6 +89,13 @@ pub struct PluginStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+impl PluginStatus {
+    /// The condition of a type.
+    pub fn condition(&self, type_: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == type_)
+    }
 }
 
 impl Plugin {
@@ -143,7 +150,7 @@ pub enum PluginState {
 #[serde(rename_all = "camelCase")]
 pub struct Timings {
     /// The pod.
-    pub pod: String,
+    pub pod: Word,
     /// From the pod's creation until its process was started: finding a node, getting the
     /// image. Earlier runs of a process that failed are part of it.
     #[schemars(range(min = 0))]
@@ -164,16 +171,16 @@ pub struct Timings {
 #[serde(rename_all = "camelCase")]
 pub struct DependencyStatus {
     /// The name of the plugin that is needed.
-    pub name: String,
+    pub name: Word,
     /// The range that its version must be in; absent where every version will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub constraint: Option<String>,
+    pub constraint: Option<Word>,
     /// Whether the plugin can do without it.
     #[serde(default)]
     pub optional: bool,
     /// Its version; absent where there is no such plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<Word>,
     /// Its state; absent where there is no such plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PluginState>,
@@ -184,7 +191,7 @@ pub struct DependencyStatus {
     pub lost: bool,
     /// Why it does not; absent when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<Word>,
 }
 
 fn is_false(value: &bool) -> bool {

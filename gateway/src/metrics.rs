@@ -190,7 +190,9 @@ impl Collector for Traffic {
         gauge(&mut encoder, "snapshot_version", "Changes of the routes since the start", snapshot.version)?;
         let count = plugins.iter().map(|plugin| plugin.routes.len()).sum::<usize>();
         gauge(&mut encoder, "routes", "Path patterns that are served", count as u64)?;
-        gauge(&mut encoder, "plugins", "Plugins that are known", plugins.len() as u64)
+        gauge(&mut encoder, "plugins", "Plugins that are known", plugins.len() as u64)?;
+        let help = "Connections of HTTP/1.1 that have been without a request for a while";
+        gauge(&mut encoder, "dormant_connections", help, self.shared.dormant.load(Relaxed) as u64)
     }
 }
 
@@ -322,6 +324,7 @@ fn measures(encoder: &mut DescriptorEncoder, all: &[(&Counted, PluginTotals)]) -
         ("unsent", Measure::Resend),
         ("stale", Measure::Reconnect),
         ("repeated", Measure::Repeat),
+        ("hedged", Measure::Hedge),
         ("refused", Measure::Forgo),
     ];
     counted(encoder, "retries", "Requests that were sent once more, by plugin and kind", &kinds)?;

@@ -1,23 +1,24 @@
-//! Writes objects by server-side apply, and only where they differ from what is there.
+//! Writes objects, and only where they differ from what is there: a new one by a create, which takes over
+//! nothing that somebody else made, and a change by server-side apply.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use forward_crds::{PLUGIN_LABEL, Plugin};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PropagationPolicy},
+    api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy},
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 
 use crate::{
     error::Error,
     kept::{Keep, Kept, Owner},
     metrics::Metrics,
+    ownership::{self, MANAGER},
 };
 
-/// The operator's name in `managedFields`.
-pub const MANAGER: &str = "forward-operator";
 /// How long one call to the API server may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -83,21 +84,27 @@ impl Writer<'_> {
         live: Option<&Arc<Kept<K>>>,
     ) -> Result<bool, Error> {
         let name = desired.name_any();
+        if live.is_none() {
+            match self.make(desired).await? {
+                None => return Ok(true),
+                // It was made a moment ago: its event is on its way, and is compared when it comes.
+                Some(before) if before.labels().contains_key(PLUGIN_LABEL) => return Ok(false),
+                // No event will come of it.
+                Some(before) => self.hold_by_apply(before).await?,
+            }
+        }
         let build = |source| Error::Build { kind: K::NAME, name: name.clone(), source };
         let body = serde_json::to_value(desired).map_err(build)?;
-        match live {
-            Some(live) => {
-                if live.is_as(&body, K::IS_WHOLE) {
-                    return Ok(false);
-                }
-                self.check_owner(live)?;
+        if let Some(live) = live {
+            if live.is_as(&body, K::IS_WHOLE) {
+                return Ok(false);
             }
-            None => {
-                let found = self.find_own::<K>(&name).await?;
-                // It was made a moment ago: its event is on its way, and is compared when it comes.
-                if found.is_some_and(|found| found.labels().contains_key(PLUGIN_LABEL)) {
-                    return Ok(false);
-                }
+            self.check_owner(live)?;
+            if live.identity.is_as_created
+                && let Some(found) =
+                    call_api("read", K::NAME, &name, self.api::<K>().get_metadata_opt(&name)).await?
+            {
+                self.hold_by_apply(found).await?;
             }
         }
         let params = PatchParams::apply(MANAGER).force();
@@ -115,12 +122,8 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// Those of [`Self::apply`].
-    pub async fn create<K: Kind + Keep>(&self, desired: &K) -> Result<bool, Error> {
-        let name = desired.name_any();
-        match self.find_own::<K>(&name).await? {
-            None => self.apply(desired, None).await,
-            Some(_) => Ok(false),
-        }
+    pub async fn create<K: Kind>(&self, desired: &K) -> Result<bool, Error> {
+        Ok(self.make(desired).await?.is_none())
     }
 
     /// Bring about an object that there is to be, or that there is to be none. Answers whether
@@ -162,15 +165,44 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The first write of an object must not take over one that somebody else made: ask before.
-    /// Answers with the metadata of the plugin's own, if there is one of that name.
-    async fn find_own<K: Kind>(&self, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error> {
-        let found = call_api("read", K::NAME, name, self.api::<K>().get_metadata_opt(name)).await?;
-        if let Some(found) = &found {
-            let owners: Vec<_> = found.owner_references().iter().map(Owner::from).collect();
-            self.check_owner_of(K::NAME, name, &owners)?;
+    /// Make an object, unless there is one of that name: that must be the plugin's own, and is answered.
+    async fn make<K: Kind>(&self, desired: &K) -> Result<Option<PartialObjectMeta<K>>, Error> {
+        let name = desired.name_any();
+        let api = self.api::<K>();
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match call_api("create", K::NAME, &name, api.create(&params, desired)).await {
+            Ok(_) => {
+                self.metrics.wrote(K::NAME);
+                tracing::debug!(kind = K::NAME, name, "created");
+                Ok(None)
+            }
+            Err(Error::Call { source: kube::Error::Api(status), .. }) if status.is_already_exists() => {
+                let found = call_api("read", K::NAME, &name, api.get_metadata(&name)).await?;
+                let owners: Vec<_> = found.owner_references().iter().map(Owner::from).collect();
+                self.check_owner_of(K::NAME, &name, &owners)?;
+                Ok(Some(found))
+            }
+            Err(error) => Err(error),
         }
-        Ok(found)
+    }
+
+    /// Have what the operator holds of an object since it created it held as by server-side apply:
+    /// else what is desired no more would stay there. `found` is the object's metadata.
+    async fn hold_by_apply<K: Kind>(&self, mut found: PartialObjectMeta<K>) -> Result<(), Error> {
+        if !ownership::hold_by_apply(found.managed_fields_mut()) {
+            return Ok(());
+        }
+        let body = json!({"metadata": {
+            "uid": found.uid(),
+            "resourceVersion": found.resource_version(),
+            "managedFields": found.managed_fields(),
+        }});
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let (name, patch) = (found.name_any(), Patch::Merge(body));
+        let api = self.api::<K>();
+        call_if_there("patch", K::NAME, &name, api.patch_metadata(&name, &params, &patch)).await?;
+        self.metrics.wrote(K::NAME);
+        Ok(())
     }
 
     fn check_owner<K: Kind + Keep>(&self, live: &Kept<K>) -> Result<(), Error> {

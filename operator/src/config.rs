@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, net::SocketAddr, str::FromStr};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 use forward_plan::Overrides;
 
 use crate::build::{Peers, Pods};
@@ -33,6 +33,7 @@ pub struct OperatorArgs {
     pub identity: String,
     /// How many plugins are worked on at the same time.
     #[arg(long, env = "FORWARD_CONCURRENCY", default_value_t = 16)]
+    #[arg(value_parser = value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// The Service by which the API server reaches the webhook; the Secret of the same name holds
     /// its certificates. Absent: there is no webhook.

@@ -6,14 +6,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use forward_crds::{OverrideStatus, Plugin, PluginState, PluginSystem, SYSTEM_NAME};
+use forward_crds::{OverrideStatus, Plugin, PluginState, PluginSystem, SYSTEM_NAME, Word};
 use forward_plan::{
-    Decision, Effective, HookRun, Judged, Namespace, Overrides, Settings, Warning, hook_runs,
+    Decision, Effective, Judged, Namespace, Overrides, Settings, Warning, hook_runs,
     routes::{Contest, Offer, PluginId},
 };
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
+    hooks::Ran,
     live::{Live, Object},
     observe::observe,
 };
@@ -64,10 +65,10 @@ struct Tenant {
     graph: Namespace,
     system: Option<Arc<PluginSystem>>,
     /// With their overrides.
-    plugins: BTreeMap<String, Arc<Plugin>>,
+    plugins: BTreeMap<Word, Arc<Plugin>>,
     /// Those that have overrides, as the API server has them.
     overridden: BTreeMap<String, Overridden>,
-    live: BTreeMap<String, Live>,
+    live: BTreeMap<Word, Box<Live>>,
 }
 
 struct Overridden {
@@ -98,12 +99,12 @@ impl Index {
     }
 
     /// Take in what came of a hook; the answer is what to look at again.
-    pub fn answer(&mut self, namespace: &str, name: &str, id: &str, run: HookRun) -> Vec<ObjectRef<Plugin>> {
+    pub fn answer(&mut self, namespace: &str, name: &str, id: &str, ran: Ran) -> Vec<ObjectRef<Plugin>> {
         let Some(tenant) = self.tenants.get_mut(namespace) else { return Vec::new() };
         if !tenant.plugins.contains_key(name) {
             return Vec::new();
         }
-        tenant.live.entry(name.to_owned()).or_default().answers.insert(id.to_owned(), run);
+        tenant.live.entry(name.into()).or_default().answers.insert(id.to_owned(), ran);
         let touched = tenant.decide_again(name.to_owned()).into_iter();
         touched.map(|name| ObjectRef::new(&name).within(namespace)).collect()
     }
@@ -185,7 +186,7 @@ impl Index {
             overrides: tenant.overridden.get(name).map(|it| it.origins.clone()).unwrap_or_default(),
             system: tenant.system.clone(),
             settings: Settings::from(tenant.system.as_deref()),
-            live: tenant.live.get(name).cloned().unwrap_or_default(),
+            live: tenant.live.get(name).map(|live| Live::clone(live)).unwrap_or_default(),
             decision: tenant.graph.decide(name)?,
         })
     }
@@ -213,14 +214,13 @@ impl Index {
 impl Standing {
     fn of(plugin: &Plugin) -> Self {
         let status = plugin.status.as_ref();
-        let condition =
-            |type_| status.and_then(|status| status.conditions.iter().find(|it| it.type_ == type_));
+        let condition = |type_| status.and_then(|status| status.condition(type_));
         let ready = condition("Ready");
         Self {
             plugin: format!("{}/{}", plugin.namespace().unwrap_or_default(), plugin.name_any()),
             state: status.and_then(|status| status.state).unwrap_or(PluginState::Unloaded),
             ready: ready.is_some_and(|ready| ready.status == "True"),
-            reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
+            reason: ready.map(|ready| ready.reason.to_string()).unwrap_or_default(),
             stalled: condition("Stalled").is_some_and(|stalled| stalled.status == "True"),
         }
     }
@@ -241,7 +241,7 @@ impl Tenant {
     fn objects(&self) -> impl Iterator<Item = Object> {
         let plugins = self.manifests().cloned().map(Object::Plugin);
         let system = self.system.clone().map(Object::System);
-        plugins.chain(system).chain(self.live.values().flat_map(Live::objects))
+        plugins.chain(system).chain(self.live.values().flat_map(|live| live.objects()))
     }
 
     fn hosts(&self) -> &[String] {
@@ -267,7 +267,7 @@ impl Tenant {
                 if live.is_empty() {
                     self.live.remove(&name);
                 }
-                name
+                name.to_string()
             }
         };
         self.decide_again(name)
@@ -275,13 +275,13 @@ impl Tenant {
 
     fn change_plugin(&mut self, plugin: Arc<Plugin>, there: bool, overrides: &Overrides) -> BTreeSet<String> {
         let name = plugin.name_any();
-        let known = self.plugins.contains_key(&name);
+        let known = self.plugins.contains_key(name.as_str());
         self.forget_answers(&plugin, there);
         let mut touched = if there {
             self.take(plugin, overrides);
             self.decide_again(name.clone())
         } else {
-            self.plugins.remove(&name);
+            self.plugins.remove(name.as_str());
             self.overridden.remove(&name);
             self.graph.remove(&name)
         };
@@ -298,11 +298,13 @@ impl Tenant {
     /// What came of a hook is kept until the status says it.
     fn forget_answers(&mut self, plugin: &Plugin, there: bool) {
         let name = plugin.name_any();
-        let Some(live) = self.live.get_mut(&name).filter(|live| !live.answers.is_empty()) else { return };
+        let Some(live) = self.live.get_mut(name.as_str()).filter(|live| !live.answers.is_empty()) else {
+            return;
+        };
         let awaited = if there { hook_runs(plugin) } else { BTreeSet::new() };
         live.answers.retain(|id, _| awaited.contains(id));
         if live.is_empty() {
-            self.live.remove(&name);
+            self.live.remove(name.as_str());
         }
     }
 
@@ -317,12 +319,12 @@ impl Tenant {
                 Arc::new(plugin)
             }
         };
-        self.plugins.insert(name, plugin);
+        self.plugins.insert(name.into(), plugin);
     }
 
     fn decide_again(&mut self, name: String) -> BTreeSet<String> {
-        let Some(plugin) = self.plugins.get(&name) else { return BTreeSet::new() };
-        let observed = self.live.get(&name).map(observe).unwrap_or_default();
+        let Some(plugin) = self.plugins.get(name.as_str()) else { return BTreeSet::new() };
+        let observed = self.live.get(name.as_str()).map(|live| observe(live)).unwrap_or_default();
         let mut touched = self.graph.apply(plugin.clone(), observed);
         // Whatever changed, it may be a difference to what the plugin should have.
         touched.insert(name);

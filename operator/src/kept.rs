@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use forward_crds::PLUGIN_LABEL;
+use forward_crds::{PLUGIN_LABEL, Word};
 use internment::ArcIntern;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::leaves::Leaves;
+use crate::{leaves::Leaves, ownership::is_as_created};
 
 /// For so long at most an object that goes is waited for on its own word.
 const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
@@ -31,9 +31,6 @@ pub trait Keep: Resource<DynamicType = ()> + Serialize {
     fn facts(&self) -> Self::Facts;
 }
 
-/// A word that many objects have, which is kept once: a namespace, the name and the uid of a plugin.
-pub type Word = ArcIntern<str>;
-
 /// What is asked of an object's metadata.
 #[derive(Debug)]
 pub struct Identity {
@@ -42,14 +39,19 @@ pub struct Identity {
     pub uid: Option<Box<str>>,
     /// The plugin that its label names.
     pub plugin: Option<Word>,
-    pub owners: Box<[Owner]>,
+    pub owners: Owners,
+    /// Whether the operator holds fields of it as its creator, which apply does not take away.
+    pub is_as_created: bool,
     /// By when it is to be gone, where it was told to go: its grace period from when that was first
     /// seen, by this process's own time, which nobody sets.
     pub deadline: Option<Instant>,
 }
 
+/// The owners of an object, which all that was made for one plugin have in common.
+pub type Owners = ArcIntern<Box<[Owner]>>;
+
 /// What is asked of a reference to an owner.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub kind: Word,
     pub name: Word,
@@ -79,15 +81,12 @@ enum Content {
 
 impl<K: Keep> Kept<K> {
     /// Keep what is asked of an object.
-    pub fn new(object: &K) -> Self {
-        let value = K::IS_COMPARED.then(|| serde_json::to_value(object).ok()).flatten();
+    pub fn new(mut object: K) -> Self {
+        let identity = Identity::of(object.meta());
+        forget_holders(&mut object);
+        let value = K::IS_COMPARED.then(|| serde_json::to_value(&object).ok()).flatten();
         let content = value.map_or(Content::None, |value| Content::Leaves(Leaves::of(&value)));
-        Self {
-            identity: Identity::of(object.meta()),
-            facts: object.facts(),
-            content: Mutex::new(content),
-            kind: PhantomData,
-        }
+        Self { identity, facts: object.facts(), content: Mutex::new(content), kind: PhantomData }
     }
 
     /// Whether everything that is desired is there and, of a `whole` object, nothing else in its spec. The
@@ -117,6 +116,11 @@ impl<K: Keep> Kept<K> {
     }
 }
 
+/// Who holds which fields is half of an object's size, and otherwise nothing is decided from it.
+pub fn forget_holders(object: &mut impl Resource) {
+    object.meta_mut().managed_fields = None;
+}
+
 impl Identity {
     fn of(meta: &ObjectMeta) -> Self {
         Self {
@@ -124,7 +128,8 @@ impl Identity {
             name: meta.name.as_deref().unwrap_or_default().into(),
             uid: meta.uid.as_deref().map(Into::into),
             plugin: meta.labels.as_ref().and_then(|labels| Some(labels.get(PLUGIN_LABEL)?.as_str().into())),
-            owners: meta.owner_references.iter().flatten().map(Owner::from).collect(),
+            owners: Owners::new(meta.owner_references.iter().flatten().map(Owner::from).collect()),
+            is_as_created: meta.managed_fields.as_deref().is_some_and(is_as_created),
             deadline: meta.deletion_timestamp.as_ref().map(|_| Instant::now() + grace_period(meta)),
         }
     }
@@ -174,7 +179,7 @@ mod tests {
             let metadata = json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z",
                                   "deletionGracePeriodSeconds": seconds});
             let pod: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
-            Kept::new(&pod).identity.deadline.unwrap().saturating_duration_since(Instant::now())
+            Kept::new(pod).identity.deadline.unwrap().saturating_duration_since(Instant::now())
         };
         assert_eq!(deleted(-1), Duration::ZERO);
         assert!((29..=30).contains(&deleted(30).as_secs()));
@@ -185,7 +190,7 @@ mod tests {
     fn what_matched_once_matches_until_something_else_is_desired() {
         let spec = json!({"podSelector": {"matchLabels": {"a": "1"}}, "policyTypes": ["Egress"]});
         let policy: NetworkPolicy = serde_json::from_value(json!({"spec": spec})).unwrap();
-        let kept = Arc::new(Kept::new(&policy));
+        let kept = Arc::new(Kept::new(policy));
         let [one, two] =
             ["1", "2"].map(|value| json!({"spec": {"podSelector": {"matchLabels": {"a": value}}}}));
         assert!(!kept.is_as(&two, false));

@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, slice, sync::Arc};
 
-use forward_crds::{Plugin, PluginSystem};
-use forward_plan::HookRun;
+use forward_crds::{Plugin, PluginSystem, RouteSource, Word};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -15,8 +14,12 @@ use kube::Resource;
 
 use crate::{
     build::HOOK_POLICY,
-    kept::{Identity, Keep, Kept},
+    hooks::Ran,
+    kept::{Identity, Keep, Kept, forget_holders},
 };
+
+/// How annotations begin that the operator knows.
+const ANNOTATIONS: &str = "goforward.dev/";
 
 /// An object of a kind that is watched.
 #[derive(Clone)]
@@ -47,7 +50,7 @@ pub struct Live {
     pub hook_policy: Option<Arc<Kept<NetworkPolicy>>>,
     pub jobs: Group<Job>,
     /// What came of hooks that no object tells of, by the id of the run: until the status says it.
-    pub answers: BTreeMap<String, HookRun>,
+    pub answers: BTreeMap<String, Ran>,
 }
 
 /// The few objects of one kind that a plugin has, by name.
@@ -96,7 +99,7 @@ impl Object {
 
     /// The plugin that an object was made for. The label alone does not tell: people copy it onto
     /// objects of their own, as `kubectl expose` does.
-    pub fn plugin(&self) -> Option<String> {
+    pub fn plugin(&self) -> Option<Word> {
         let identity = self.identity()?;
         let plugin = identity.plugin.as_ref()?;
         let is_its = match self {
@@ -116,7 +119,7 @@ impl Object {
                 .and_then(|name| name.rsplit_once('-'))
                 .is_some_and(|(deployment, _)| deployment == &**plugin),
         };
-        is_its.then(|| plugin.to_string())
+        is_its.then(|| plugin.clone())
     }
 }
 
@@ -124,7 +127,7 @@ macro_rules! objects {
     ($($kind:ident => $variant:ident),*) => {$(
         impl From<$kind> for Object {
             fn from(object: $kind) -> Self {
-                Self::$variant(Arc::new(Kept::new(&object)))
+                Self::$variant(Arc::new(Kept::new(object)))
             }
         }
     )*};
@@ -136,13 +139,39 @@ objects! {
 }
 
 impl From<Plugin> for Object {
-    fn from(plugin: Plugin) -> Self {
+    fn from(mut plugin: Plugin) -> Self {
+        forget_holders(&mut plugin);
+        trim(&mut plugin);
         Self::Plugin(Arc::new(plugin))
     }
 }
 
+/// Take off a plugin what nobody here asks of it, and the room for what is not there: with very many
+/// plugins they are most of the memory.
+fn trim(plugin: &mut Plugin) {
+    let Plugin { metadata, spec, status } = plugin;
+    (metadata.labels, metadata.owner_references) = Default::default();
+    metadata.annotations = metadata.annotations.take().and_then(|mut annotations| {
+        annotations.retain(|key, _| key.starts_with(ANNOTATIONS));
+        (!annotations.is_empty()).then_some(annotations)
+    });
+    metadata.finalizers.iter_mut().for_each(Vec::shrink_to_fit);
+    spec.info = None;
+    spec.dependencies.shrink_to_fit();
+    spec.http.iter_mut().for_each(|http| http.routes.shrink_to_fit());
+    let Some(status) = status else { return };
+    // Those of the manifest stand there too.
+    status.routes.retain(|route| route.source == RouteSource::Plugin);
+    status.routes.iter_mut().for_each(|route| route.message = None);
+    (status.health, status.middleware, status.provides_middleware) = Default::default();
+    status.routes.shrink_to_fit();
+    status.conditions.shrink_to_fit();
+    status.dependencies.shrink_to_fit();
+}
+
 impl From<PluginSystem> for Object {
-    fn from(system: PluginSystem) -> Self {
+    fn from(mut system: PluginSystem) -> Self {
+        forget_holders(&mut system);
         Self::System(Arc::new(system))
     }
 }

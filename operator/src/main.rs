@@ -12,6 +12,10 @@ mod config;
 mod connect;
 mod error;
 #[cfg(test)]
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../../tests/src/fields/mod.rs"]
+mod fields;
+#[cfg(test)]
 mod golden;
 mod hooks;
 mod index;
@@ -24,7 +28,9 @@ mod metrics;
 #[path = "../../tests/src/metrics_page.rs"]
 mod metrics_page;
 mod observe;
+mod ownership;
 mod pace;
+mod queue;
 mod reconcile;
 mod refresh;
 mod release;

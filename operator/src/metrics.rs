@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use forward_crds::HookName;
 use forward_plan::{ConditionReason, Decision};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
@@ -18,7 +19,9 @@ use prometheus_client::{
 
 use crate::{
     error::{Category, Cause, Error},
+    hooks::HookKind,
     index::Index,
+    queue::Queue,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -77,6 +80,28 @@ pub struct VerdictLabel {
     pub verdict: Verdict,
 }
 
+/// What came of a run of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum HookEnd {
+    Succeeded,
+    Failed,
+    Timeout,
+    Skipped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookEndLabels {
+    pub hook: &'static str,
+    pub kind: HookKind,
+    pub outcome: HookEnd,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HookLabels {
+    pub hook: &'static str,
+    pub kind: HookKind,
+}
+
 /// The operator's metrics and the registry that renders them.
 pub struct Metrics {
     registry: Registry,
@@ -90,9 +115,14 @@ pub struct Metrics {
     writes: Family<WriteLabels, Counter>,
     api_errors: Family<ApiErrorLabels, Counter>,
     time_to_ready: Histogram,
+    hooks: Family<HookEndLabels, Counter>,
+    hook_seconds: Family<HookLabels, Histogram, fn() -> Histogram>,
     plugins: plugins::Source,
     pub reviews: Family<VerdictLabel, Counter>,
 }
+
+/// From the second that times of objects are exact to, to what a rollout may take at all.
+const SLOW: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 3_600.0];
 
 /// A reconciliation under way; dropping it ends it, however it ends.
 pub struct InFlight(Gauge);
@@ -101,8 +131,6 @@ impl Metrics {
     pub fn new() -> Self {
         // From 1 ms, what a reconcile without a write takes, to 8 s.
         let duration = Histogram::new((0..14).map(|power| 0.001 * f64::from(1 << power)));
-        // From the second that times in a status are exact to, to what a rollout may take at all.
-        let bounds = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 3_600.0];
         let mut metrics = Self {
             registry: Registry::with_prefix("forward_operator"),
             reconciles: Family::default(),
@@ -114,7 +142,9 @@ impl Metrics {
             decisions: Family::default(),
             writes: Family::default(),
             api_errors: Family::default(),
-            time_to_ready: Histogram::new(bounds),
+            time_to_ready: Histogram::new(SLOW),
+            hooks: Family::default(),
+            hook_seconds: Family::new_with_constructor(hook_seconds),
             plugins: plugins::Source::default(),
             reviews: Family::default(),
         };
@@ -135,6 +165,8 @@ impl Metrics {
             writes,
             api_errors,
             time_to_ready,
+            hooks,
+            hook_seconds,
             plugins,
             reviews,
         } = self;
@@ -148,6 +180,8 @@ impl Metrics {
         registry.register("api_errors", help, api_errors.clone());
         let help = "Time from the begin of a change until the plugin was ready";
         registry.register("time_to_ready_seconds", help, time_to_ready.clone());
+        registry.register("hook_runs", "Runs of hooks that have ended, by outcome", hooks.clone());
+        registry.register("hook_seconds", "Duration of runs of hooks", hook_seconds.clone());
         registry.register("leading", "1 on the replica that acts", leading.clone());
         registry.register("lease_renewals", "Renewals of the own Lease", renewals.clone());
         let help = "Times that the API server did not confirm the Lease";
@@ -156,9 +190,9 @@ impl Metrics {
         registry.register("reviews", "Admission reviews by verdict", reviews.clone());
     }
 
-    /// Tell of the plugins in this index from now on, for as long as it is there.
-    pub fn follow(&self, index: &Arc<Mutex<Index>>) {
-        self.plugins.follow(index);
+    /// Tell of the plugins in this index, and of those in this queue, for as long as the index is there.
+    pub fn follow(&self, index: &Arc<Mutex<Index>>, queue: &Queue) {
+        self.plugins.follow(index, queue);
     }
 
     /// A reconciliation begins.
@@ -198,6 +232,15 @@ impl Metrics {
         self.time_to_ready.observe(after.as_secs_f64());
     }
 
+    /// A run of a hook is over. How long it took, where that is known.
+    pub fn hook_ended(&self, hook: HookName, kind: HookKind, outcome: HookEnd, took: Option<Duration>) {
+        let hook = hook.as_str();
+        self.hooks.get_or_create(&HookEndLabels { hook, kind, outcome }).inc();
+        if let Some(took) = took {
+            self.hook_seconds.get_or_create(&HookLabels { hook, kind }).observe(took.as_secs_f64());
+        }
+    }
+
     /// All metrics in the OpenMetrics text format.
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -210,6 +253,11 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// With bounds for calls, which mostly end before what Jobs begin with.
+fn hook_seconds() -> Histogram {
+    Histogram::new([0.01, 0.1].into_iter().chain(SLOW))
 }
 
 /// A condition's reason as a label: what is none of the known words becomes `Unknown`, so that

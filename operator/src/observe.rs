@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use forward_crds::Word;
 use forward_plan::{HookRun, Observed, Pod as PodFacts, PodPhase, Problem, Stage, Workload};
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentStatus},
-        batch::v1::Job,
+        batch::v1::{Job, JobCondition},
         core::v1::{
             ConfigMap, Container, ContainerState, ContainerStateTerminated, ContainerStateWaiting,
             ContainerStatus, Pod, Service, ServiceAccount,
@@ -24,6 +25,7 @@ use crate::{
         CONFIG_HASH, CONTAINER, FALLBACK_TO_LOGS, HOOK_ID, HOOK_REVISION, REVISION, STAGE, STAGE_NOTE,
         TEMPLATE_HASH, VERSION,
     },
+    hooks::{HookKind, Ran},
     kept::Keep,
     live::Live,
 };
@@ -55,7 +57,7 @@ const CREATE_REASONS: [&str; 5] = [
 pub struct DeploymentFacts {
     workload: Workload,
     /// The hash of its template.
-    template: Option<String>,
+    template: Option<Word>,
     /// Its deadline in seconds, once that has passed.
     passed_deadline: Option<i32>,
 }
@@ -64,8 +66,8 @@ pub struct DeploymentFacts {
 #[derive(Debug)]
 pub struct PodSeen {
     facts: PodFacts,
-    /// Annotations that are asked for.
-    annotations: Box<[(&'static str, String)]>,
+    /// What the [annotations that are asked for](ANNOTATIONS) say.
+    annotations: [Option<Word>; ANNOTATIONS.len()],
 }
 
 /// The annotations of pods that are asked for.
@@ -74,7 +76,8 @@ const ANNOTATIONS: [&str; 4] = [TEMPLATE_HASH, CONFIG_HASH, HOOK_REVISION, STAGE
 impl PodSeen {
     /// One of the annotations that are asked for.
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.iter().find(|(it, _)| *it == key).map(|(_, value)| value.as_str())
+        let place = ANNOTATIONS.iter().position(|it| *it == key)?;
+        self.annotations[place].as_deref()
     }
 }
 
@@ -84,7 +87,7 @@ impl Keep for Deployment {
     fn facts(&self) -> DeploymentFacts {
         DeploymentFacts {
             workload: workload(self),
-            template: template_annotation(self, TEMPLATE_HASH).map(str::to_owned),
+            template: template_annotation(self, TEMPLATE_HASH).map(Word::from),
             passed_deadline: passed_deadline(self),
         }
     }
@@ -96,8 +99,8 @@ impl Keep for Pod {
 
     fn facts(&self) -> PodSeen {
         let annotations = self.annotations();
-        let asked = ANNOTATIONS.iter().filter_map(|key| Some((*key, annotations.get(*key)?.clone())));
-        PodSeen { facts: pod_facts(self), annotations: asked.collect() }
+        let annotations = ANNOTATIONS.map(|key| annotations.get(key).map(Word::from));
+        PodSeen { facts: pod_facts(self), annotations }
     }
 }
 
@@ -112,11 +115,11 @@ impl Keep for ConfigMap {
 
 impl Keep for Job {
     /// What is seen of a hook, and the id of its run.
-    type Facts = Option<(String, HookRun)>;
+    type Facts = Option<(String, Ran)>;
     const IS_COMPARED: bool = false;
 
     fn facts(&self) -> Self::Facts {
-        Some((self.annotations().get(HOOK_ID)?.clone(), run(self)))
+        Some((self.annotations().get(HOOK_ID)?.clone(), ran_by(self)))
     }
 }
 
@@ -170,30 +173,43 @@ fn pod_of(pod: &PodSeen, deployment: Option<&DeploymentFacts>) -> PodFacts {
 
 /// What is seen of hooks, by the id of each run.
 fn hooks(live: &Live) -> BTreeMap<String, HookRun> {
-    let mut runs: BTreeMap<_, _> = live.jobs.iter().filter_map(|job| job.facts.clone()).collect();
-    runs.extend(live.answers.clone());
-    runs
+    let jobs = live.jobs.iter().filter_map(|job| job.facts.as_ref()).map(|(id, ran)| (id, ran));
+    jobs.chain(&live.answers).map(|(id, ran)| (id.clone(), ran.run.clone())).collect()
 }
 
-fn run(job: &Job) -> HookRun {
+/// What is seen of one run of a hook.
+pub fn ran<'a>(live: &'a Live, id: &str) -> Option<&'a Ran> {
+    let of_jobs = || live.jobs.iter().filter_map(|job| job.facts.as_ref()).find(|(of, _)| of == id);
+    live.answers.get(id).or_else(|| of_jobs().map(|(_, ran)| ran))
+}
+
+fn ran_by(job: &Job) -> Ran {
+    let going = Ran::untimed(HookKind::Job, HookRun::Going);
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_true = |type_: &str| {
         let mut conditions = conditions.into_iter().flatten();
         conditions.find(|condition| condition.type_ == type_ && condition.status == "True")
     };
-    if is_true("Complete").is_some() {
-        return HookRun::Succeeded;
+    let took = |end: &JobCondition| {
+        let (begin, end) = (job.creation_timestamp()?.0, end.last_transition_time.as_ref()?.0);
+        // None where clocks were set meanwhile.
+        end.duration_since(begin).try_into().ok()
+    };
+    if let Some(complete) = is_true("Complete") {
+        return Ran { run: HookRun::Succeeded, took: took(complete), ..going };
     }
-    let Some(failed) = is_true("Failed") else { return HookRun::Going };
+    let Some(failed) = is_true("Failed") else { return going };
     let said = failed.message.clone().unwrap_or_default();
     // The Job's policy has its status name the code.
     let code = said.split_once("exit code ").and_then(|(_, rest)| rest.split_whitespace().next());
-    let why = match (failed.reason.as_deref(), code) {
-        (Some("DeadlineExceeded"), _) => "did not end in time".to_owned(),
-        (_, Some(code)) => format!("exited with code {code}"),
-        (_, None) => said,
+    let late = failed.reason.as_deref() == Some("DeadlineExceeded");
+    let why = match (late, code) {
+        (true, _) => "did not end in time".to_owned(),
+        (false, Some(code)) => format!("exited with code {code}"),
+        (false, None) => said,
     };
-    HookRun::Failed { message: format!("{why} (\"kubectl logs job/{}\" has what it wrote)", job.name_any()) }
+    let message = format!("{why} (\"kubectl logs job/{}\" has what it wrote)", job.name_any());
+    Ran { run: HookRun::Failed { message }, late, took: took(failed), ..going }
 }
 
 /// How far pods may go, by the spec that they are of.
@@ -215,15 +231,13 @@ fn workload(deployment: &Deployment) -> Workload {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let (total, updated) = (replicas.unwrap_or(0), updated_replicas.unwrap_or(0));
     let seen = observed_generation >= deployment.metadata.generation;
-    let annotation = |key| template_annotation(deployment, key).unwrap_or_default().to_owned();
+    let of_template = |key| Word::from(template_annotation(deployment, key).unwrap_or_default());
+    let own = |key| deployment.annotations().get(key).map(Word::from);
     Workload {
-        revision: deployment.annotations().get(REVISION).cloned().unwrap_or_default(),
-        hook_revision: deployment.annotations().get(HOOK_REVISION).cloned().unwrap_or_default(),
-        version: annotation(VERSION),
-        config_hash: match deployment.annotations().get(CONFIG_HASH) {
-            Some(hash) => hash.clone(),
-            None => annotation(CONFIG_HASH),
-        },
+        revision: own(REVISION).unwrap_or_default(),
+        hook_revision: own(HOOK_REVISION).unwrap_or_default(),
+        version: of_template(VERSION),
+        config_hash: own(CONFIG_HASH).unwrap_or_else(|| of_template(CONFIG_HASH)),
         replicas: wanted,
         total_replicas: total,
         updated_replicas: updated,
@@ -269,12 +283,12 @@ fn pod_facts(pod: &Pod) -> PodFacts {
         _ => problem(pod, container),
     };
     PodFacts {
-        name: pod.name_any(),
+        name: pod.name_any().into(),
         current: false,
         phase,
         problem,
-        version: pod.annotations().get(VERSION).cloned().unwrap_or_default(),
-        config_hash: pod.annotations().get(CONFIG_HASH).cloned().unwrap_or_default(),
+        version: pod.annotations().get(VERSION).map(Word::from).unwrap_or_default(),
+        config_hash: pod.annotations().get(CONFIG_HASH).map(Word::from).unwrap_or_default(),
         created: pod.creation_timestamp(),
         up: container.and_then(|container| container.state.as_ref()?.running.as_ref()?.started_at.clone()),
         ready: ready_since(pod),

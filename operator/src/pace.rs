@@ -7,19 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::status::Difference;
+use crate::{queue::Key, status::Difference};
 
 /// How long a status may lag behind in its details, which change more often than steps are made.
 const DETAILS_AFTER: Duration = Duration::from_secs(2);
 /// The time between two turns, in the long run.
 const TURN: Duration = Duration::from_millis(200);
 /// How many turns there are at once after a time without any.
-const BURST: u32 = 25;
+const BURST: u32 = 50;
 /// The longest time until a turn.
 const LONGEST: Duration = Duration::from_secs(30);
-
-/// A plugin's namespace and name.
-type Key = (String, String);
 
 /// Whose status lags behind, and when it is whose turn.
 #[derive(Debug, Default)]
@@ -83,7 +80,7 @@ mod tests {
     use super::*;
 
     fn key(name: impl ToString) -> Key {
-        ("shop".to_owned(), name.to_string())
+        ("shop".into(), name.to_string().into())
     }
 
     /// How long plugins wait that make a step at the same time.
@@ -99,7 +96,7 @@ mod tests {
         assert_eq!(pace.wait(&key(999), Difference::News, now), None);
         assert!(!pace.lagging.contains_key(&key(999)));
         pace.forget(&key(998));
-        assert_eq!(pace.lagging.len(), 1_000 - 25 - 2);
+        assert_eq!(pace.lagging.len(), 1_000 - 50 - 2);
     }
 
     #[test]
@@ -121,11 +118,11 @@ mod tests {
     fn few_steps_are_told_at_once_and_many_in_turn() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         let waits = steps(&mut pace, 100, now);
-        assert!(waits[..25].iter().all(Duration::is_zero), "{waits:?}");
-        assert_eq!(waits[25], TURN);
-        assert_eq!(waits[99], TURN * 75);
+        assert!(waits[..50].iter().all(Duration::is_zero), "{waits:?}");
+        assert_eq!(waits[50], TURN);
+        assert_eq!(waits[99], TURN * 50);
         assert_eq!(steps(&mut pace, 100, now)[99], waits[99], "nobody waits twice");
-        let later = now + TURN * 75;
+        let later = now + TURN * 50;
         assert_eq!(pace.wait(&key(99), Difference::Step, later), None, "it is its turn");
     }
 
@@ -135,6 +132,6 @@ mod tests {
         assert!(steps(&mut pace, 10_000, now).iter().all(|wait| *wait <= LONGEST));
         let mut pace = Pace { lagging: BTreeMap::new(), ..pace };
         let quiet = now + LONGEST + TURN * BURST;
-        assert!(steps(&mut pace, 25, quiet).iter().all(Duration::is_zero));
+        assert!(steps(&mut pace, 50, quiet).iter().all(Duration::is_zero));
     }
 }

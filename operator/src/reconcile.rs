@@ -8,15 +8,12 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use forward_crds::{Plugin, PluginStatus};
-use forward_plan::{Action, ConditionReason, Decision, hook_revision, revision};
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use forward_crds::{Condition, Plugin, PluginStatus};
+use forward_plan::{Action, Decision, hook_revision, revision};
+use k8s_openapi::jiff::Timestamp;
 use kube::{
     Client, Resource, ResourceExt,
-    runtime::{
-        controller,
-        events::{Event, EventType, Recorder},
-    },
+    runtime::events::{Event, EventType, Recorder},
 };
 use tracing::Instrument;
 
@@ -24,28 +21,20 @@ use crate::{
     apply::{Writer, call_api},
     build::{self, Objects, Peers},
     error::{Category, Error},
-    hooks::{self, Calls},
+    hooks::{self, Calls, Ends, Tally},
     index::{Index, Snapshot, lock},
     live::Live,
     metrics::{Metrics, Outcome, OutcomeLabel},
     pace::Pace,
+    queue::Key,
     refresh::refresh,
     status::{self, Difference},
     teardown::{self, Progress},
-    watch::Known,
 };
 
 /// When an object is looked at again whose spec the API server refused: what stood in the way
 /// may have gone without an event for us.
 const AFTER_INVALID: Duration = Duration::from_secs(60);
-
-/// Waits that end by themselves, of which no event tells: the status says so while it is, and most
-/// are over when somebody reads of them.
-const PASSING: [ConditionReason; 3] = [
-    ConditionReason::WaitingForDependencies,
-    ConditionReason::WaitingForSlot,
-    ConditionReason::WaitingForRegistration,
-];
 
 /// What every reconciliation shares.
 pub struct Context {
@@ -55,19 +44,22 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     pub peers: Peers,
     pub calls: Arc<Calls>,
+    /// Which runs of hooks were counted.
+    pub tally: Tally,
     /// How long to wait before the next try, for plugins whose last one failed.
-    pub retries: Mutex<BTreeMap<(String, String), ExponentialBackoff>>,
+    pub retries: Mutex<BTreeMap<Key, ExponentialBackoff>>,
     /// Whose status is written when.
     pub pace: Mutex<Pace>,
 }
 
-/// Reconcile one plugin and count how it went.
-pub async fn reconcile(known: Arc<Known>, context: Arc<Context>) -> Result<controller::Action, Error> {
-    let (namespace, name) = key(&*known);
+/// Reconcile one plugin and count how it went. The answer is after what time to look again, where no
+/// event tells.
+pub async fn reconcile(plugin: &Key, context: &Context) -> Result<Option<Duration>, Error> {
+    let (namespace, name) = plugin;
     let span = tracing::info_span!("reconcile", plugin = format!("{namespace}/{name}"));
     let _in_flight = context.metrics.begin();
     let start = Instant::now();
-    let result = run(&namespace, &name, &context).instrument(span).await;
+    let result = run(plugin, context).instrument(span).await;
     context.metrics.duration.observe(start.elapsed().as_secs_f64());
     let outcome = match &result {
         Ok((true, _)) => Outcome::Applied,
@@ -75,23 +67,22 @@ pub async fn reconcile(known: Arc<Known>, context: Arc<Context>) -> Result<contr
         Err(_) => Outcome::Failed,
     };
     context.metrics.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
-    let (_, action) = result?;
-    lock(&context.retries).remove(&(namespace, name));
-    Ok(action)
+    let (_, next) = result?;
+    lock(&context.retries).remove(plugin);
+    Ok(next)
 }
 
-/// When to try again after an error: once something changed, or after a growing time with jitter.
-pub fn on_error(known: Arc<Known>, error: &Error, context: Arc<Context>) -> controller::Action {
+/// After what time to try again after an error, where nothing changes before: a growing one with jitter.
+pub fn on_error(plugin: &Key, error: &Error, context: &Context) -> Duration {
     let category = error.category();
     context.metrics.failed(error);
-    let key = key(&*known);
-    let name = format!("{}/{}", key.0, key.1);
+    let name = format!("{}/{}", plugin.0, plugin.1);
     tracing::warn!(plugin = name, ?category, error = chain(error), "reconcile failed");
     match category {
-        Category::Invalid => controller::Action::requeue(AFTER_INVALID),
+        Category::Invalid => AFTER_INVALID,
         Category::Conflict | Category::Transient => {
             let mut retries = lock(&context.retries);
-            let backoff = retries.entry(key).or_insert_with(|| {
+            let backoff = retries.entry(plugin.clone()).or_insert_with(|| {
                 ExponentialBuilder::new()
                     .with_jitter()
                     .with_min_delay(Duration::from_millis(200))
@@ -99,45 +90,51 @@ pub fn on_error(known: Arc<Known>, error: &Error, context: Arc<Context>) -> cont
                     .without_max_times()
                     .build()
             });
-            controller::Action::requeue(backoff.next().unwrap_or(AFTER_INVALID))
+            backoff.next().unwrap_or(AFTER_INVALID)
         }
     }
 }
 
-async fn run(namespace: &str, name: &str, context: &Context) -> Result<(bool, controller::Action), Error> {
-    let Some(snapshot) = lock(&context.index).snapshot(namespace, name) else {
-        return Ok((false, controller::Action::await_change()));
+async fn run(id: &Key, context: &Context) -> Result<(bool, Option<Duration>), Error> {
+    let Some(snapshot) = lock(&context.index).snapshot(&id.0, &id.1) else {
+        context.tally.forget(id);
+        return Ok((false, None));
     };
     let Snapshot { plugin, decision, .. } = &snapshot;
     tracing::debug!(action = ?decision.action, reason = %decision.reason, "decided");
     context.metrics.decided(decision);
     let writer = Writer { client: &context.client, metrics: &context.metrics, plugin };
     let deleting = plugin.meta().deletion_timestamp.is_some();
-    if !deleting {
-        teardown::guard(&writer).await?;
+    if !deleting && teardown::guard(&writer).await? && !decision.hooks.is_empty() {
+        // What is said of a hook is written over one version of the plugin, which now is another: its
+        // event comes back here.
+        return Ok((true, None));
     }
     let awaited = hooks::begin(&writer, &snapshot, &context.peers, &context.calls, Instant::now()).await?;
-    let acted = act(&writer, &snapshot, &context.peers).await;
+    let ends = context.tally.ends(id, &snapshot);
+    let acted = act(&writer, &snapshot, &context.peers, &ends).await;
     let mut desired = status::build(&snapshot, Timestamp::now());
     match acted {
         // There is nothing left to write a status to.
-        Ok(Done { gone: true, .. }) => {
-            lock(&context.pace).forget(&key(&**plugin));
-            return Ok((true, controller::Action::await_change()));
+        Ok(Done { gone: true, wrote, .. }) => {
+            if wrote {
+                context.tally.count(ends, &context.metrics);
+            }
+            lock(&context.pace).forget(id);
+            return Ok((true, None));
         }
         Err(error) if error.category() != Category::Invalid => return Err(error),
         Err(ref error) => status::refuse(&mut desired, plugin, error, Timestamp::now()),
         Ok(_) => {}
     }
     let difference = status::difference(plugin, &desired);
-    let lag = lock(&context.pace).wait(&key(&**plugin), difference, Instant::now());
-    let told =
-        lag.is_none() && difference != Difference::None && write_status(context, plugin, &desired).await?;
+    let lag = lock(&context.pace).wait(id, difference, Instant::now());
+    let told = lag.is_none()
+        && difference != Difference::None
+        && write_status(context, plugin, &desired, ends).await?;
     acted.map(|done| {
         // At the latest when the time of a hook is over.
-        let next = [lag, done.next, awaited].into_iter().flatten().min();
-        let next = next.map_or_else(controller::Action::await_change, controller::Action::requeue);
-        (done.wrote || told, next)
+        (done.wrote || told, [lag, done.next, awaited].into_iter().flatten().min())
     })
 }
 
@@ -158,17 +155,20 @@ impl Done {
 }
 
 /// Do what was decided.
-async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers) -> Result<Done, Error> {
+async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers, ends: &Ends) -> Result<Done, Error> {
     match snapshot.decision.action {
         Action::Apply => Ok(Done::new(apply(writer, snapshot, peers, snapshot.plugin.spec.replicas).await?)),
         Action::Stop => Ok(Done::new(apply(writer, snapshot, peers, 0).await?)),
         Action::Hold => Ok(Done::new(false)),
         Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
-        Action::Delete => Ok(match teardown::remove(writer, &snapshot.live, Instant::now()).await? {
-            Progress::Asked { now } => Done::new(now),
-            Progress::Left(left) => Done { next: Some(left), ..Done::new(false) },
-            Progress::Gone => Done { gone: true, ..Done::new(true) },
-        }),
+        Action::Delete => {
+            let version = snapshot.plugin.meta().resource_version.as_deref().filter(|_| !ends.is_empty());
+            Ok(match teardown::remove(writer, &snapshot.live, version, Instant::now()).await? {
+                Progress::Asked { now } => Done::new(now),
+                Progress::Left(left) => Done { next: Some(left), ..Done::new(false) },
+                Progress::Gone { now } => Done { gone: true, ..Done::new(now) },
+            })
+        }
     }
 }
 
@@ -258,35 +258,40 @@ async fn remove_old_configs(
     Ok(())
 }
 
-async fn write_status(context: &Context, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
-    if !status::apply(&context.client, plugin, desired).await? {
+async fn write_status(
+    context: &Context,
+    plugin: &Plugin,
+    desired: &PluginStatus,
+    ends: Ends,
+) -> Result<bool, Error> {
+    if !status::apply(&context.client, plugin, desired, !ends.is_empty()).await? {
         return Ok(false);
     }
+    context.tally.count(ends, &context.metrics);
     context.metrics.wrote("PluginStatus");
-    if let Some(after) = plugin.status.as_ref().and_then(|before| status::time_to_ready(before, desired)) {
+    if let Some(after) = status::time_to_ready(plugin, desired) {
         context.metrics.became_ready(after);
     }
-    let before = plugin.status.as_ref().and_then(|status| ready(status));
-    if let Some(now) = ready(desired).filter(|now| before.map(|before| &before.reason) != Some(&now.reason)) {
-        tracing::info!(reason = now.reason, message = now.message, "state changed");
-        if !PASSING.iter().any(|passing| passing.as_str() == now.reason) {
+    let before = plugin.status.as_ref().and_then(|status| status.condition("Ready"));
+    if let Some(now) =
+        desired.condition("Ready").filter(|now| before.map(|before| &before.reason) != Some(&now.reason))
+    {
+        tracing::info!(reason = %now.reason, message = %now.message, "state changed");
+        // Of waits that end by themselves the status tells, and most are over when somebody reads of them.
+        if !status::is_passing(&now.reason) {
             publish(context, plugin, desired, now).await;
         }
     }
     Ok(true)
 }
 
-fn ready(status: &PluginStatus) -> Option<&Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == "Ready")
-}
-
 /// Tell people. An event that is lost is logged and not tried again: the status says the same.
 async fn publish(context: &Context, plugin: &Plugin, status: &PluginStatus, ready: &Condition) {
-    let reconciling = |condition: &Condition| condition.type_ == "Reconciling" && condition.status == "True";
-    let on_the_way = ready.status == "True" || status.conditions.iter().any(reconciling);
+    let is_reconciling = status.condition("Reconciling").is_some_and(|it| it.status == "True");
+    let on_the_way = ready.status == "True" || is_reconciling;
     let event = Event {
         type_: if on_the_way { EventType::Normal } else { EventType::Warning },
-        reason: ready.reason.clone(),
+        reason: ready.reason.to_string(),
         // The API server refuses notes of more than 1 kB.
         note: Some(ready.message.chars().take(1_000).collect()),
         action: "Reconcile".to_owned(),
@@ -295,12 +300,8 @@ async fn publish(context: &Context, plugin: &Plugin, status: &PluginStatus, read
     let about = plugin.object_ref(&());
     let call = context.recorder.publish(&event, &about);
     if let Err(error) = call_api("publish", "Event", &plugin.name_any(), call).await {
-        tracing::warn!(error = chain(&error), reason = ready.reason, "event lost");
+        tracing::warn!(error = chain(&error), reason = %ready.reason, "event lost");
     }
-}
-
-fn key(plugin: &impl ResourceExt) -> (String, String) {
-    (plugin.namespace().unwrap_or_default(), plugin.name_any())
 }
 
 /// An error with its sources in one line.

@@ -13,11 +13,12 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    apply::{MANAGER, Writer, call_if_there},
+    apply::{Writer, call_if_there},
     build::{CONFIG_HASH, HOOK_REVISION, STAGE_NOTE},
     error::{Category, Error},
     kept::Identity,
     live::Live,
+    ownership::MANAGER,
 };
 
 const KIND: &str = "Pod";

@@ -3,14 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, bail};
-use futures::StreamExt;
 use kube::{
     Client, Config,
-    runtime::{
-        Controller, controller,
-        events::{Recorder, Reporter},
-        reflector::{self, Store},
-    },
+    runtime::events::{Recorder, Reporter},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -23,13 +18,13 @@ use crate::{
     check,
     config::{Args, Command, OperatorArgs, overrides},
     connect::{connect_leader, connect_once},
-    hooks::Calls,
+    hooks::{Calls, Tally},
     index::Index,
     lease::{Leadership, Mandate, may_act},
     metrics::Metrics,
     reconcile::{Context, on_error, reconcile},
     release,
-    watch::{Known, Listed, Sink, Watches},
+    watch::{Listed, Sink, Watches},
 };
 
 pub fn run(args: Args) -> Result<()> {
@@ -59,16 +54,15 @@ async fn operate(args: OperatorArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let index = Arc::new(Mutex::new(Index::new(overrides())));
-    metrics.follow(&index);
     let sink = Sink { index, ..Sink::default() };
-    let (store, writer) = reflector::store::<Known>();
+    metrics.follow(&sink.index, &sink.queue);
     let (namespace, lease) = (&args.namespace, &args.lease);
     let mut leadership =
         Leadership::seek(connect_once(&config)?, namespace, lease, &args.identity, metrics.lease.clone());
     let client = connect_leader(&config, leadership.mandate.clone())?;
-    let mut watches = Watches::start(&client, &sink, writer);
+    let mut watches = Watches::start(&client, &sink);
     ready.send_replace(true);
-    let operator = Operator { args, client, metrics, sink, store, listed: watches.listed.clone() };
+    let operator = Operator { args, client, metrics, sink, listed: watches.listed.clone() };
     let mut webhook = tokio::spawn(operator.answer_reviews(stop.subscribe()));
     tokio::select! {
         _ = terminate.recv() => tracing::info!("told to stop"),
@@ -94,7 +88,6 @@ struct Operator {
     client: Client,
     metrics: Arc<Metrics>,
     sink: Sink,
-    store: Store<Known>,
     listed: Listed,
 }
 
@@ -155,17 +148,19 @@ impl Operator {
             metrics: self.metrics.clone(),
             peers: self.args.network.peers(),
             calls: Arc::new(Calls::new(self.client.clone(), self.sink.clone())),
+            tally: Tally::default(),
             retries: Mutex::default(),
             pace: Mutex::default(),
         });
         self.listed.clone().wait().await;
         tracing::info!("acting on all that was listed");
-        // The watches feed the queue; the controller's own stream of plugins stays silent.
-        Controller::for_stream(futures::stream::pending(), self.store.clone())
-            .with_config(controller::Config::default().concurrency(self.args.concurrency))
-            .reconcile_on(self.sink.open())
-            .run(reconcile, on_error, context)
-            .for_each(|_| std::future::ready(()))
-            .await;
+        let look = |plugin| {
+            let context = context.clone();
+            async move {
+                let looked = reconcile(&plugin, &context).await;
+                looked.unwrap_or_else(|error| Some(on_error(&plugin, &error, &context)))
+            }
+        };
+        self.sink.open().work(self.args.concurrency.into(), look).await;
     }
 }

@@ -3,12 +3,9 @@
 
 use std::time::Duration;
 
-use forward_crds::{HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginState, PluginStatus};
+use forward_crds::{Condition, HookOutcome, HookStatus, PLUGIN_LABEL, Plugin, PluginState, PluginStatus};
 use forward_plan::{ConditionReason, ConditionView, Workload, state_time, timings};
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -16,10 +13,11 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    apply::{Kind, MANAGER, call_if_there},
+    apply::{Kind, call_if_there},
     error::Error,
     index::Snapshot,
     observe::observe,
+    ownership::MANAGER,
 };
 
 /// The operator's part of the status that a decision leads to. `now` is when conditions that
@@ -39,7 +37,7 @@ pub fn build(snapshot: &Snapshot, now: Timestamp) -> PluginStatus {
         config_hash: decision.config_hash.clone(),
         replicas: replicas(|workload| workload.total_replicas),
         ready_replicas: replicas(|workload| workload.ready_replicas),
-        selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any())),
+        selector: Some(format!("{PLUGIN_LABEL}={}", plugin.name_any()).into()),
         dependencies: decision.dependencies.clone(),
         hooks: decision.hooks.iter().map(|hook| timed(hook, now)).collect(),
         overrides: overrides.clone(),
@@ -70,26 +68,29 @@ fn condition(
     now: Timestamp,
 ) -> Condition {
     let ConditionView { type_, status, reason, message } = view;
-    let same = before.iter().find(|condition| &condition.type_ == type_ && &condition.status == status);
+    let same = before.iter().find(|condition| condition.type_ == *type_ && condition.status == *status);
     Condition {
-        type_: type_.clone(),
-        status: status.clone(),
-        reason: reason.clone(),
-        message: message.clone(),
+        type_: type_.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: message.into(),
         observed_generation: generation,
         last_transition_time: same.map_or(Time(now), |condition| condition.last_transition_time.clone()),
     }
 }
 
-/// How long a change took that `after` ends: from when the plugin began to reconcile until it became
-/// ready. The times are exact to a second.
-pub fn time_to_ready(before: &PluginStatus, after: &PluginStatus) -> Option<Duration> {
-    let find = |status: &PluginStatus, type_| {
-        let found = status.conditions.iter().find(|condition| condition.type_ == type_);
-        found.filter(|condition| condition.status == "True").map(|it| it.last_transition_time.0)
+/// How long a change took that `after` ends: from when the plugin began to reconcile, or was made where
+/// nothing was told of it yet, until it became ready. The times are exact to a second.
+pub fn time_to_ready(plugin: &Plugin, after: &PluginStatus) -> Option<Duration> {
+    let before = plugin.status.as_ref()?;
+    let since = |status: &PluginStatus, type_| {
+        let holds = status.condition(type_).filter(|condition| condition.status == "True");
+        holds.map(|condition| condition.last_transition_time.0)
     };
-    let begun = find(before, "Reconciling").filter(|_| find(before, "Ready").is_none())?;
-    Duration::try_from(find(after, "Ready")?.duration_since(begun)).ok()
+    let made = plugin.meta().creation_timestamp.as_ref().filter(|_| before.state.is_none());
+    let reconciling = || since(before, "Reconciling").filter(|_| since(before, "Ready").is_none());
+    let begun = made.map(|made| made.0).or_else(reconciling)?;
+    Duration::try_from(since(after, "Ready")?.duration_since(begun)).ok()
 }
 
 /// Turn `status` into that of a plugin whose objects cannot be: accepted no more, and stalled until
@@ -121,7 +122,8 @@ pub enum Difference {
     None,
     /// In words and counts that tell how far something is that goes on anyway.
     Details,
-    /// In that, and the plugin has come a step further on its way up.
+    /// In that, and the plugin is on its way up and has come a step further; also in that nothing was
+    /// told of it yet.
     Step,
     /// In what people and tools wait for: an error or a way down, what serves, whether a condition holds.
     News,
@@ -132,6 +134,9 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
     let Some(before) = &plugin.status else { return Difference::News };
     if is_current(desired, before) {
         return Difference::None;
+    }
+    if before.state.is_none() && is_on_its_way(desired) {
+        return Difference::Step;
     }
     let holds = |condition: &Condition| {
         before.conditions.iter().any(|it| it.type_ == condition.type_ && it.status == condition.status)
@@ -151,6 +156,24 @@ pub fn difference(plugin: &Plugin, desired: &PluginStatus) -> Difference {
         }
         _ => Difference::News,
     }
+}
+
+/// Whether a plugin comes up by itself and does not serve yet, so that there will be more to tell of it.
+/// Hooks are told of before they run.
+fn is_on_its_way(status: &PluginStatus) -> bool {
+    let comes_up = |reason: &str| reason == ConditionReason::RollingOut.as_str() || is_passing(reason);
+    let serves = status.condition("Available").is_some_and(|available| available.status == "True");
+    status.hooks.is_empty()
+        && !serves
+        && status.condition("Ready").is_some_and(|ready| comes_up(&ready.reason))
+}
+
+/// Whether a reason is a wait that ends by itself.
+pub fn is_passing(reason: &str) -> bool {
+    use ConditionReason::{WaitingForDependencies, WaitingForRegistration, WaitingForSlot};
+    [WaitingForDependencies, WaitingForSlot, WaitingForRegistration]
+        .map(ConditionReason::as_str)
+        .contains(&reason)
 }
 
 /// Whether the operator's part of what is there is already `desired`.
@@ -211,8 +234,14 @@ fn begins_hook(plugin: &Plugin, desired: &PluginStatus) -> bool {
     desired.hooks.iter().any(is_new)
 }
 
-/// Write `desired`. Answers whether the plugin was still there.
-pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> Result<bool, Error> {
+/// Write `desired`, over the version of the plugin that it was made from where that must be the last one
+/// (`exact`). Answers whether the plugin was still there.
+pub async fn apply(
+    client: &Client,
+    plugin: &Plugin,
+    desired: &PluginStatus,
+    exact: bool,
+) -> Result<bool, Error> {
     let name = plugin.name_any();
     let mut body = json!({
         "apiVersion": Plugin::api_version(&()),
@@ -221,8 +250,8 @@ pub async fn apply(client: &Client, plugin: &Plugin, desired: &PluginStatus) -> 
         "metadata": {"name": name, "uid": plugin.uid()},
         "status": desired,
     });
-    if begins_hook(plugin, desired) {
-        // Who has not yet seen that a hook was begun must not begin it again.
+    // Who has not yet seen that a hook was begun must not begin it again.
+    if exact || begins_hook(plugin, desired) {
         body["metadata"]["resourceVersion"] = json!(plugin.resource_version());
     }
     let api = Api::<Plugin>::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
@@ -277,11 +306,20 @@ mod tests {
         let moving = status(json!([at("Ready", "False", 1), at("Reconciling", "True", 10)]));
         let ready = status(json!([at("Ready", "True", 42), at("Reconciling", "False", 42)]));
         let stalled = status(json!([at("Ready", "False", 1), at("Reconciling", "False", 10)]));
-        assert_eq!(time_to_ready(&moving, &ready), Some(Duration::from_secs(32)));
-        assert_eq!(time_to_ready(&stalled, &ready), None, "it did not change");
+        let of = |before: &PluginStatus, after: &PluginStatus| {
+            let metadata = json!({"name": "a", "creationTimestamp": "2026-01-01T00:00:02Z"});
+            let spec = json!({"version": "1.0.0", "image": "a"});
+            let plugin = json!({"metadata": metadata, "spec": spec, "status": before});
+            time_to_ready(&serde_json::from_value(plugin).unwrap(), after)
+        };
+        assert_eq!(of(&moving, &ready), Some(Duration::from_secs(32)));
+        assert_eq!(of(&stalled, &ready), None, "it did not change");
         let serving = status(json!([at("Ready", "True", 1), at("Reconciling", "True", 10)]));
-        assert_eq!(time_to_ready(&serving, &ready), None, "it was ready before");
-        assert_eq!(time_to_ready(&moving, &moving), None, "it is not ready yet");
+        assert_eq!(of(&serving, &ready), None, "it was ready before");
+        assert_eq!(of(&moving, &moving), None, "it is not ready yet");
+        let unobserved = PluginStatus { observed_generation: Some(-1), ..PluginStatus::default() };
+        assert_eq!(of(&unobserved, &ready), Some(Duration::from_secs(40)), "nothing was told of it");
+        assert_eq!(of(&unobserved, &moving), None);
     }
 
     #[test]
@@ -300,7 +338,7 @@ mod tests {
         let provided = json!({"name": "auth", "phase": "Authenticate"});
         seen.provides_middleware.push(serde_json::from_value(provided).unwrap());
         assert!(is_current(&desired, &seen));
-        seen.conditions[1].message = "another".to_owned();
+        seen.conditions[1].message = "another".into();
         assert!(!is_current(&desired, &seen));
         seen.conditions.pop();
         assert!(!is_current(&desired, &seen), "a condition is missing");
@@ -325,9 +363,9 @@ mod tests {
         plugin.status = Some(before.clone());
         assert_eq!(difference(&plugin, &before), Difference::None);
         let details: [fn(&mut PluginStatus); 4] = [
-            |status| status.conditions[1].status = "True".to_owned(),
-            |status| status.conditions[0].message = "2 of 3".to_owned(),
-            |status| status.conditions[0].reason = "Other".to_owned(),
+            |status| status.conditions[1].status = "True".into(),
+            |status| status.conditions[0].message = "2 of 3".into(),
+            |status| status.conditions[0].reason = "Other".into(),
             |status| status.replicas = Some(2),
         ];
         let news: [fn(&mut PluginStatus); 10] = [
@@ -335,14 +373,14 @@ mod tests {
             |status| status.state = Some(PluginState::Error),
             |status| {
                 status.state = Some(PluginState::Started);
-                status.conditions[0].status = "True".to_owned();
+                status.conditions[0].status = "True".into();
             },
-            |status| status.conditions[0].status = "True".to_owned(),
-            |status| status.conditions[1].status = "Unknown".to_owned(),
-            |status| status.conditions[0].type_ = "Stalled".to_owned(),
+            |status| status.conditions[0].status = "True".into(),
+            |status| status.conditions[1].status = "Unknown".into(),
+            |status| status.conditions[0].type_ = "Stalled".into(),
             |status| status.state = None,
             |status| status.observed_generation = Some(3),
-            |status| status.version = Some("2.0.0".to_owned()),
+            |status| status.version = Some("2.0.0".into()),
             |status| {
                 status.hooks = serde_json::from_value(
                     json!([{"hook": "beforeLoad", "revision": "1", "outcome": "Running"}]),
@@ -363,6 +401,37 @@ mod tests {
                 change(&mut desired);
                 assert_eq!(difference(&plugin, &desired), expected, "{number}");
             }
+        }
+    }
+
+    #[test]
+    fn that_a_plugin_is_on_its_way_may_wait_for_what_comes_of_it() {
+        let told = |ready: &str, available: &str, hooks: Value| {
+            let condition = |type_: &str, status: &str, reason: &str| {
+                json!({"type": type_, "status": status, "reason": reason, "message": "",
+                       "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            };
+            let ready = condition("Ready", "False", ready);
+            let mut status = status(json!([condition("Available", available, "Because"), ready]));
+            status.hooks = serde_json::from_value(hooks).unwrap();
+            status
+        };
+        let first = |desired: &PluginStatus| {
+            let plugin = json!({"metadata": {"name": "a"}, "spec": {"version": "1.0.0", "image": "a"},
+                                "status": {"observedGeneration": -1}});
+            difference(&serde_json::from_value(plugin).unwrap(), desired)
+        };
+        let hook = json!([{"hook": "beforeLoad", "revision": "1", "outcome": "Running"}]);
+        for (ready, available, hooks, expected) in [
+            ("WaitingForDependencies", "False", json!([]), Difference::Step),
+            ("RollingOut", "False", json!([]), Difference::Step),
+            ("WaitingForRegistration", "True", json!([]), Difference::News),
+            ("RollingOut", "False", hook, Difference::News),
+            ("DependencyMissing", "False", json!([]), Difference::News),
+            ("InvalidSpec", "False", json!([]), Difference::News),
+            ("Ready", "True", json!([]), Difference::News),
+        ] {
+            assert_eq!(first(&told(ready, available, hooks)), expected, "{ready}");
         }
     }
 

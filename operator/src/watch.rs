@@ -3,17 +3,11 @@
 use std::{
     collections::BTreeSet,
     fmt::Debug,
-    marker::PhantomData,
-    mem,
     sync::{Arc, Mutex},
 };
 
 use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
-use forward_plan::HookRun;
-use futures::{
-    Stream, StreamExt,
-    channel::mpsc::{UnboundedSender, unbounded},
-};
+use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -23,10 +17,8 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{ObjectMeta, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
-        reflector::{ObjectRef, store::Writer},
         watcher::{self, Event},
     },
 };
@@ -37,16 +29,15 @@ use tokio::{
 };
 
 use crate::{
+    hooks::Ran,
     index::{Index, lock},
     live::Object,
+    queue::{Queue, Turns},
 };
 
 /// How many objects one answer to a list holds at most: the first lists of all kinds are read at the
 /// same time, and what they are read into stays with the process.
 const PAGE: u32 = 100;
-
-/// A plugin's name, which is all that the controller keeps of it.
-pub type Known = PartialObjectMeta<Plugin>;
 
 /// Where events go.
 #[derive(Clone, Default)]
@@ -56,10 +47,6 @@ pub struct Sink {
     /// Told whenever the index has changed.
     pub changed: Arc<Notify>,
 }
-
-/// Where plugins go that must be looked at again: to the controller, while this replica has one.
-#[derive(Clone, Default)]
-pub struct Queue(Arc<Mutex<Option<UnboundedSender<ObjectRef<Plugin>>>>>);
 
 /// The watches of all kinds, at work until they are dropped.
 pub struct Watches {
@@ -78,34 +65,18 @@ pub struct Listed {
 impl Sink {
     /// The queue of a replica that begins to act: every plugin that there is, once, and from now on
     /// what events touch.
-    pub fn open(&self) -> impl Stream<Item = ObjectRef<Known>> + Send + Unpin + use<> {
-        // Unbounded, but read without delay into the controller's queue, which holds each plugin
-        // once.
-        let (sender, receiver) = unbounded();
-        *lock(&self.queue.0) = Some(sender);
+    pub fn open(&self) -> Turns {
+        let turns = self.queue.open();
         // What an event touches before this is in the index already, and otherwise in the queue.
         self.queue.push(lock(&self.index).all());
-        receiver.map(|plugin: ObjectRef<Plugin>| plugin.into_kind_unchecked(()))
+        turns
     }
 
     /// Take in what came of a hook, as an event.
-    pub fn answer(&self, namespace: &str, name: &str, id: &str, run: HookRun) {
-        let touched = lock(&self.index).answer(namespace, name, id, run);
+    pub fn answer(&self, namespace: &str, name: &str, id: &str, ran: Ran) {
+        let touched = lock(&self.index).answer(namespace, name, id, ran);
         self.changed.notify_waiters();
         self.queue.push(touched);
-    }
-}
-
-impl Queue {
-    fn push(&self, touched: Vec<ObjectRef<Plugin>>) {
-        let mut queue = lock(&self.0);
-        for plugin in touched {
-            let Some(sender) = queue.as_ref() else { return };
-            if sender.unbounded_send(plugin).is_err() {
-                tracing::debug!("this replica acts no more");
-                *queue = None;
-            }
-        }
     }
 }
 
@@ -127,19 +98,19 @@ impl Listed {
 }
 
 impl Watches {
-    pub fn start(client: &Client, sink: &Sink, store: Writer<Known>) -> Self {
+    pub fn start(client: &Client, sink: &Sink) -> Self {
         let (sender, complete) = watch::channel(0);
         let mut watches = Self { tasks: JoinSet::new(), listed: Listed::new(complete, 0) };
-        watches.add(Follower::<Plugin>::new(client, sink, Some(store)), false, &sender);
-        watches.add(Follower::<PluginSystem>::new(client, sink, None), false, &sender);
-        watches.add(Follower::<Deployment>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<Service>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<ServiceAccount>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<ConfigMap>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<NetworkPolicy>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<PodDisruptionBudget>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<Pod>::new(client, sink, None), true, &sender);
-        watches.add(Follower::<Job>::new(client, sink, None), true, &sender);
+        watches.add(Follower::<Plugin>::new(client, sink), false, &sender);
+        watches.add(Follower::<PluginSystem>::new(client, sink), false, &sender);
+        watches.add(Follower::<Deployment>::new(client, sink), true, &sender);
+        watches.add(Follower::<Service>::new(client, sink), true, &sender);
+        watches.add(Follower::<ServiceAccount>::new(client, sink), true, &sender);
+        watches.add(Follower::<ConfigMap>::new(client, sink), true, &sender);
+        watches.add(Follower::<NetworkPolicy>::new(client, sink), true, &sender);
+        watches.add(Follower::<PodDisruptionBudget>::new(client, sink), true, &sender);
+        watches.add(Follower::<Pod>::new(client, sink), true, &sender);
+        watches.add(Follower::<Job>::new(client, sink), true, &sender);
         watches
     }
 
@@ -170,24 +141,23 @@ impl<K> Watched for K where
 struct Follower<K: Watched> {
     api: Api<K>,
     sink: Sink,
-    /// The controller's store of names, for the kind it reconciles.
-    store: Option<Writer<Known>>,
     /// Namespaces and names that the list which is under way has named; what it does not name is gone.
-    listing: BTreeSet<(String, String)>,
+    /// Absent while nothing is known that a list could leave out.
+    listing: Option<BTreeSet<(String, String)>>,
+    /// Whether there was an object of the kind.
+    knows: bool,
 }
 
 impl<K: Watched> Follower<K> {
-    fn new(client: &Client, sink: &Sink, store: Option<Writer<Known>>) -> Self {
-        Self { api: Api::all(client.clone()), sink: sink.clone(), store, listing: BTreeSet::new() }
+    fn new(client: &Client, sink: &Sink) -> Self {
+        Self { api: Api::all(client.clone()), sink: sink.clone(), listing: None, knows: false }
     }
 
     async fn run(mut self, owned: bool, listed: watch::Sender<usize>) {
         let config = watcher::Config::default().page_size(PAGE);
         let config = if owned { config.labels(PLUGIN_LABEL) } else { config };
         let mut listed = Some(listed);
-        // Managed fields are half of an object's size, and nothing is decided from them.
-        let events = watcher::watcher(self.api.clone(), config).default_backoff();
-        let mut events = events.modify(|object| object.meta_mut().managed_fields = None).boxed();
+        let mut events = watcher::watcher(self.api.clone(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -203,18 +173,16 @@ impl<K: Watched> Follower<K> {
     }
 
     fn take(&mut self, event: Event<K>) {
-        if let Some(store) = &mut self.store {
-            store.apply_watcher_event(&named(&event));
-        }
         match event {
-            Event::Init => self.listing.clear(),
+            Event::Init => self.listing = self.knows.then(BTreeSet::new),
             Event::InitApply(object) => {
-                self.listing.insert((object.namespace().unwrap_or_default(), object.name_any()));
+                if let Some(listing) = &mut self.listing {
+                    listing.insert((object.namespace().unwrap_or_default(), object.name_any()));
+                }
                 self.apply(object);
             }
             Event::InitDone => {
-                let listed = mem::take(&mut self.listing);
-                for object in self.unlisted(&listed) {
+                for object in self.listing.take().map(|listed| self.unlisted(&listed)).unwrap_or_default() {
                     self.delete(object);
                 }
             }
@@ -232,7 +200,8 @@ impl<K: Watched> Follower<K> {
         lock(&self.sink.index).objects().filter(is_unlisted).collect()
     }
 
-    fn apply(&self, object: K) {
+    fn apply(&mut self, object: K) {
+        self.knows = true;
         let object = object.into();
         let touched = lock(&self.sink.index).apply(object);
         self.sink.changed.notify_waiters();
@@ -246,25 +215,8 @@ impl<K: Watched> Follower<K> {
     }
 }
 
-/// The same event, of the object's name alone.
-fn named<K: Resource>(event: &Event<K>) -> Event<Known> {
-    let name = |object: &K| {
-        let (name, namespace) = (object.meta().name.clone(), object.meta().namespace.clone());
-        let metadata = ObjectMeta { name, namespace, ..ObjectMeta::default() };
-        Known { types: None, metadata, _phantom: PhantomData }
-    };
-    match event {
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-        Event::InitApply(object) => Event::InitApply(name(object)),
-        Event::Apply(object) => Event::Apply(name(object)),
-        Event::Delete(object) => Event::Delete(name(object)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
     use http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
@@ -281,8 +233,8 @@ mod tests {
     async fn what_a_new_list_does_not_name_is_gone() {
         let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let sink = Sink::default();
-        let mut touched = sink.open();
-        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink, None);
+        let _turns = sink.open();
+        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink);
         for event in
             [Event::Init, Event::InitApply(plugin("a")), Event::InitApply(plugin("b")), Event::InitDone]
         {
@@ -294,27 +246,40 @@ mod tests {
         }
         let there = |name| lock(&follower.sink.index).snapshot("shop", name).is_some();
         assert_eq!(["a", "b", "c"].map(there), [false, false, true]);
-        assert_eq!(touched.next().await, Some(ObjectRef::new("a").within("shop")));
+        assert_eq!(sink.queue.begun(), ["a", "b", "c"], "also of what is gone");
     }
+
+    #[tokio::test]
+    async fn what_a_list_named_that_was_begun_anew_is_gone_where_it_names_it_no_more() {
+        let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let sink = Sink::default();
+        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink);
+        let broken_off = [Event::Init, Event::InitApply(plugin("a")), Event::InitApply(plugin("b"))];
+        let anew = [Event::Init, Event::InitApply(plugin("b")), Event::InitDone];
+        for event in broken_off.into_iter().chain(anew) {
+            follower.take(event);
+        }
+        let there = |name| lock(&sink.index).snapshot("shop", name).is_some();
+        assert_eq!(["a", "b"].map(there), [false, true]);
+    }
+
     #[tokio::test]
     async fn who_begins_to_act_is_told_of_every_plugin_once_and_then_of_events() {
         let (service, _server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let sink = Sink::default();
-        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink, None);
-        fn received(queue: &mut (impl Stream<Item = ObjectRef<Known>> + Unpin)) -> Vec<String> {
-            std::iter::from_fn(|| queue.next().now_or_never().flatten()).map(|plugin| plugin.name).collect()
-        }
+        let mut follower = Follower::<Plugin>::new(&Client::new(service, "shop"), &sink);
         // While this replica stands by, events are not kept.
         for name in ["a", "b", "a"] {
             follower.take(Event::Apply(plugin(name)));
         }
-        let mut first = sink.open();
-        assert_eq!(received(&mut first), ["a", "b"]);
+        let first = sink.open();
+        assert_eq!(sink.queue.begun(), ["a", "b"]);
         follower.take(Event::Apply(plugin("c")));
-        assert_eq!(received(&mut first), ["c"]);
+        assert_eq!(sink.queue.begun(), ["c"]);
         drop(first);
         follower.take(Event::Apply(plugin("d")));
-        assert!(lock(&sink.queue.0).is_none(), "nobody reads it");
-        assert_eq!(received(&mut sink.open()), ["a", "b", "c", "d"]);
+        assert!(sink.queue.begun().is_empty(), "nobody works");
+        let _next = sink.open();
+        assert_eq!(sink.queue.begun(), ["a", "b", "c", "d"]);
     }
 }

@@ -11,27 +11,32 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    ops::Deref,
 };
 
+use forward_crds::Word;
 use litemap::LiteMap;
 use semver::Version;
 
 use crate::{
     conflict::{EDITS, Edit, RESOLUTIONS, Refusal, Resolution, Versions},
-    range::{Range, Triple, first, next, release, triple},
+    range::{Range, SharedRange, Triple, first, next, release, triple},
 };
 
 /// Who has one and the same range.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
     /// Absent where every version will do.
-    pub range: Option<Arc<Range>>,
-    pub by: BTreeSet<String>,
+    pub range: Option<SharedRange>,
+    pub by: Names,
 }
 
+/// Names in order. Most plugins are needed by few, for which a tree would be large.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Names(Vec<Word>);
+
 /// The claims on one plugin, by the text of the range.
-pub type Claims = LiteMap<Option<String>, Claim>;
+pub type Claims = LiteMap<Option<Word>, Claim>;
 
 /// A plugin and those who cannot do without it.
 pub struct Star<'a> {
@@ -54,6 +59,35 @@ pub struct Disagreement {
 struct Coverage<'a> {
     starts: Vec<(&'a Version, usize)>,
     ends: Vec<(&'a Version, usize)>,
+}
+
+impl Names {
+    pub fn insert(&mut self, name: &Word) {
+        if let Err(place) = self.find(name) {
+            if self.len() < 4 {
+                self.0.reserve_exact(1);
+            }
+            self.0.insert(place, name.clone());
+        }
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        if let Ok(place) = self.find(name) {
+            self.0.remove(place);
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.binary_search_by(|it| it.as_str().cmp(name))
+    }
+}
+
+impl Deref for Names {
+    type Target = [Word];
+
+    fn deref(&self) -> &[Word] {
+        &self.0
+    }
 }
 
 impl Claim {
@@ -109,11 +143,11 @@ impl Star<'_> {
         members
     }
 
-    fn spokesman((text, claim): (&Option<String>, &Claim)) -> Option<Refusal> {
-        Some(Refusal { name: claim.by.first()?.clone(), range: text.clone()? })
+    fn spokesman((text, claim): (&Option<Word>, &Claim)) -> Option<Refusal> {
+        Some(Refusal { name: claim.by.first()?.to_string(), range: text.as_ref()?.to_string() })
     }
 
-    fn exclusive_claims(&self) -> Vec<(&Option<String>, &Claim)> {
+    fn exclusive_claims(&self) -> Vec<(&Option<Word>, &Claim)> {
         let ranges = || {
             let ranges =
                 self.claims.iter().filter_map(|(text, claim)| Some((claim.range.as_deref()?, text, claim)));
@@ -192,7 +226,7 @@ impl Star<'_> {
         let mut resolutions = Vec::new();
         for version in versions {
             let refusing: Vec<&Claim> = self.claims.values().filter(|claim| claim.refuses(version)).collect();
-            let refusing_ranges: Vec<&Option<Arc<Range>>> =
+            let refusing_ranges: Vec<&Option<SharedRange>> =
                 refusing.iter().map(|claim| &claim.range).collect();
             if resolutions.len() == room || !seen.insert(refusing_ranges) {
                 continue;
@@ -252,8 +286,9 @@ impl<'a> Coverage<'a> {
 /// An edit of the plugin itself and one for each dependent that makes some claims.
 fn resolution(own: Option<Edit>, claims: Vec<&Claim>, edit: impl Fn(String) -> Edit) -> Resolution {
     let count: usize = claims.iter().map(|claim| claim.by.len()).sum();
-    let names: BTreeSet<&String> = claims.iter().flat_map(|claim| claim.by.iter().take(EDITS)).collect();
-    let edits = own.into_iter().chain(names.into_iter().take(EDITS).cloned().map(edit)).collect();
+    let names: BTreeSet<&Word> = claims.iter().flat_map(|claim| claim.by.iter().take(EDITS)).collect();
+    let edits =
+        own.into_iter().chain(names.into_iter().take(EDITS).map(|name| edit(name.to_string()))).collect();
     Resolution { edits, others: count > EDITS }
 }
 

@@ -9,11 +9,8 @@ pub mod payload;
 
 use std::collections::BTreeMap;
 
-use forward_crds::{AlertLabel, AlertName, Plugin, PluginState};
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::Condition,
-    jiff::{SignedDuration, Timestamp},
-};
+use forward_crds::{AlertLabel, AlertName, Condition, Plugin, PluginState};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::ConditionReason;
 
@@ -115,9 +112,8 @@ pub fn firing(
 /// What is wrong with a plugin, by what its status says.
 pub fn raised(plugin: &Plugin) -> Vec<Alert> {
     let (Some(status), metadata) = (&plugin.status, &plugin.metadata) else { return Vec::new() };
-    let condition = |type_: &str, wanted: &str| {
-        status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == wanted)
-    };
+    let condition =
+        |type_: &str, wanted: &str| status.condition(type_).filter(|condition| condition.status == wanted);
     let alert = |name: AlertName, since: Timestamp, description: &str| Alert {
         key: Key {
             namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -143,7 +139,7 @@ pub fn raised(plugin: &Plugin) -> Vec<Alert> {
         let description = format!("{names}; {}: {}", first.pod, first.message);
         alerts.push(alert(AlertName::PluginPodsUnhealthy, first.since.0, &description));
     }
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let ready = status.condition("Ready");
     if let Some(unknown) = condition("Healthy", "Unknown") {
         let is = |reason: ConditionReason| unknown.reason == reason.as_str();
         if is(ConditionReason::Unanswered) {

@@ -1,7 +1,7 @@
 //! How a plugin stands among the others: whether it may go, what is in its way, and what those who
 //! need it see of it.
 
-use forward_crds::PluginState;
+use forward_crds::{PluginState, Word};
 use petgraph::stable_graph::NodeIndex;
 use semver::Version;
 
@@ -20,7 +20,7 @@ use crate::{
 pub struct View {
     pub standing: Standing,
     /// The version of the spec as it is written; absent where there is no plugin.
-    pub version: Option<String>,
+    pub version: Option<Word>,
     pub parsed: Option<Version>,
     pub state: Option<PluginState>,
     /// The version that serves.
@@ -69,7 +69,7 @@ impl Namespace {
         };
         let view = View {
             standing,
-            version: Some(facts.plugin.spec.version.clone()),
+            version: Some(facts.plugin.spec.version.as_str().into()),
             parsed: facts.version.clone().ok(),
             state: Some(facts.state()),
             serving: facts.serving.as_ref().and_then(|serving| serving.version.clone()),
@@ -169,7 +169,7 @@ impl Namespace {
         facts: &Facts,
         dependency: NodeIndex,
         need: &Need,
-        version: Option<String>,
+        version: Option<Word>,
         hindrance: Hindrance,
     ) -> Obstacle {
         let is_conflict = matches!(hindrance, Hindrance::Direct(Cause::Missing | Cause::VersionConflict));
@@ -202,7 +202,7 @@ pub(crate) fn refusal(dependent: &str, need: &Need, facts: &Facts) -> Option<Ref
     let coming = facts.version.as_ref().ok()?;
     (need.accepts(serving) && !need.accepts(coming)).then(|| Refusal {
         name: dependent.to_owned(),
-        range: need.text.clone().unwrap_or_else(|| "*".to_owned()),
+        range: need.text.as_deref().unwrap_or("*").to_owned(),
     })
 }
 
@@ -234,10 +234,12 @@ impl View {
     }
 
     /// Why the plugin does not serve one whose current spec was applied, and in which version.
-    pub fn hindrance_to_stay(&self, need: &Need) -> Option<(Option<String>, Hindrance)> {
+    pub fn hindrance_to_stay(&self, need: &Need) -> Option<(Option<Word>, Hindrance)> {
         match &self.serving {
             Some(serving) if need.accepts(serving) => None,
-            Some(serving) => Some((Some(serving.to_string()), Hindrance::Direct(Cause::VersionConflict))),
+            Some(serving) => {
+                Some((Some(serving.to_string().into()), Hindrance::Direct(Cause::VersionConflict)))
+            }
             None => Some((self.version.clone(), self.standing.hindrance().unwrap_or(Hindrance::OnItsWay))),
         }
     }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use forward_crds::Word;
 use petgraph::stable_graph::NodeIndex;
 use semver::Version;
 
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// The range that a plugin has for each plugin that it claims something of, as it is written.
-pub(crate) type Stake = BTreeMap<NodeIndex, Option<String>>;
+pub(crate) type Stake = BTreeMap<NodeIndex, Option<Word>>;
 
 impl Namespace {
     /// What a plugin claims of others.
@@ -31,7 +32,7 @@ impl Namespace {
     /// another is among `touched`; nobody else is looked at.
     pub(crate) fn restake(&mut self, index: NodeIndex, before: Stake, touched: &mut BTreeSet<String>) {
         let after = self.stake(index);
-        let name = self.name(index).to_owned();
+        let name = self.graph[index].name.clone();
         let mut changed = BTreeSet::from([index]);
         for (dependency, text) in before.iter().filter(|(key, text)| after.get(*key) != Some(*text)) {
             let claims = &mut self.graph[*dependency].claims;
@@ -47,8 +48,12 @@ impl Namespace {
             let need = self.facts(index).and_then(|facts| facts.needs.get(self.name(*dependency)));
             let range = need.and_then(|need| need.range.clone());
             let claims = &mut self.graph[*dependency].claims;
-            let claim = claims.entry(text.clone()).or_insert_with(|| Claim { range, by: BTreeSet::new() });
-            claim.by.insert(name.clone());
+            if claims.is_empty() {
+                // Most have one range for it.
+                *claims = Claims::with_capacity(1);
+            }
+            let claim = claims.entry(text.clone()).or_insert_with(|| Claim { range, ..Claim::default() });
+            claim.by.insert(&name);
             changed.insert(*dependency);
         }
         for dependency in changed {
@@ -67,7 +72,7 @@ impl Namespace {
         let version = self.facts(index).and_then(|facts| facts.version.as_ref().ok());
         let concerned = |claim: &&Claim| version.is_none_or(|version| claim.refuses(version));
         let claims = self.graph[index].claims.values().filter(concerned);
-        touched.extend(claims.flat_map(|claim| claim.by.iter().cloned()));
+        touched.extend(claims.flat_map(|claim| claim.by.iter().map(Word::to_string)));
     }
 
     /// A plugin with the claims on it; nothing where it is not its version that matters.
@@ -101,7 +106,7 @@ impl Namespace {
             let Some(need) = self.running_need(dependent, index) else { continue };
             let claim = claims.entry(need.text.clone()).or_default();
             claim.range = need.range.clone();
-            claim.by.insert(self.name(dependent).to_owned());
+            claim.by.insert(&self.graph[dependent].name);
         }
         Star { name: self.name(index), version, claims: &claims }.resolutions(true)
     }
@@ -142,7 +147,7 @@ pub(crate) fn explain(
 /// excludes the other as well.
 fn exclusive(name: &str, need: &Need, claims: &Claims, found: &[Refusal]) -> Vec<Refusal> {
     let excludes = |other: &Refusal| {
-        let claim = claims.get(&Some(other.range.clone()));
+        let claim = claims.get(&Some(other.range.as_str().into()));
         let theirs = claim.and_then(|claim| claim.range.as_ref());
         need.range.as_ref().zip(theirs).is_some_and(|(ours, theirs)| !ours.meets(theirs))
     };
@@ -150,7 +155,7 @@ fn exclusive(name: &str, need: &Need, claims: &Claims, found: &[Refusal]) -> Vec
     if let ([first, second], Some(text)) = (found, &need.text)
         && let Some(other) = [first, second].into_iter().find(|other| excludes(other))
     {
-        members = vec![Refusal { name: name.to_owned(), range: text.clone() }, other.clone()];
+        members = vec![Refusal { name: name.to_owned(), range: text.to_string() }, other.clone()];
         members.sort();
     }
     members

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use forward_config::{Pointer, Schema, SchemaError, Violation, fill_defaults};
-use forward_crds::{AnnouncedSchema, Plugin, PluginSpec};
+use forward_crds::{AnnouncedSchema, Document, Plugin, PluginSpec};
 use serde_json::{Map, Value};
 
 use crate::overrides::overridden_keys;
@@ -48,7 +48,7 @@ impl Judged {
     /// The judgement on a plugin.
     pub fn of(plugin: &Plugin) -> Self {
         let schema = match (&plugin.spec.config_schema, announced(plugin)) {
-            (Some(document), _) => match Schema::compile(&Value::Object(document.clone())) {
+            (Some(document), _) => match Schema::compile(&Value::Object(document.read())) {
                 Ok(schema) => schema,
                 Err(error) => return Self::broken(format!("spec.configSchema is no schema: {error}")),
             },
@@ -66,7 +66,7 @@ impl Judged {
         };
         let violations = schema.check_unread(&Value::Object(effective_config(&plugin.spec)), &secrets);
         let violations = attributed(violations, plugin);
-        let written = Value::Object(plugin.spec.config.clone().unwrap_or_default());
+        let written = Value::Object(read(plugin.spec.config.as_ref()));
         let mut unknown = schema.unknown_keys(&written, &secrets);
         unknown.retain(|key| !violations.iter().any(|violation| violation.pointer == *key));
         let verdict =
@@ -165,12 +165,17 @@ pub fn read_announced(text: &str) -> Result<Schema, AnnouncedSchemaError> {
     Ok(Schema::compile(&document)?)
 }
 
+/// The fields of a configuration; none where there is none.
+pub(crate) fn read(config: Option<&Document>) -> Map<String, Value> {
+    config.map(Document::read).unwrap_or_default()
+}
+
 /// The configuration of a spec as the plugin gets it: with the defaults of the schema, without the
 /// values of `configFrom`.
 pub fn effective_config(spec: &PluginSpec) -> Map<String, Value> {
-    let mut config = Value::Object(spec.config.clone().unwrap_or_default());
+    let mut config = Value::Object(read(spec.config.as_ref()));
     if let Some(schema) = &spec.config_schema {
-        fill_defaults(&Value::Object(schema.clone()), &mut config);
+        fill_defaults(&Value::Object(schema.read()), &mut config);
     }
     match config {
         Value::Object(config) => config,
@@ -223,7 +228,7 @@ mod tests {
             let mut plugin = Plugin::clone(&plugin(spec));
             let schema = r#"{"required": ["a"]}"#.to_owned();
             let status = plugin.status.get_or_insert_default();
-            status.config_schema = Some(AnnouncedSchema { image: image.to_owned(), schema });
+            status.config_schema = Some(AnnouncedSchema { image: image.to_owned(), schema }.into());
             Arc::new(plugin)
         };
         let verdict = |plugin: &Plugin| Judged::of(plugin).verdict;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use forward_crds::{DependencyStatus, Plugin};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use forward_crds::{Condition, DependencyStatus, Plugin};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use petgraph::stable_graph::NodeIndex;
 
 use crate::{
@@ -319,14 +319,14 @@ impl Namespace {
             let view = &self.graph[dependency].view;
             let obstacle = obstacles.iter().find(|obstacle| obstacle.name == name);
             DependencyStatus {
-                name: name.to_owned(),
+                name: name.into(),
                 constraint: need.text.clone(),
                 optional: need.optional,
                 version: view.version.clone(),
                 state: view.state,
                 ready: obstacle.is_none(),
                 lost: stays && obstacle.is_some() && was_there(name),
-                message: obstacle.map(Obstacle::why),
+                message: obstacle.map(|obstacle| obstacle.why().into()),
             }
         };
         self.needs(index).map(status).collect()
@@ -339,7 +339,7 @@ impl Namespace {
         let serving = facts.serving.as_ref().filter(|_| is_short)?;
         let is_old = |phase: PodPhase, current: bool| phase == PodPhase::Ready && !current;
         if is_held || serving.text != facts.plugin.spec.version {
-            Some(serving.text.clone())
+            Some(serving.text.to_string())
         } else if !facts.is_applied(&self.settings)
             || facts.keeps_former_config()
             || facts.observed.pods.iter().any(|pod| is_old(pod.phase, pod.current))
@@ -387,13 +387,13 @@ fn gateway_objection(plugin: &Plugin) -> Option<Reason> {
     match condition(plugin, "Registered").filter(is_current) {
         None => return Some(Reason::Unregistered),
         Some(registered) if registered.status != "True" => {
-            let (reason, message) = (registered.reason.clone(), registered.message.clone());
+            let (reason, message) = (registered.reason.to_string(), registered.message.to_string());
             return Some(Reason::NotRegistered { reason, message });
         }
         Some(_) => {}
     }
     let unhealthy = condition(plugin, "Healthy").filter(|healthy| healthy.status == "False")?;
-    Some(Reason::Unhealthy { message: unhealthy.message.clone() })
+    Some(Reason::Unhealthy { message: unhealthy.message.to_string() })
 }
 
 /// Since when a plugin waits for its dependencies: since its status says so.

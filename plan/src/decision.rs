@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forward_crds::{DependencyStatus, HookStatus, PluginState};
+use forward_crds::{DependencyStatus, HookStatus, PluginState, Word};
 
 use crate::{hooks::HookCall, model::Stage, reason::Reason};
 
@@ -21,9 +21,9 @@ pub struct Decision {
     /// seven, and ConfigValid where there is a schema to judge the configuration by.
     pub conditions: Vec<ConditionView>,
     /// The version that serves.
-    pub version: Option<String>,
+    pub version: Option<Word>,
     /// The hash of the configuration that serves.
-    pub config_hash: Option<String>,
+    pub config_hash: Option<Word>,
     /// What is to be said of its hooks; what is new has no time yet.
     pub hooks: Vec<HookStatus>,
     /// The hooks that are to run now, or run.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use forward_config::Violation;
-use forward_crds::{FORCE_DELETE, Hooks, Plugin, PluginState, PluginStatus, Reload, ReloadStatus};
+use forward_crds::{FORCE_DELETE, Hooks, Plugin, PluginState, PluginStatus, Reload, ReloadStatus, Word};
 use litemap::LiteMap;
 use semver::Version;
 
@@ -15,7 +15,7 @@ use crate::{
     inherited::{restart, revision},
     model::{Observed, PodPhase, Problem, Settings, Workload},
     places::Claim,
-    range::Range,
+    range::{Range, SharedRange},
     reason::{Failure, Reason},
 };
 
@@ -33,21 +33,21 @@ pub enum Wish {
 pub struct Need {
     pub optional: bool,
     /// The range as it is written.
-    pub text: Option<String>,
+    pub text: Option<Word>,
     /// Absent where every version will do, pre-releases too (which `*` does not accept).
-    pub range: Option<Arc<Range>>,
+    pub range: Option<SharedRange>,
 }
 
 /// What a plugin needs, by name. Most need few, for which a tree would be large.
-pub type Needs = LiteMap<String, Need>;
+pub type Needs = LiteMap<Word, Need>;
 
 /// The version that serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serving {
-    pub text: String,
+    pub text: Word,
     /// Absent where what a pod says is not a version.
     pub version: Option<Version>,
-    pub config_hash: String,
+    pub config_hash: Word,
 }
 
 /// A configuration that a plugin was given while it runs, and does not run with.
@@ -252,7 +252,7 @@ impl Facts {
     }
 
     /// The hash of the configuration that serves, as far as it is known.
-    pub fn config_that_serves(&self) -> Option<String> {
+    pub fn config_that_serves(&self) -> Option<Word> {
         let serving = self.serving.as_ref()?;
         if self.keeps_former_config() {
             return self.plugin.status.as_ref()?.config_hash.clone();
@@ -308,7 +308,7 @@ impl Facts {
 }
 
 fn reload(plugin: &Plugin) -> Option<&ReloadStatus> {
-    plugin.status.as_ref()?.reload.as_ref()
+    plugin.status.as_ref()?.reload.as_deref()
 }
 
 fn is_forced(plugin: &Plugin) -> bool {
@@ -336,7 +336,7 @@ fn read_version(text: &str) -> Result<Version, String> {
 /// any version, so that the graph has its edge.
 fn read_needs(plugin: &Plugin) -> Result<Needs, (Needs, String)> {
     let mut wrong = None;
-    let mut needs = Needs::new();
+    let mut needs = Needs::with_capacity(plugin.spec.dependencies.len());
     for dependency in &plugin.spec.dependencies {
         let text = dependency.version.clone();
         let range = match text.as_deref().map(Range::parse).transpose() {
@@ -347,7 +347,7 @@ fn read_needs(plugin: &Plugin) -> Result<Needs, (Needs, String)> {
                 None
             }
         };
-        let range = range.map(Arc::new);
+        let range = range.map(SharedRange::new);
         needs.insert(dependency.name.clone(), Need { optional: dependency.optional, text, range });
     }
     match wrong {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use forward_crds::Plugin;
+use forward_crds::{Plugin, Word};
 use petgraph::{Direction, stable_graph::NodeIndex};
 
 use crate::{
@@ -85,7 +85,7 @@ impl Namespace {
     /// deleted. `judged` is what is thought of its configuration.
     pub fn foresee(&self, plugin: Arc<Plugin>, judged: Arc<Judged>) -> Vec<Warning> {
         let name = plugin.metadata.name.clone().unwrap_or_default();
-        let index = self.names.get(&name).copied();
+        let index = self.names.get(name.as_str()).copied();
         let known = index.and_then(|index| self.facts(index));
         let observed = known.map(|known| known.observed.clone()).unwrap_or_default();
         let facts = Facts::of(as_next(plugin, known), observed, &self.settings, judged);
@@ -185,8 +185,11 @@ impl Outlook<'_> {
             return vec![Warning::Decision(Reason::Needed { by, purpose })];
         }
         let claims = self.namespace.graph[index].claims.values();
-        let by: BTreeSet<String> =
-            claims.flat_map(|claim| &claim.by).filter(|name| **name != self.name).cloned().collect();
+        let by: BTreeSet<String> = claims
+            .flat_map(|claim| claim.by.iter())
+            .filter(|name| **name != self.name)
+            .map(Word::to_string)
+            .collect();
         match by.is_empty() {
             true => Vec::new(),
             false => vec![Warning::Missed { by: by.into_iter().collect(), purpose }],
@@ -213,7 +216,7 @@ impl Outlook<'_> {
         let claims = graph[index].claims.iter().filter(|(_, claim)| claim.refuses(version));
         let refusals = claims.flat_map(|(text, claim)| {
             let range = text.clone().unwrap_or_default();
-            claim.by.iter().map(move |name| Refusal { name: name.clone(), range: range.clone() })
+            claim.by.iter().map(move |name| Refusal { name: name.to_string(), range: range.to_string() })
         });
         let mut dependents: Vec<Refusal> = refusals.filter(|refusal| refusal.name != self.name).collect();
         if dependents.is_empty() {
@@ -300,7 +303,7 @@ impl Outlook<'_> {
         claims.retain(|_, claim| !claim.by.is_empty());
         let claim = claims.entry(need.text.clone()).or_default();
         claim.range = need.range.clone();
-        claim.by.insert(self.name.clone());
+        claim.by.insert(&self.name.as_str().into());
         let star = Star { name, version, claims: &claims };
         explain(&star, &star.disagreement()?, &self.name, need)
     }

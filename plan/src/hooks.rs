@@ -5,7 +5,7 @@
 //! Running there, and run when that is written: so that whoever finds that it says so runs it, and
 //! none is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
     FailurePolicy, HookName, HookOutcome, HookStatus, Hooks, Plugin, PluginState, Protocol, Reload, START,
@@ -122,6 +122,22 @@ pub fn hook_runs(plugin: &Plugin) -> BTreeSet<String> {
     let said = plugin.status.iter().flat_map(|status| &status.hooks);
     let running = said.filter(|record| record.outcome == HookOutcome::Running);
     running.filter_map(|record| id(plugin, record)).collect()
+}
+
+/// The runs that a plugin's status says are under way and that are over by what is to be `told` of its
+/// hooks, by their ids. Not among them are runs of which nothing more is told, as they were for another
+/// spec or their hook has begun anew meanwhile.
+pub fn hook_ends<'a>(plugin: &Plugin, told: &'a [HookStatus]) -> BTreeMap<String, &'a HookStatus> {
+    let said = plugin.status.iter().flat_map(|status| &status.hooks);
+    let running = said.filter(|record| record.outcome == HookOutcome::Running);
+    let end = |record: &HookStatus| {
+        let mut same = told.iter().filter(|one| one.hook == record.hook && one.revision == record.revision);
+        let is_over = |one: &&HookStatus| {
+            matches!(one.outcome, HookOutcome::Succeeded | HookOutcome::Failed | HookOutcome::Skipped)
+        };
+        Some((id(plugin, record)?, same.find(is_over)?))
+    };
+    running.filter_map(end).collect()
 }
 
 /// Whether a plugin that does not start by itself was told to.

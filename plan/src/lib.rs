@@ -44,7 +44,7 @@ pub use decision::{Action, Change, ConditionView, Decision, Plan, Step};
 pub use flaws::{Flaw, flaws};
 pub use foresee::Warning;
 pub use health::{Answer, HealthVerdict, PodHealth, Standing, Tallies, Tally, Thresholds, judge_health};
-pub use hooks::{HookCall, hook_revision, hook_runs};
+pub use hooks::{HookCall, hook_ends, hook_revision, hook_runs};
 pub use inherited::{Inherited, config_from_changed, restart, revision};
 pub use model::{
     DEFAULT_CONCURRENT_ROLLOUTS, HookRun, Observed, Pod, PodPhase, Problem, Settings, Stage, Workload,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use forward_crds::{PluginSystem, PluginSystemSpec};
+use forward_crds::{PluginSystem, PluginSystemSpec, Word};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
@@ -79,16 +79,16 @@ impl Stage {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Workload {
     /// What was last applied (see [`revision`](crate::revision)), from the annotation `goforward.dev/revision`.
-    pub revision: String,
+    pub revision: Word,
     /// The spec that hooks were run for, from the annotation `goforward.dev/hook-revision`; empty for
     /// a plugin without hooks that starts by itself.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub hook_revision: String,
+    #[serde(skip_serializing_if = "is_empty")]
+    pub hook_revision: Word,
     /// The plugin's version in the newest template.
-    pub version: String,
+    pub version: Word,
     /// The hash of the configuration in the newest template or, of a plugin that takes it while it
     /// runs, the newest.
-    pub config_hash: String,
+    pub config_hash: Word,
     /// Pods wanted.
     pub replicas: i32,
     /// Pods there are, of any template.
@@ -107,12 +107,16 @@ pub struct Workload {
     pub pods_refused: Option<String>,
 }
 
+fn is_empty(word: &Word) -> bool {
+    word.is_empty()
+}
+
 /// One pod of a plugin.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Pod {
     /// The pod's name.
-    pub name: String,
+    pub name: Word,
     /// Whether it is of the newest template.
     pub current: bool,
     /// How far it has come.
@@ -120,9 +124,9 @@ pub struct Pod {
     /// What keeps it from becoming ready.
     pub problem: Option<Problem>,
     /// The plugin's version in it.
-    pub version: String,
+    pub version: Word,
     /// The hash of the configuration in it.
-    pub config_hash: String,
+    pub config_hash: Word,
     /// When it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<Time>,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use forward_crds::Plugin;
+use forward_crds::{Plugin, Word};
 use petgraph::{
     Direction,
     stable_graph::{NodeIndex, StableDiGraph},
@@ -31,7 +31,7 @@ use crate::{
 /// not of the order in which they came.
 pub struct Namespace {
     pub(crate) settings: Settings,
-    pub(crate) names: BTreeMap<String, NodeIndex>,
+    pub(crate) names: BTreeMap<Word, NodeIndex>,
     /// From a plugin to what it needs; the weight says whether it can do without.
     pub(crate) graph: StableDiGraph<Node, Optional>,
     pub(crate) slots: Slots,
@@ -44,7 +44,7 @@ pub(crate) type Optional = bool;
 
 /// A plugin, or a name that a plugin needs and that nobody has.
 pub(crate) struct Node {
-    pub name: String,
+    pub name: Word,
     pub facts: Option<Facts>,
     /// The circle of required dependencies that it is part of.
     pub cycle: Circle,
@@ -63,7 +63,7 @@ struct Grip {
     keeps: bool,
     refuses: bool,
     /// The range that counts when an update is held, as it is written.
-    range: Option<Option<String>>,
+    range: Option<Option<Word>>,
 }
 
 /// Which edges a circle is made of.
@@ -204,7 +204,7 @@ impl Namespace {
         if let Some(index) = self.names.get(name) {
             return *index;
         }
-        let name = name.to_owned();
+        let name = Word::from(name);
         let node = Node {
             name: name.clone(),
             facts: None,
@@ -252,7 +252,7 @@ impl Namespace {
     /// `affected` gets those who stand otherwise with places than before.
     fn settle_places(&mut self, affected: &mut BTreeSet<NodeIndex>) {
         let told = self.places.settle();
-        affected.extend(told.iter().filter_map(|name| self.names.get(name)));
+        affected.extend(told.iter().filter_map(|name| self.names.get(name.as_str())));
     }
 
     fn grips(&self, index: NodeIndex) -> BTreeMap<NodeIndex, Grip> {
@@ -334,13 +334,14 @@ impl Namespace {
             if *before != view {
                 *before = view;
                 for dependent in self.graph.neighbors_directed(index, Direction::Incoming) {
-                    touched.insert(self.graph[dependent].name.clone());
+                    touched.insert(self.graph[dependent].name.to_string());
                     affected.insert(dependent);
                 }
             }
         }
         self.slots.settle(touched);
-        touched.retain(|name| self.names.get(name).is_some_and(|index| self.facts(*index).is_some()));
+        touched
+            .retain(|name| self.names.get(name.as_str()).is_some_and(|index| self.facts(*index).is_some()));
     }
 
     fn forget_unused(&mut self, index: NodeIndex) {

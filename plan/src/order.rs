@@ -88,7 +88,7 @@ impl Namespace {
                 Some(if workload.replicas == 0 && workload.total_replicas == 0 {
                     Change::Start { version }
                 } else {
-                    Change::Update { from: workload.version.clone(), version }
+                    Change::Update { from: workload.version.to_string(), version }
                 })
             }
             (Action::Apply, Some(_)) => None,

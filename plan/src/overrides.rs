@@ -17,6 +17,8 @@ use forward_crds::{OverrideStatus, Plugin, PluginSpec, Reload};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::config::read;
+
 /// What all variables start with.
 const PREFIX: &str = "GOFORWARD_PLUGINS_";
 /// Annotation on an effective plugin, which no API server sees, with the digest of what is overridden
@@ -181,7 +183,7 @@ impl Effective {
         if spec.config == manifest.config && spec.reload == manifest.reload {
             annotations.remove(OVERRIDDEN);
         } else {
-            let config = Value::Object(spec.config.clone().unwrap_or_default());
+            let config = Value::Object(read(spec.config.as_ref()));
             let digest = Sha256::digest(format!("{:?} {config}", spec.reload).as_bytes());
             annotations.insert(
                 OVERRIDDEN.to_owned(),
@@ -211,10 +213,11 @@ impl Override {
                 Ok(Some(spec.priority.to_string()))
             }
             Field::Config(key) => {
-                let config = spec.config.get_or_insert_default();
-                let key = known_key(config, key);
+                let mut config = read(spec.config.as_ref());
+                let key = known_key(&config, key);
                 let value = typed(&self.text, config.get(&key))?;
                 config.insert(key.clone(), value);
+                spec.config = Some(config.into());
                 effective.keys.insert(key, self.variable.clone());
                 Ok(None)
             }

@@ -7,6 +7,7 @@ use std::{
     mem,
 };
 
+use forward_crds::Word;
 use k8s_openapi::jiff::Timestamp;
 
 /// Older first, then by name. What no server has seen yet is the youngest.
@@ -33,7 +34,7 @@ pub struct Surplus {
 #[derive(Default)]
 pub struct Places {
     limit: Option<usize>,
-    claims: BTreeMap<String, Claim>,
+    claims: BTreeMap<Word, Claim>,
     loaded: usize,
     wanted: BTreeSet<Key>,
     surplus: BTreeMap<String, Surplus>,
@@ -81,7 +82,7 @@ impl Places {
             }
             None => {}
         }
-        self.claims.extend(claim.map(|claim| (name.to_owned(), claim)));
+        self.claims.extend(claim.map(|claim| (name.into(), claim)));
     }
 
     /// Number those for whom there is no place. The answer is for whom that is something else than

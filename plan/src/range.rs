@@ -8,16 +8,20 @@
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
+use internment::ArcIntern;
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version, VersionReq};
 
 /// A version without its pre-release.
 pub(crate) type Triple = (u64, u64, u64);
 
+/// A range that is in memory once: many plugins have the same.
+pub type SharedRange = ArcIntern<Range>;
+
 /// A range of versions, as a plugin accepts them of what it needs.
 ///
 /// Invariant: unless the range is empty, `from` is the least version in it. That is why both ends
 /// are moved past pre-releases that the range does not name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     pub(crate) from: Version,
     /// Not in the range; absent where it has no upper end.

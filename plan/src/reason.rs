@@ -4,7 +4,7 @@
 use std::fmt;
 
 use forward_config::{Violation, list as list_violations};
-use forward_crds::{HookName, PluginState, RESTART, START};
+use forward_crds::{HookName, PluginState, RESTART, START, Word};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
@@ -215,9 +215,9 @@ pub struct Obstacle {
     /// The dependency.
     pub name: String,
     /// The range that its version must be in.
-    pub range: Option<String>,
+    pub range: Option<Word>,
     /// The version that it has.
-    pub version: Option<String>,
+    pub version: Option<Word>,
     /// Its state.
     pub state: Option<PluginState>,
     /// Whether the plugin can do without it.

@@ -61,7 +61,7 @@ mod tests {
         let time = |second| Some(Time(at(second)));
         let up = if phase == PodPhase::Pending { None } else { time(3) };
         let ready = if phase == PodPhase::Ready { time(9) } else { None };
-        Pod { name: "a".to_owned(), current: true, phase, created: time(0), up, ready, ..Pod::default() }
+        Pod { name: "a".into(), current: true, phase, created: time(0), up, ready, ..Pod::default() }
     }
 
     fn seen(pods: Vec<Pod>) -> Observed {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     fn measured(load: i64, initialize: Option<i64>, start: Option<i64>) -> Option<Timings> {
-        Some(Timings { pod: "a".to_owned(), load, initialize, start })
+        Some(Timings { pod: "a".into(), load, initialize, start })
     }
 
     /// What comes of looks at a pod in several phases, each at its second.
@@ -113,10 +113,10 @@ mod tests {
     fn the_first_pod_of_a_new_template_replaces_those_of_the_old() {
         let ready = after(&[(PodPhase::Ready, 9)]);
         let old = Pod { current: false, ..pod(PodPhase::Ready) };
-        let waiting = Pod { name: "b".to_owned(), ..pod(PodPhase::Pending) };
+        let waiting = Pod { name: "b".into(), ..pod(PodPhase::Pending) };
         let looks = timings(&ready, &seen(vec![old.clone(), waiting]), at(20));
         assert_eq!(looks, ready.timings, "its process is not up");
-        let up = Pod { name: "b".to_owned(), ..pod(PodPhase::Loaded) };
+        let up = Pod { name: "b".into(), ..pod(PodPhase::Loaded) };
         assert_eq!(timings(&ready, &seen(vec![old, up]), at(21)).unwrap().pod, "b");
     }
 

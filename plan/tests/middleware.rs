@@ -44,7 +44,7 @@ impl Case {
             let (method, path) = text.split_once(' ').unwrap();
             Route { host: String::new(), method: method.to_owned(), path: path.to_owned() }
         });
-        let claimant = Claimant { id: PluginId::new("shop", "pay"), priority: 0, created: 0 };
+        let claimant = Claimant { id: PluginId::new("shop", "pay").into(), priority: 0, created: 0 };
         Offer::new(claimant, &[], &routes.collect::<Vec<_>>(), &[])
     }
 

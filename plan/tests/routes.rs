@@ -9,7 +9,7 @@ use forward_plan::routes::{Claimant, Contest, Offer, Pattern, PluginId, Segment,
 use proptest::prelude::*;
 
 fn claimant(name: &str, priority: i32, created: i64) -> Claimant {
-    Claimant { id: PluginId::new("shop", name), priority, created }
+    Claimant { id: PluginId::new("shop", name).into(), priority, created }
 }
 
 fn route(text: &str) -> Route {
@@ -27,8 +27,7 @@ fn offer(claimant: Claimant, list: &[&str]) -> Offer {
 }
 
 /// `+` or `-` and the message, per route.
-fn verdicts(contest: &Contest, name: &str) -> Vec<String> {
-    let offer = contest.offer(&PluginId::new("shop", name)).unwrap();
+fn verdicts(contest: &Contest, offer: &Offer) -> Vec<String> {
     contest
         .judge(offer)
         .into_iter()
@@ -138,22 +137,25 @@ fn leaves_older_clones_alone_and_keeps_no_empty_nodes() {
 #[test]
 fn gives_a_route_to_priority_then_age_then_name() {
     let mut contest = Contest::default();
-    contest.apply(offer(claimant("late", 10, 9), &["GET /x/:id"]));
-    contest.apply(offer(claimant("early", 10, 5), &["GET /x/:name"]));
-    contest.apply(offer(claimant("big", 20, 9), &["GET /x/:id", "POST /x/:id"]));
-    contest.apply(offer(claimant("also-early", 10, 5), &["GET /x/:y", "* /x/:y"]));
-    assert_eq!(verdicts(&contest, "big"), ["+ GET /x/:id", "+ POST /x/:id"]);
+    let late = offer(claimant("late", 10, 9), &["GET /x/:id"]);
+    let early = offer(claimant("early", 10, 5), &["GET /x/:name"]);
+    let big = offer(claimant("big", 20, 9), &["GET /x/:id", "POST /x/:id"]);
+    let also_early = offer(claimant("also-early", 10, 5), &["GET /x/:y", "* /x/:y"]);
+    for offer in [&late, &early, &big, &also_early] {
+        contest.apply(offer.clone());
+    }
+    assert_eq!(verdicts(&contest, &big), ["+ GET /x/:id", "+ POST /x/:id"]);
     let lost = "- GET /x/:id GET /x/:id is served by shop/big, which has the higher priority (20 > 10)";
-    assert_eq!(verdicts(&contest, "late"), [lost]);
-    assert_eq!(verdicts(&contest, "also-early")[1], "+ * /x/:y");
+    assert_eq!(verdicts(&contest, &late), [lost]);
+    assert_eq!(verdicts(&contest, &also_early)[1], "+ * /x/:y");
     let change = contest.remove(&PluginId::new("shop", "big"));
     assert_eq!(change.plugins.len(), 3);
-    assert_eq!(verdicts(&contest, "also-early")[0], "+ GET /x/:y");
+    assert_eq!(verdicts(&contest, &also_early)[0], "+ GET /x/:y");
     assert!(
-        verdicts(&contest, "early")[0]
+        verdicts(&contest, &early)[0]
             .ends_with("shop/also-early, which has the same priority and age and comes first by name")
     );
-    assert!(verdicts(&contest, "late")[0].ends_with("shop/also-early, which is older"));
+    assert!(verdicts(&contest, &late)[0].ends_with("shop/also-early, which is older"));
 }
 
 #[test]
@@ -161,12 +163,12 @@ fn serves_routes_without_a_host_under_the_hosts_of_the_namespace() {
     let hosts = ["a.example".to_owned(), "b.example".to_owned()];
     let mut contest = Contest::default();
     let wide = Offer::new(claimant("wide", 0, 1), &hosts, &routes(&["GET /x", "GET c.example/x"]), &[]);
-    let change = contest.apply(wide);
+    let change = contest.apply(wide.clone());
     let slots: Vec<_> = change.slots.keys().map(|slot| slot.host.as_str()).collect();
     assert_eq!(slots, ["a.example", "b.example", "c.example"]);
     contest.apply(offer(claimant("narrow", 5, 1), &["GET a.example/x"]));
     assert_eq!(
-        verdicts(&contest, "wide")[0],
+        verdicts(&contest, &wide)[0],
         "+ GET /x GET a.example/x is served by shop/narrow, which has the higher priority (5 > 0)"
     );
 }
@@ -192,9 +194,10 @@ fn lets_the_manifest_win_over_what_is_announced() {
 #[test]
 fn tells_a_plugin_that_names_a_route_twice() {
     let mut contest = Contest::default();
-    contest.apply(offer(claimant("p", 0, 1), &["GET /x/:id", "GET /x/:name"]));
+    let offer = offer(claimant("p", 0, 1), &["GET /x/:id", "GET /x/:name"]);
+    contest.apply(offer.clone());
     assert_eq!(
-        verdicts(&contest, "p"),
+        verdicts(&contest, &offer),
         ["+ GET /x/:id", "- GET /x/:name GET /x/:name is also named as /x/:id by this plugin"]
     );
 }
@@ -252,15 +255,40 @@ proptest! {
         record(forward.remove(&gone));
         let mut backward = Contest::default();
         let mut expected = std::collections::BTreeMap::new();
-        for offer in offers.iter().rev().filter(|offer| offer.claimant().id != gone) {
+        for offer in offers.iter().rev().filter(|offer| *offer.claimant().id != gone) {
             for (slot, winner) in backward.apply(offer.clone()).slots {
                 expected.insert(slot, winner.unwrap());
             }
         }
-        for offer in offers.iter().filter(|offer| offer.claimant().id != gone) {
+        for offer in offers.iter().filter(|offer| *offer.claimant().id != gone) {
             prop_assert_eq!(forward.judge(offer), backward.judge(offer));
         }
         prop_assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_slot_has_all_who_claim_it_the_first_of_them_first(offers in any_offers(), again in any_offers()) {
+        let mut contest = Contest::default();
+        let mut last = std::collections::BTreeMap::new();
+        for offer in offers.iter().chain(&again) {
+            contest.apply(offer.clone());
+            last.insert(offer.claimant().id.clone(), offer);
+        }
+        let slots = offers.iter().chain(&again).flat_map(Offer::slots).map(|(slot, _)| slot);
+        for slot in slots {
+            let of = |offer: &&&Offer| offer.slots().any(|(it, _)| it == slot);
+            let mut claiming: Vec<&Offer> = last.values().filter(of).copied().collect();
+            claiming.sort_by_key(|offer| offer.claimant());
+            let losers = contest.losers(slot);
+            let found = contest.winner(slot).map(|winner| winner.plugin).into_iter();
+            let found: Vec<_> = found.chain(losers.into_iter().map(|(loser, _)| loser)).collect();
+            let expected: Vec<_> = claiming.iter().map(|offer| PluginId::clone(&offer.claimant().id)).collect();
+            prop_assert_eq!(found, expected);
+            let spelt = claiming.first().and_then(|offer| {
+                offer.slots().find(|(it, _)| *it == slot).map(|(_, pattern)| pattern.clone())
+            });
+            prop_assert_eq!(contest.winner(slot).map(|winner| winner.pattern), spelt);
+        }
     }
 
     #[test]

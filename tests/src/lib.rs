@@ -23,6 +23,7 @@
 mod audit;
 mod cluster;
 mod dump;
+pub mod fields;
 mod gateway;
 pub mod gitops;
 pub mod golden;

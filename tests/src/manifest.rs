@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forward_crds::{Dependency, Plugin};
+use forward_crds::{Dependency, Plugin, Word};
 use serde_json::{Map, Value, json};
 
 /// The plugin whose behaviour its configuration decides; it is there under the tags 1.0.0, 1.1.0
@@ -112,7 +112,7 @@ impl PluginBuilder {
     }
 
     fn depends(mut self, name: &str, version: Option<&str>, optional: bool) -> Self {
-        let dependency = Dependency { name: name.to_owned(), version: version.map(str::to_owned), optional };
+        let dependency = Dependency { name: name.into(), version: version.map(Word::from), optional };
         self.dependencies.insert(name.to_owned(), dependency);
         self
     }

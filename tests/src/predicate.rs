@@ -1,7 +1,6 @@
 //! What can be said of a plugin, for waits and assertions.
 
-use forward_crds::{Plugin, PluginState};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use forward_crds::{Condition, Plugin, PluginState};
 
 /// A condition of a plugin, where it was written for the plugin's current generation.
 pub fn condition<'a>(plugin: &'a Plugin, type_: &str) -> Option<&'a Condition> {

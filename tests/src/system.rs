@@ -33,7 +33,7 @@ pub fn restarts_of(pod: &Pod) -> i32 {
     containers.into_iter().flatten().map(|container| container.restart_count).sum()
 }
 
-/// Send a signal (`KILL`, `STOP`, `CONT`) to our processes in a pod. The cluster runs on this
+/// Send a signal (`KILL`, `STOP`, `CONT`) to the processes of a pod's containers. The cluster runs on this
 /// machine, so the pod's control groups name them.
 pub fn signal(pod: &Pod, signal: &str) -> Result<()> {
     let uid = pod.metadata.uid.as_deref().context("a uid")?;
@@ -41,7 +41,8 @@ pub fn signal(pod: &Pod, signal: &str) -> Result<()> {
     for entry in fs::read_dir("/proc")?.flatten() {
         let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let program = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if groups.contains(uid) && program.starts_with("forward-") {
+        // What holds the pod's namespaces is no container of it.
+        if groups.contains(uid) && program.trim() != "pause" {
             let sent = Command::new("kill").arg("-s").arg(signal).arg(entry.file_name()).status()?;
             reached += usize::from(sent.success());
         }

@@ -67,7 +67,7 @@ async fn check_order(ns: &TestNamespace, plugins: &[PluginBuilder], writes: &[En
         let (_, write) = made.get(plugin.name()).with_context(|| format!("{} was made", plugin.name()))?;
         for dependency in plugin.build("").spec.dependencies.iter().filter(|dependency| !dependency.optional)
         {
-            let (before, _) = made.get(&dependency.name).context("its dependency was made")?;
+            let (before, _) = made.get(dependency.name.as_str()).context("its dependency was made")?;
             let (after, _) = made[plugin.name()];
             ensure!(*before < after, "{} was made before {}", plugin.name(), dependency.name);
             let object =

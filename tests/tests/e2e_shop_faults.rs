@@ -197,7 +197,8 @@ async fn all_are_upgraded_at_once_without_a_failed_request() {
             for name in PLUGINS {
                 let updated = |plugin: &Plugin| {
                     let status = plugin.status.as_ref();
-                    started(plugin) && status.and_then(|it| it.version.as_ref()) == Some(&plugin.spec.version)
+                    started(plugin)
+                        && status.and_then(|it| it.version.as_deref()) == Some(&plugin.spec.version)
                 };
                 ns.await_plugin(name, "to be upgraded", seconds(150), updated).await?;
             }

@@ -1,6 +1,8 @@
 //! Only who is known reaches a guarded plugin, and the plugin is told who that is.
 
-use anyhow::{Result, ensure};
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
 use forward_tests::{Answer, TestNamespace, await_until, plugin, run, seconds, started};
 use http::Request;
 use serde_json::{Value, json};
@@ -65,6 +67,42 @@ async fn a_guarded_plugin_is_reached_by_who_is_known_and_told_who_that_is() {
             Ok(())
         })
         .await
+    })
+    .await;
+}
+
+/// Who the plugin is told that asks in a session, over so many connections that every replica is met.
+async fn known(ns: &TestNamespace) -> Result<BTreeSet<String>> {
+    let mut known = BTreeSet::new();
+    for _ in 0..30 {
+        let seen = ask(ns, &[("x-session", "ada")]).await?.json::<Value>()?["headers"].clone();
+        known.insert(seen["x-forward-subject"][0].as_str().context("a subject")?.to_owned());
+    }
+    Ok(known)
+}
+
+#[tokio::test]
+async fn who_asks_is_kept_until_it_is_said_to_forget_that() {
+    run("who_asks_is_kept_until_it_is_said_to_forget", async |ns| {
+        ns.apply(&plugin("orders").config("sessions", true)).await?;
+        ns.await_plugin("orders", "to be ready", seconds(60), started).await?;
+        ns.cluster.gateway()?.await_status(&ns.path("orders"), 200, seconds(10)).await?;
+        let first =
+            await_until("the middleware to say who asks", seconds(20), async || known(ns).await).await?;
+        // Each replica asks for itself, once.
+        ensure!(first.len() <= 2, "{first:?}");
+        for time in ["once", "once more"] {
+            let before = known(ns).await?;
+            let annotations = json!({"metadata": {"annotations": {"goforward.dev/forget-callers": time}}});
+            ns.patch_plugin("orders", annotations).await?;
+            let forgotten = async || {
+                let after = known(ns).await?;
+                ensure!(after.is_disjoint(&before), "{after:?} after {before:?}");
+                Ok(())
+            };
+            await_until("what was said to be forgotten", Duration::from_secs(20), forgotten).await?;
+        }
+        Ok(())
     })
     .await;
 }

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use forward_crds::{MiddlewareState, Plugin, PluginSystem};
-use forward_tests::{TestNamespace, await_until, has_reason, plugin, run, seconds, started};
+use forward_tests::{TestNamespace, await_until, has_reason, plugin, run, seconds, signal, started};
 use http::Request;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 fn http(middleware: &Value) -> Value {
     json!({"middleware": middleware})
@@ -169,6 +171,36 @@ async fn a_fallback_answers_for_a_plugin_that_is_stopped() {
         // It has no such path, and says so itself.
         gateway.await_status(&ns.path("sleepy"), 404, seconds(20)).await?;
         Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_a_pod_does_not_answer_is_sent_to_another_as_well() {
+    run("a_request_is_hedged_with_another_pod", async |ns| {
+        let hedged = json!([
+            {"name": "tail", "retry": {"causes": [], "hedgeAfter": "100ms", "budgetPercent": 100}},
+        ]);
+        ns.apply(&plugin("uneven").replicas(2).set("http", http(&hedged))).await?;
+        ns.await_plugin("uneven", "to be ready", seconds(60), started).await?;
+        ns.await_plugin("uneven", "to show its chain", seconds(20), |seen| chain(seen) == ["tail"]).await?;
+        let gateway = ns.cluster.gateway()?;
+        gateway.await_status(&ns.path("uneven"), 200, seconds(10)).await?;
+        let pods = ns.api::<Pod>().list(&ListParams::default()).await?;
+        let hangs = pods.iter().next().context("a pod")?;
+        signal(hangs, "STOP")?;
+        let answered = async {
+            // Half of them go to the pod that hangs first, for as long as it counts as ready.
+            for number in 0..20 {
+                let answer = timeout(seconds(5), gateway.get(&ns.path("uneven"))).await;
+                let answer = answer.with_context(|| format!("request {number} was not answered"))??;
+                ensure!(answer.status == 200, "{answer:?}");
+            }
+            Ok(())
+        };
+        let answered = answered.await;
+        signal(hangs, "CONT")?;
+        answered
     })
     .await;
 }

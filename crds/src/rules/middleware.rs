@@ -177,8 +177,8 @@ pub fn longest_ejection_is_longest() -> Rule {
 
 pub fn retry_has_a_cause() -> Rule {
     rule(
-        "(has(self.causes) && size(self.causes) > 0) || (has(self.statuses) && size(self.statuses) > 0)",
-        "retry needs something in causes or in statuses",
+        "(has(self.causes) && size(self.causes) > 0) || (has(self.statuses) && size(self.statuses) > 0) || has(self.hedgeAfter)",
+        "retry needs something in causes or in statuses, or hedgeAfter",
     )
 }
 

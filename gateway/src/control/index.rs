@@ -11,8 +11,8 @@ use std::{
 };
 
 use forward_crds::{
-    HealthStatus, Middleware, MiddlewareStatus, PLUGIN_LABEL, Plugin, PluginSystem, PluginSystemSpec,
-    ProvidedMiddleware, Route, RouteSource, RouteStatus, SYSTEM_NAME,
+    FORGET_CALLERS, HealthStatus, Middleware, MiddlewareStatus, PLUGIN_LABEL, Plugin, PluginSystem,
+    PluginSystemSpec, ProvidedMiddleware, Route, RouteSource, RouteStatus, SYSTEM_NAME,
 };
 use forward_plan::{
     middleware::provided,
@@ -280,6 +280,9 @@ impl Index {
             let chains = Chains::default();
             Entry { plugin: plugin.clone(), serving, chains, stats: BTreeMap::new(), contested: 0 }
         });
+        if entry.plugin.annotations().get(FORGET_CALLERS) != plugin.annotations().get(FORGET_CALLERS) {
+            entry.serving.forget_callers();
+        }
         entry.plugin = plugin.clone();
         self.watchlist.set_plugin(&id, &plugin);
         let health = plugin.status.as_ref().and_then(|status| status.health.as_ref());
@@ -408,7 +411,8 @@ impl Index {
         // A plugin that is going keeps its routes from others while a pod of it answers, no longer.
         let gone = is_going(plugin) && self.ready(&id).is_empty();
         let (manifest, announced) = if gone { (&[][..], &[][..]) } else { (manifest, announced) };
-        Offer::new(Claimant { id, priority: plugin.priority(), created }, hosts, manifest, announced)
+        let claimant = Claimant { id: id.into(), priority: plugin.priority(), created };
+        Offer::new(claimant, hosts, manifest, announced)
     }
 
     fn offer_again(&mut self, plugin: &Plugin) {

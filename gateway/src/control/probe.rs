@@ -34,6 +34,10 @@ pub enum News {
     Health(Result<Said, String>),
 }
 
+/// The same with the pod's UID. Boxed: a channel has room for many messages from the beginning, and each
+/// plugin has one.
+pub type Told = Box<(String, News)>;
+
 /// How a plugin's health is asked, with the defaults filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -45,7 +49,7 @@ pub struct Terms {
 impl Terms {
     /// Those of a plugin. One that is taking a new configuration is asked often.
     pub fn of(plugin: &Plugin) -> Self {
-        let terms = Self::new(plugin.spec.health.as_ref());
+        let terms = Self::new(plugin.spec.health.as_deref());
         match is_reloading(plugin) {
             true => Self { interval: terms.interval.min(WHILE_RELOADING), ..terms },
             false => terms,
@@ -77,12 +81,7 @@ fn number(value: Option<i32>, default: u32) -> u32 {
 }
 
 /// Follow a pod until dropped, or until nobody listens.
-pub async fn follow(
-    ready: Ready,
-    mut terms: watch::Receiver<Terms>,
-    news: mpsc::Sender<(String, News)>,
-    calls: Calls,
-) {
+pub async fn follow(ready: Ready, mut terms: watch::Receiver<Terms>, news: mpsc::Sender<Told>, calls: Calls) {
     let (mut callee, dice) = (Callee::new(ready.address), Dice::new());
     // Until it has described itself: when it is asked to next, and how long after that again.
     let mut describe = Some((Instant::now(), RETRY.0));
@@ -93,7 +92,7 @@ pub async fn follow(
             let described = callee.describe().await;
             calls.described(described.is_ok());
             let retry = matches!(described, Err(DescribeError::Call(_)));
-            if news.send((ready.uid.clone(), News::Described(described))).await.is_err() {
+            if news.send(Box::new((ready.uid.clone(), News::Described(described)))).await.is_err() {
                 return;
             }
             let again = Instant::now() + pause * jitter(&dice) / 100;
@@ -106,7 +105,7 @@ pub async fn follow(
             asked = Some((Instant::now(), jitter(&dice)));
             let said = callee.health(timeout, Timestamp::now()).await;
             calls.health(said.as_ref().ok().map(|said| said.healthy));
-            if news.send((ready.uid.clone(), News::Health(said))).await.is_err() {
+            if news.send(Box::new((ready.uid.clone(), News::Health(said)))).await.is_err() {
                 return;
             }
         }

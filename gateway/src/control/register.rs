@@ -1,14 +1,14 @@
 //! Registers one plugin: follows its ready pods, and writes what they say into its status when it
 //! differs from what is there.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
-use forward_crds::{Plugin, Protocol};
+use forward_crds::{Condition, Plugin, Protocol};
 use forward_plan::routes::PluginId;
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Resource, ResourceExt};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, SemaphorePermit, mpsc, watch},
     time::{Instant, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -17,7 +17,7 @@ use super::{
     call::Said,
     health::tally,
     index::{Handle, View},
-    probe::{News, Terms, follow},
+    probe::{News, Terms, Told, follow},
     process::Processes,
     status,
     trust::Trust,
@@ -40,13 +40,18 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// News that wait to be read; pods wait in their turn.
 const QUEUE: usize = 64;
 
-/// One plugin's registration.
+/// How many statuses are written at a time: each has a connection to the API server while it is, and of
+/// thousands of plugins there is one of each to write when the gateway starts.
+const WRITES: usize = 16;
+
+/// Registers plugins.
 pub struct Registrant {
-    pub client: Client,
-    pub index: Handle,
-    pub calls: Calls,
-    pub events: Events,
-    pub trust: Trust,
+    client: Client,
+    index: Handle,
+    calls: Calls,
+    events: Events,
+    trust: Trust,
+    writes: Semaphore,
 }
 
 struct State {
@@ -59,7 +64,7 @@ struct State {
     pods: BTreeMap<String, Pod>,
     followers: BTreeMap<String, AbortOnDropHandle<()>>,
     terms: watch::Sender<Terms>,
-    news: mpsc::Sender<(String, News)>,
+    news: mpsc::Sender<Told>,
     /// When to write next, if there is something to write.
     due: Option<Instant>,
     written: Instant,
@@ -69,8 +74,13 @@ struct State {
 }
 
 impl Registrant {
+    pub fn new(client: Client, index: Handle, calls: Calls, events: Events) -> Arc<Self> {
+        let writes = Semaphore::new(WRITES);
+        Arc::new(Self { client, index, calls, events, trust: Trust::new(), writes })
+    }
+
     /// Register a plugin until nobody has a view of it for us any more.
-    pub async fn run(self, id: PluginId, mut views: watch::Receiver<View>) {
+    pub async fn run(self: Arc<Self>, id: PluginId, mut views: watch::Receiver<View>) {
         let (sender, mut news) = mpsc::channel(QUEUE);
         let mut state =
             State::new(&id, self.calls.processes.clone(), views.borrow_and_update().clone(), sender);
@@ -80,18 +90,19 @@ impl Registrant {
             state.follow(&self.calls);
             report.set(tally(&state.facts(false)));
             let mistrusted = *mistrust.borrow_and_update();
-            let registration = state.decide(&self.index, mistrusted);
-            state.schedule(&registration);
-            let due = state.due;
+            let unwritten = state.decide(&self.index, mistrusted);
             tokio::select! {
                 changed = views.changed() => match changed {
                     Ok(()) => state.see(views.borrow_and_update().clone()),
                     Err(_) => return,
                 },
-                Some((uid, news)) = news.recv() => state.learn(&uid, news),
+                Some(told) = news.recv() => {
+                    let (uid, news) = *told;
+                    state.learn(&uid, news);
+                }
                 // The sender is in what is held here.
                 Ok(()) = mistrust.changed() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                (registration, _turn) = self.ripe(unwritten) => {
                     // On the heap while it lasts, so that those who wait stay small.
                     let written = Box::pin(status::write(&self.client, &state.plugin, &registration)).await;
                     self.calls.wrote(written.is_ok());
@@ -105,6 +116,17 @@ impl Registrant {
 }
 
 impl Registrant {
+    /// What is to be written, once it is time and its turn; never where there is nothing.
+    async fn ripe(
+        &self,
+        unwritten: Option<(Instant, Box<Registration>)>,
+    ) -> (Box<Registration>, Option<SemaphorePermit<'_>>) {
+        let Some((due, registration)) = unwritten else { return pending().await };
+        sleep_until(due).await;
+        // It is never closed.
+        (registration, self.writes.acquire().await.ok())
+    }
+
     /// Tell people which pods get no requests any more, and which do again. Nobody waits for that.
     fn tell_pods(&self, before: &BTreeMap<String, String>, state: &State) {
         let after = state.unhealthy();
@@ -131,7 +153,7 @@ impl State {
         pods.iter().map(|it| (it.pod.clone(), it.message.clone())).collect()
     }
 
-    fn new(id: &PluginId, processes: Processes, view: View, news: mpsc::Sender<(String, News)>) -> Self {
+    fn new(id: &PluginId, processes: Processes, view: View, news: mpsc::Sender<Told>) -> Self {
         let (terms, _) = watch::channel(Terms::of(&view.plugin));
         Self {
             id: id.clone(),
@@ -208,15 +230,19 @@ impl State {
         Facts { plugin: &self.plugin, ready: &self.view.ready, pods: &self.pods, mistrusted, now }
     }
 
-    fn decide(&self, index: &Handle, mistrusted: bool) -> Registration {
-        decide(&self.facts(mistrusted), |announced, provided| {
+    /// What is to be written, and when. Where there is nothing, what was decided is what the status says,
+    /// and not kept.
+    fn decide(&mut self, index: &Handle, mistrusted: bool) -> Option<(Instant, Box<Registration>)> {
+        let registration = decide(&self.facts(mistrusted), |announced, provided| {
             let index = index.lock();
             Judged {
                 routes: index.judge(&self.plugin, announced),
                 middleware: index.middleware(&self.plugin, announced),
                 withheld: index.withheld(&self.plugin, provided),
             }
-        })
+        });
+        self.schedule(&registration);
+        self.due.map(|due| (due, Box::new(registration)))
     }
 
     fn schedule(&mut self, registration: &Registration) {
@@ -272,7 +298,7 @@ fn tell(id: &PluginId, before: &Registration, after: &Registration) {
         let Condition { type_, status, reason, message, .. } = condition;
         let same = |earlier: &&Condition| earlier.type_ == *type_ && earlier.status == *status;
         if !before.conditions.iter().any(|earlier| same(&earlier) && earlier.reason == *reason) {
-            tracing::info!(plugin = %id, condition = type_, status, reason, detail = message, "registered");
+            tracing::info!(plugin = %id, condition = %type_, %status, %reason, detail = %message, "registered");
         }
     }
 }

@@ -9,7 +9,6 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     index::{Handle, View},
     register::Registrant,
-    trust::Trust,
 };
 use crate::{events::Events, metrics::Calls};
 
@@ -17,7 +16,7 @@ use crate::{events::Events, metrics::Calls};
 pub async fn run(client: Client, index: Handle, calls: Calls, events: Events) {
     let mut views = BTreeMap::<PluginId, watch::Sender<View>>::new();
     let mut registrations = JoinSet::new();
-    let trust = Trust::new();
+    let registrant = Registrant::new(client, index.clone(), calls, events);
     loop {
         let touched = index.touched().await;
         while registrations.try_join_next().is_some() {}
@@ -32,10 +31,7 @@ pub async fn run(client: Client, index: Handle, calls: Calls, events: Events) {
                 continue;
             }
             let (sender, receiver) = watch::channel(view);
-            let (client, index, calls) = (client.clone(), index.clone(), calls.clone());
-            let (events, trust) = (events.clone(), trust.clone());
-            let registrant = Registrant { client, index, calls, events, trust };
-            registrations.spawn(registrant.run(id.clone(), receiver));
+            registrations.spawn(registrant.clone().run(id.clone(), receiver));
             views.insert(id, sender);
         }
     }

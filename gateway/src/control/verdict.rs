@@ -3,14 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forward_crds::{
-    Ailment, AnnouncedSchema, Health, MiddlewareSource, MiddlewareState, MiddlewareStatus, Plugin,
-    PluginStatus, Protocol, ProvidedMiddleware, ReloadStatus, Route, RouteStatus,
+    Ailment, AnnouncedSchema, Condition, Health, MiddlewareSource, MiddlewareState, MiddlewareStatus, Plugin,
+    PluginStatus, Protocol, ProvidedMiddleware, ReloadStatus, Route, RouteStatus, Word,
 };
 use forward_plan::{Answer, ConditionReason, PodHealth, Standing, Thresholds};
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
     call::{DescribeError, Description, Reloaded, Said},
@@ -74,7 +71,7 @@ impl Registration {
                 health.timestamp = Time(Timestamp::UNIX_EPOCH);
             }
             let healthy = it.conditions.iter_mut().filter(|condition| condition.type_ == HEALTHY);
-            healthy.for_each(|condition| condition.message.clear());
+            healthy.for_each(|condition| condition.message = Word::default());
         }
         if a == b { Difference::Words } else { Difference::Matters }
     }
@@ -151,10 +148,10 @@ impl Registration {
             routes,
             middleware,
             provides_middleware,
-            health,
-            reload,
+            health: health.map(|health| *health),
+            reload: reload.map(|reload| *reload),
             config_from_changed,
-            config_schema,
+            config_schema: config_schema.map(|schema| *schema),
             conditions,
         };
         registration.sort();
@@ -246,10 +243,10 @@ pub fn decide(facts: &Facts<'_>, judge: impl Fn(&[Route], &[ProvidedMiddleware])
     let (health, healthy) = health(facts, before.health.as_ref());
     let generation = facts.plugin.metadata.generation;
     let new = |type_: &str, (status, reason, message): Verdict| Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message,
+        type_: type_.into(),
+        status: status.into(),
+        reason: reason.as_str().into(),
+        message: message.into(),
         observed_generation: generation,
         last_transition_time: before
             .condition(type_)
@@ -353,9 +350,10 @@ fn describe(entry: &MiddlewareStatus) -> String {
 fn is_rolled_out(plugin: &Plugin) -> bool {
     let generation = plugin.metadata.generation;
     plugin.status.as_ref().is_some_and(|status| {
-        let available = status.conditions.iter().find(|condition| condition.type_ == "Available");
         status.observed_generation == generation
-            && available.is_some_and(|it| it.status == "True" && it.observed_generation == generation)
+            && status
+                .condition("Available")
+                .is_some_and(|it| it.status == "True" && it.observed_generation == generation)
     })
 }
 

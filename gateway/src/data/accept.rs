@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    clock::ticks,
+    clock::{Tick, ticks},
     guard::Watch,
     http1,
     http2::{self, PREFACE},
@@ -180,16 +180,36 @@ async fn begins(worker: &Rc<Worker>, stream: &TcpStream, open: &Open) -> Option<
     }
 }
 
-/// Move a connection until it is over, or its time has come. `end` has it end with the requests
-/// that are under way.
-pub async fn drive<C>(worker: &Worker, watch: &Watch, open: Open, connection: C, end: fn(Pin<&mut C>))
+/// How a connection is moved.
+pub struct Course<'a, C> {
+    pub worker: &'a Worker,
+    pub watch: &'a Watch,
+    pub open: &'a Open,
+    /// Have it end with the requests that are under way.
+    pub end: fn(Pin<&mut C>),
+    /// After how long without a request it is quiet, if that matters.
+    pub patience: Option<Tick>,
+}
+
+/// Why a connection is moved no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// It is over, or its time has come.
+    Over,
+    /// It is open, and nothing happens on it: see [`Watch::is_quiet`].
+    Quiet,
+}
+
+/// Move a connection until there is nothing more to move.
+pub async fn drive<C>(course: Course<'_, C>, mut connection: Pin<&mut C>) -> Halt
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut connection = pin!(connection);
+    let Course { worker, watch, open, end, patience } = course;
     let settings = &worker.shared.settings;
     let (head, idle) = (ticks(settings.head_timeout), ticks(settings.idle_timeout));
-    let mut deadline = worker.clock.at(worker.clock.now() + head);
+    let interval = patience.map_or(head, |patience| patience.min(head));
+    let mut deadline = worker.clock.at(worker.clock.now() + interval);
     let mut stopping = false;
     let ended = poll_fn(|cx| {
         open.watch(cx);
@@ -200,25 +220,30 @@ where
             end(connection.as_mut());
         }
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended.map_err(Some));
+            return Poll::Ready(ended.map(|()| Halt::Over).map_err(Some));
         }
         if watch.is_abused() {
             return Poll::Ready(Err(None));
         }
         while Pin::new(&mut deadline).poll(cx).is_ready() {
             let now = worker.clock.now();
-            match watch.expires(head, idle) {
-                Some(due) if due <= now => return Poll::Ready(Err(None)),
-                Some(due) => deadline.reset(due),
-                None => deadline.reset(now + head),
+            let due = watch.expires(head, idle).unwrap_or(Tick::MAX);
+            if due <= now {
+                return Poll::Ready(Err(None));
             }
+            if patience.is_some_and(|patience| watch.is_quiet(now, patience)) {
+                return Poll::Ready(Ok(Halt::Quiet));
+            }
+            let look = watch.expires(head, interval).filter(|at| *at > now).unwrap_or(now + interval);
+            deadline.reset(due.min(look));
         }
         Poll::Pending
     })
     .await;
     match ended {
-        Ok(()) => {}
+        Ok(halt) => return halt,
         Err(Some(error)) => tracing::trace!(%error, "connection broke"),
         Err(None) => tracing::trace!("connection closed for silence or abuse"),
     }
+    Halt::Over
 }

@@ -1,14 +1,17 @@
 //! From a request to the head of its answer: choose an endpoint, send, and send once more where that
 //! can do no harm. That is what never reached a server, whatever it was; what is idempotent, has
 //! no body, and met a connection that its plugin closed while it was idle; and, within a budget,
-//! what is idempotent and has no body where an entry says so.
+//! what is idempotent and has no body where an entry says so; also before there is an answer, where an
+//! entry wants that.
 
-use std::{io::ErrorKind, rc::Rc};
+use std::{future::Future, io::ErrorKind, pin::pin, rc::Rc, time::Duration};
 
 use forward_crds::RetryCause;
 use forward_plan::middleware::Retry;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use futures::future::{Either, select};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::{
     body::Upload,
@@ -35,11 +38,12 @@ pub struct Unanswered {
     pub request: Option<Request<Upload>>,
 }
 
-/// What it takes to send a request once more.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+/// What came of a request at an endpoint.
+struct Sent {
+    lease: Lease,
+    answered: Result<Response<Incoming>, Failure>,
+    /// The request, where it may be sent once more.
+    again: Option<Request<Upload>>,
 }
 
 /// How often a request may still be sent, and to whom not.
@@ -47,6 +51,7 @@ struct Tries<'a> {
     worker: &'a Rc<Worker>,
     plugin: &'a Plugin,
     policies: &'a Policies,
+    patience: &'a Patience,
     /// What it is repeated on, where it may be repeated.
     retry: Option<&'a Retry>,
     left: usize,
@@ -65,7 +70,7 @@ pub async fn attempt(
     mut request: Request<Upload>,
     patience: &Patience,
 ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    let mut tries = Tries::new(worker, plugin, policies, &request);
+    let mut tries = Tries::new(worker, plugin, policies, &request, patience);
     // An answer that is not the one that was wanted: better than none.
     let mut before = None;
     loop {
@@ -73,52 +78,68 @@ pub async fn attempt(
             Ok(turn) => turn,
             Err(failure) => return before.ok_or(Unanswered { failure, request: Some(request) }),
         };
-        let call = Call::begin(worker, patience.kept, turn.endpoint(), tries.sent, &mut request);
-        tries.sent += 1;
-        let mut lease = Lease::new(turn.endpoint().clone(), worker.pool.clone(), worker.clock.clone());
+        let Sent { lease, answered, again } = match tries.hedge_after(&request) {
+            Some(after) => tries.hedged(turn, request, after).await,
+            None => tries.send(turn, request).await,
+        };
         let key = lease.endpoint().key;
-        if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
-            lease.endpoint().shun(SHUN);
-            turn.end(failure.outcome());
-            call.end::<()>(Err(&failure));
-            tries.tried.push(key);
-            tries.last = Some((failure, Measure::Resend));
-            continue;
-        }
-        let link = lease.link().expect("connect leaves a connection");
-        let reused = link.reused;
-        let copied = reused || tries.retry.is_some() || policies.target().is_some();
-        let copy = Copy::of(&request, copied);
-        let answered = exchange::send(link, request, patience).await;
-        turn.end(outcome(&answered, reused, policies));
-        call.end(answered.as_ref());
-        request = match (answered, copy) {
+        request = match (answered, again) {
+            (Err(failure @ Failure::Connect(_)), Some(again)) => {
+                tries.tried.push(key);
+                tries.last = Some((failure, Measure::Resend));
+                again
+            }
             (Err(Failure::Unsent(unsent)), _) => {
                 let aborted = Failure::Connect(ErrorKind::ConnectionAborted.into());
                 tries.last = Some((aborted, Measure::Resend));
                 *unsent
             }
-            (Err(failure), Some(copy)) if failure.is_stale() => {
+            (Err(failure), Some(again)) if failure.is_stale() => {
                 tries.last = Some((failure, Measure::Reconnect));
-                copy.into_request()
+                again
             }
-            (Err(failure), Some(copy)) if tries.repeats(|retry| is_on(retry, &failure), key) => {
+            (Err(failure), Some(again)) if tries.repeats(|retry| is_on(retry, &failure), key) => {
                 tries.last = Some((failure, Measure::Repeat));
-                copy.into_request()
+                again
             }
-            (Ok(response), Some(copy))
+            (Ok(response), Some(again))
                 if tries.repeats(|retry| retry.is_on_status(response.status()), key) =>
             {
                 tries.last = Some((Failure::NoEndpoint, Measure::Repeat));
                 before = Some((response, lease));
-                copy.into_request()
+                again
             }
             (Ok(response), _) => return Ok((response, lease)),
-            (Err(failure), copy) => {
-                return before.ok_or(Unanswered { failure, request: copy.map(Copy::into_request) });
-            }
+            (Err(failure), again) => return before.ok_or(Unanswered { failure, request: again }),
         };
     }
+}
+
+/// Send a request to an endpoint; `copied`: it may be wanted once more.
+async fn send(
+    worker: &Rc<Worker>,
+    policies: &Policies,
+    patience: &Patience,
+    turn: Turn<'_>,
+    mut request: Request<Upload>,
+    number: usize,
+    copied: bool,
+) -> Sent {
+    let call = Call::begin(worker, patience.kept, turn.endpoint(), number, &mut request);
+    let mut lease = Lease::new(turn.endpoint().clone(), worker.pool.clone(), worker.clock.clone());
+    if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
+        lease.endpoint().shun(SHUN);
+        turn.end(failure.outcome());
+        call.end::<()>(Err(&failure));
+        return Sent { lease, answered: Err(failure), again: Some(request) };
+    }
+    let link = lease.link().expect("connect leaves a connection");
+    let reused = link.reused;
+    let again = ((copied || reused) && is_repeatable(&request)).then(|| copy(&request));
+    let answered = exchange::send(link, request, patience).await;
+    turn.end(outcome(&answered, reused, policies));
+    call.end(answered.as_ref());
+    Sent { lease, answered, again }
 }
 
 /// What came of a request says of its endpoint.
@@ -147,6 +168,7 @@ impl<'a> Tries<'a> {
         plugin: &'a Plugin,
         policies: &'a Policies,
         request: &Request<Upload>,
+        patience: &'a Patience,
     ) -> Self {
         let retry = policies.retry.as_ref().filter(|_| is_repeatable(request));
         if retry.is_some() {
@@ -154,7 +176,7 @@ impl<'a> Tries<'a> {
         }
         let repeats = retry.map_or(0, |retry| retry.attempts);
         let (left, tried) = (ATTEMPTS, Vec::new());
-        Self { worker, plugin, policies, retry, left, sent: 0, repeats, tried, last: None }
+        Self { worker, plugin, policies, patience, retry, left, sent: 0, repeats, tried, last: None }
     }
 
     /// The next turn; why it was not answered where there is none.
@@ -178,7 +200,58 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// Whether the request is repeated after what came of it at an endpoint.
+    /// Send the request to an endpoint.
+    fn send(&mut self, turn: Turn<'a>, request: Request<Upload>) -> impl Future<Output = Sent> + use<'a> {
+        let Self { worker, policies, patience, .. } = *self;
+        let number = self.sent;
+        self.sent += 1;
+        let copied = self.retry.is_some() || policies.target().is_some();
+        send(worker, policies, patience, turn, request, number, copied)
+    }
+
+    /// The same, and after so long without an answer to another endpoint as well: what came of it where
+    /// there was an answer first. The other request is broken off then, which says nothing of its endpoint.
+    async fn hedged(&mut self, turn: Turn<'a>, request: Request<Upload>, after: Duration) -> Sent {
+        let (key, again) = (turn.endpoint().key, copy(&request));
+        let mut first = pin!(self.send(turn, request));
+        if let Ok(sent) = timeout(after, &mut first).await {
+            return sent;
+        }
+        let Some(turn) = self.hedge(key) else { return first.await };
+        let second = pin!(self.send(turn, again));
+        let is_wanted = |sent: &Sent| {
+            let answer = sent.answered.as_ref();
+            answer.is_ok_and(|it| self.retry.is_none_or(|retry| !retry.is_on_status(it.status())))
+        };
+        let (Either::Left((sent, other)) | Either::Right((sent, other))) = select(first, second).await;
+        if is_wanted(&sent) {
+            return sent;
+        }
+        let rest = other.await;
+        // An answer is better than none.
+        if sent.answered.is_ok() && !is_wanted(&rest) { sent } else { rest }
+    }
+
+    /// A turn at another endpoint than the one that takes long.
+    fn hedge(&mut self, key: u64) -> Option<Turn<'a>> {
+        if !self.repeats(|_| true, key) {
+            return None;
+        }
+        self.last = Some((Failure::NoEndpoint, Measure::Hedge));
+        let turn = self.turn().ok()?;
+        self.tried.push(turn.endpoint().key);
+        Some(turn)
+    }
+
+    /// After how long the request is sent to another endpoint as well. Where it asks for another
+    /// protocol, two endpoints would begin to speak it.
+    fn hedge_after(&self, request: &Request<Upload>) -> Option<Duration> {
+        let after = self.retry.and_then(|retry| retry.hedge_after)?;
+        let is_harmless = request.method().is_safe() && !request.headers().contains_key(header::UPGRADE);
+        is_harmless.then_some(after)
+    }
+
+    /// Whether the request is sent once more after what came of it at an endpoint.
     fn repeats(&mut self, is_on: impl FnOnce(&Retry) -> bool, key: u64) -> bool {
         let Some(retry) = self.retry.filter(|retry| self.repeats > 0 && is_on(retry)) else { return false };
         self.tried.push(key);
@@ -204,21 +277,11 @@ fn is_repeatable(request: &Request<Upload>) -> bool {
     request.body().is_none() && request.method().is_idempotent()
 }
 
-impl Copy {
-    /// A copy of a request that may be sent twice, where one can be needed.
-    fn of(request: &Request<Upload>, needed: bool) -> Option<Self> {
-        (needed && is_repeatable(request)).then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    fn into_request(self) -> Request<Upload> {
-        let mut request = Request::new(Upload::default());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
+/// The same request once more, of one that is repeatable.
+fn copy(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(Upload::default());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
 }

@@ -1,7 +1,8 @@
 //! The client's side of a connection, watched. Follows the framing of the requests that come
-//! in, so that two things are known which the HTTP library does not tell: whether a request
+//! in, so that things are known which the HTTP library does not tell: whether a request
 //! names both a `Content-Length` and a `Transfer-Encoding`, which two servers may read as two
-//! different requests, and since when a request head has been on its way.
+//! different requests, and since when a request head has been on its way. From the same it follows
+//! when the library has nothing left to do, so that it can be done without until the next request.
 
 use std::sync::{
     Arc,
@@ -28,6 +29,18 @@ pub struct Watch {
     /// Requests that have come, and those of them that the client broke off.
     begun: AtomicU64,
     abandoned: AtomicU64,
+    /// Of [`Self::begun`], those that had come when the HTTP library last began.
+    before: AtomicU64,
+    /// The next byte is not the first of a request.
+    within: AtomicBool,
+    /// The library has taken all that has come.
+    starved: AtomicBool,
+    /// The client has yet to take what the library sends.
+    stuck: AtomicBool,
+    /// The library has said that it will send no more.
+    closing: AtomicBool,
+    /// What the library says about the end of the connection is not passed on.
+    kept: AtomicBool,
     /// It is no longer HTTP.
     tunnel: AtomicBool,
     /// When `in_head` or `busy` changed last.
@@ -87,6 +100,28 @@ impl Watch {
         }
         let patience = if self.in_head.load(Relaxed) { head } else { idle };
         Some(self.since.load(Relaxed) + patience)
+    }
+
+    /// Whether nothing has happened for so long, and the library has all that the client has sent
+    /// behind it, and the client all that it was sent.
+    pub fn is_quiet(&self, now: Tick, patience: Tick) -> bool {
+        // Before its first request the library does not call itself idle.
+        let is_asked = self.begun.load(Relaxed) > self.before.load(Relaxed);
+        let is_between = self.busy.load(Relaxed) == 0 && !self.within.load(Relaxed);
+        let is_waiting = self.starved.load(Relaxed) && !self.stuck.load(Relaxed);
+        let is_open = !self.closing.load(Relaxed) && !self.tunnel.load(Relaxed);
+        is_asked && is_between && is_waiting && is_open && self.since.load(Relaxed) + patience <= now
+    }
+
+    /// The library begins, with what comes from now on.
+    pub fn begin(&self) {
+        self.before.store(self.begun.load(Relaxed), Relaxed);
+        self.kept.store(false, Relaxed);
+    }
+
+    /// The connection outlives what the library does with it.
+    pub fn keep(&self) {
+        self.kept.store(true, Relaxed);
     }
 
     /// From now on it is not HTTP.
@@ -170,7 +205,9 @@ impl Framing {
                 }
             }
         }
-        watch.set_in_head(self.place == Place::Head && (self.begun || self.length > 0));
+        let is_begun = self.begun || self.length > 0;
+        watch.set_in_head(self.place == Place::Head && is_begun);
+        watch.within.store(self.place != Place::Head || is_begun, Relaxed);
     }
 
     fn keep(&mut self, part: &[u8]) {
@@ -263,6 +300,20 @@ impl Ear for Guard {
             self.framing.feed(bytes, &self.watch);
         }
     }
+
+    fn read(&self, waits: bool) {
+        self.watch.starved.store(waits, Relaxed);
+    }
+
+    fn wrote(&self, waits: bool) {
+        self.watch.stuck.store(waits, Relaxed);
+    }
+
+    fn closes(&self) -> bool {
+        let passed_on = !self.watch.kept.load(Relaxed);
+        self.watch.closing.store(passed_on, Relaxed);
+        passed_on
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +381,54 @@ mod tests {
         watch.enter(22);
         watch.leave(23);
         assert_eq!(watch.expires(5, 50), None, "one of two is under way still");
+    }
+
+    /// A connection after its first request at 10, on which nothing happens.
+    fn rested() -> Guard {
+        let mut guard = Guard::new(Watch::new(0));
+        guard.watch.begin();
+        guard.hear(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\r\n");
+        guard.watch.enter(9);
+        guard.watch.leave(10);
+        guard.wrote(false);
+        guard.read(true);
+        guard
+    }
+
+    #[test]
+    fn is_quiet_between_two_requests_when_all_is_taken() {
+        let is_quiet = |guard: &Guard| guard.watch.is_quiet(15, 5);
+        let guard = rested();
+        assert!(is_quiet(&guard) && !guard.watch.is_quiet(14, 5));
+        type Happening = fn(&mut Guard);
+        let all: [(&str, Happening); 10] = [
+            ("a request is answered", |guard| guard.watch.enter(10)),
+            ("there is more to read", |guard| guard.read(false)),
+            ("the client has yet to read", |guard| guard.wrote(true)),
+            ("a head has begun", |guard| guard.hear(b"\r\n\r")),
+            ("a body is under way", |guard| guard.hear(b"PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\na")),
+            ("a chunk is", |guard| {
+                guard.hear(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+            }),
+            ("nobody knows what it is", |guard| guard.hear(b"PUT / HTTP/1.1\r\nContent-Length: x\r\n\r\n")),
+            ("it is a tunnel", |guard| guard.watch.set_tunnel()),
+            ("it ends", |guard| assert!(guard.closes())),
+            ("the library has begun anew", |guard| guard.watch.begin()),
+        ];
+        for (what, happen) in all {
+            let mut guard = rested();
+            happen(&mut guard);
+            assert!(!is_quiet(&guard), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_kept_is_not_closed() {
+        let guard = rested();
+        guard.watch.keep();
+        assert!(!guard.closes() && guard.watch.is_quiet(15, 5));
+        guard.watch.begin();
+        assert!(guard.closes());
     }
 
     #[test]

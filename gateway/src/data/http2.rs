@@ -2,7 +2,12 @@
 //! requests of HTTP/1.1. The library sees to the frames and to what RFC 9113 calls malformed; here
 //! is what could mean two things once it is text: hosts that differ, and bodies without an end.
 
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
 use http::{HeaderValue, Method, header, request};
 use hyper::{
@@ -15,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    accept::{MAX_HEAD, Open, drive},
+    accept::{Course, MAX_HEAD, Open, drive},
     guard::Watch,
     problem::Problem,
     request::handle,
@@ -80,7 +85,9 @@ where
         .keep_alive_interval(PING)
         .keep_alive_timeout(PONG)
         .serve_connection(TokioIo::new(stream), service);
-    drive(&worker, &watch, open, connection, |connection| connection.graceful_shutdown()).await;
+    let end = |connection: Pin<&mut _>| http2::Connection::graceful_shutdown(connection);
+    let course = Course { worker: &worker, watch: &watch, open: &open, end, patience: None };
+    drive(course, pin!(connection)).await;
 }
 
 /// Refuse what can be read in two ways, and bring the head into the form of HTTP/1.1.

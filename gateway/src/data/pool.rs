@@ -47,7 +47,7 @@ impl Link {
     /// Over a stream that is connected.
     async fn open(stream: TcpStream) -> hyper::Result<Self> {
         let heard = Rc::new(Cell::new(false));
-        let line = Tap { stream, ear: heard.clone() };
+        let line = Tap::new(stream, heard.clone());
         let (sender, connection) = Builder::new()
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_HEAD + 64 * 1024)

@@ -260,6 +260,12 @@ impl Plugin {
         self.endpoints.store(Arc::new(now));
     }
 
+    /// Have nothing count any more that its pods have said of who asks, nor what they are being asked
+    /// now: both hold only together with the very list of endpoints that there was.
+    pub fn forget_callers(&self) {
+        self.endpoints.rcu(|endpoints| Vec::clone(endpoints));
+    }
+
     /// Whether all of it is: nothing is sent to it.
     pub fn is_unhealthy(&self) -> bool {
         self.unhealthy.load(Relaxed)

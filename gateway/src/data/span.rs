@@ -207,10 +207,11 @@ impl Call {
 }
 
 impl Drop for Call {
-    /// The client has left before there was an answer: what the plugin records belongs to this.
+    /// Nobody waits for the answer any more, as the client has left or another pod was faster: what the
+    /// plugin records belongs to this.
     fn drop(&mut self) {
         if let Some(mut calling) = self.0.take() {
-            calling.attributes.push(KeyValue::new("error.type", "client_gone"));
+            calling.attributes.push(KeyValue::new("error.type", "cancelled"));
             calling.end(true);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -85,7 +85,9 @@ pub enum Measure {
     Reconnect,
     /// It repeated a request because an entry says so.
     Repeat,
-    /// It would have, but the budget was spent.
+    /// It sent a request to another endpoint as well, because the first took long.
+    Hedge,
+    /// It would have done one of the two, but the budget was spent.
     Forgo,
     /// It answered itself.
     Answer,
@@ -94,20 +96,25 @@ pub enum Measure {
 }
 
 impl Measure {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Eject,
         Self::Resend,
         Self::Reconnect,
         Self::Repeat,
+        Self::Hedge,
         Self::Forgo,
         Self::Answer,
         Self::Substitute,
     ];
 }
 
-/// One worker's counts of the requests for one route.
+/// One worker's counts of the requests for one route. They are there once there was one: most routes of
+/// many are asked for by few.
 #[derive(Debug, Default)]
-pub struct RouteStats {
+pub struct RouteStats(OnceLock<Box<RouteCounts>>);
+
+#[derive(Debug, Default)]
+struct RouteCounts {
     requests: [[AtomicU64; STATUSES.len()]; METHODS.len()],
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
@@ -129,17 +136,18 @@ pub struct Exemplar {
 impl RouteStats {
     /// Count a request.
     pub fn record(&self, method: &Method, status: StatusCode, took: Duration) {
+        let counts = self.0.get_or_init(Box::default);
         let class = usize::from(status.as_u16() / 100).clamp(1, STATUSES.len()) - 1;
-        bump(&self.requests[method_class(method)][class], 1);
+        bump(&counts.requests[method_class(method)][class], 1);
         let seconds = took.as_secs_f64();
-        bump(&self.buckets[BOUNDS.partition_point(|bound| *bound < seconds)], 1);
-        bump(&self.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        bump(&counts.buckets[BOUNDS.partition_point(|bound| *bound < seconds)], 1);
+        bump(&counts.nanos, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// A trace is kept of a request that took so long. Who reads at this moment is not waited for.
     pub fn exemplify(&self, took: Duration, trace: u128) {
         let seconds = took.as_secs_f64();
-        if let Ok(mut all) = self.exemplars.try_lock() {
+        if let Ok(mut all) = self.0.get_or_init(Box::default).exemplars.try_lock() {
             let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
             all.get_or_insert_default()[bucket] = Some(Exemplar { trace, seconds, at: SystemTime::now() });
         }
@@ -148,8 +156,8 @@ impl RouteStats {
     /// The newest of all workers.
     pub fn exemplars<'a>(workers: impl IntoIterator<Item = &'a Self>) -> Exemplars {
         let mut newest = Exemplars::default();
-        for worker in workers {
-            let all = worker.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        for counts in workers.into_iter().filter_map(|worker| worker.0.get()) {
+            let all = counts.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
             for (newest, other) in newest.iter_mut().zip(all.iter().flat_map(|all| all.iter())) {
                 if other.is_some_and(|other| newest.is_none_or(|newest| newest.at < other.at)) {
                     *newest = *other;
@@ -219,7 +227,7 @@ pub struct RouteTotals {
 impl RouteTotals {
     pub fn of<'a>(workers: impl IntoIterator<Item = &'a RouteStats>) -> Self {
         let mut totals = Self::default();
-        for worker in workers {
+        for worker in workers.into_iter().filter_map(|worker| worker.0.get()) {
             for (sums, counts) in totals.requests.iter_mut().zip(&worker.requests) {
                 add(sums, counts);
             }

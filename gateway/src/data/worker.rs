@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     thread::JoinHandle,
     time::Duration,
@@ -100,6 +100,8 @@ pub struct Shared {
     /// How many large bodies may be judged at a time: each is a thread, and what is read takes many
     /// times the room of its text.
     pub judging: Arc<Semaphore>,
+    /// Connections on which nothing happens: see [`super::http1`].
+    pub dormant: AtomicUsize,
     draining: AtomicBool,
     /// Of the gateway, this one among them: they share the limits.
     replicas: AtomicU32,
@@ -114,6 +116,7 @@ impl Shared {
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
             gathering: Arc::new(Semaphore::new(GATHERED)),
             judging: Arc::new(Semaphore::new(workers)),
+            dormant: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             replicas: AtomicU32::new(1),
         })

@@ -147,6 +147,26 @@ fn takes_health_from_the_status() {
 }
 
 #[test]
+fn forgets_who_asks_when_the_annotation_changes_and_only_then() {
+    let mut table = Table::new();
+    table.take(slice("auth", &["a"]));
+    let mut plugin = plugin("auth", routes(&["GET /a"]), json!({}));
+    table.apply(plugin.clone());
+    let serving = table.route("GET /a").unwrap().plugin.clone();
+    for (value, is_forgotten) in
+        [(None, false), (Some("1"), true), (Some("1"), false), (Some("2"), true), (None, true)]
+    {
+        let before = serving.endpoints().clone();
+        plugin.metadata.annotations =
+            value.map(|value| [("goforward.dev/forget-callers".to_owned(), value.to_owned())].into());
+        table.apply(plugin.clone());
+        let after = serving.endpoints().clone();
+        assert_eq!(!Arc::ptr_eq(&before, &after), is_forgotten, "{value:?}");
+        assert!(after.len() == 1 && Arc::ptr_eq(&before[0], &after[0]), "connections stay");
+    }
+}
+
+#[test]
 fn serves_routes_without_host_under_the_hosts_of_their_namespace() {
     let mut table = Table::new();
     table.apply(plugin("pay", routes(&["GET /x", "GET own.example/y"]), json!({})));

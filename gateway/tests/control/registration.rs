@@ -31,7 +31,10 @@ use forward_proto::plugin::v1::{
 };
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::mpsc,
+};
 use tonic::{Request, Response, Status};
 
 use crate::objects::{plugin, rolled_out};
@@ -347,8 +350,10 @@ async fn a_replica_that_takes_over_does_not_forget_that_nobody_answers() {
     status.health = Some(serde_json::from_value(health).unwrap());
     status.conditions.push(serde_json::from_value(unanswered).unwrap());
     let mut world = World::new(silent).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    world.endpoints(&[nobody]);
+    // Bound, so that no other test gets the address, and not listening.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    world.endpoints(&[nobody.local_addr().unwrap()]);
     loop {
         let status = world.write().await;
         assert_eq!(condition(&status, "Healthy"), json!(["Unknown", "Unanswered"]));

@@ -214,10 +214,10 @@ impl Case {
         status.routes = routes;
         status.middleware = middleware;
         status.provides_middleware = provides_middleware;
-        status.health = health;
-        status.reload = reload;
+        status.health = health.map(Box::new);
+        status.reload = reload.map(Box::new);
         status.config_from_changed = config_from_changed;
-        status.config_schema = config_schema;
+        status.config_schema = config_schema.map(Box::new);
         status.conditions.retain(|condition| condition.type_ == "Available");
         status.conditions.extend(conditions);
         assert_eq!(self.decide(), Registration::of(&self.plugin), "what is written is not written again");
@@ -227,7 +227,9 @@ impl Case {
 
     fn condition(&self, type_: &str) -> Option<(String, String, String, Option<i64>)> {
         let condition = self.decide().conditions.into_iter().find(|condition| condition.type_ == type_)?;
-        Some((condition.status, condition.reason, condition.message, condition.observed_generation))
+        let [status, reason, message] =
+            [condition.status, condition.reason, condition.message].map(String::from);
+        Some((status, reason, message, condition.observed_generation))
     }
 
     /// What it is said to provide, each with its priority.
@@ -513,14 +515,14 @@ fn counts_what_is_unknown_from_when_it_became_so_for_that_reason() {
     let ready = std::mem::take(&mut case.ready);
     case.now = 100;
     case = case.written();
-    assert_eq!(transition(&case), ("NoReadyEndpoints".to_owned(), at(100)));
+    assert_eq!(transition(&case), ("NoReadyEndpoints".into(), at(100)));
     case.ready = ready;
     case.pods.clear();
     case.now = 500;
     case = case.fares("?").written();
-    assert_eq!(transition(&case), ("Unanswered".to_owned(), at(500)));
+    assert_eq!(transition(&case), ("Unanswered".into(), at(500)));
     case.now = 600;
-    assert_eq!(transition(&case.written()), ("Unanswered".to_owned(), at(500)));
+    assert_eq!(transition(&case.written()), ("Unanswered".into(), at(500)));
 }
 
 #[test]

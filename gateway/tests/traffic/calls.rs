@@ -292,7 +292,7 @@ async fn ends_streams_at_their_deadline_with_a_status() {
 #[tokio::test]
 async fn says_in_grpc_what_the_gateway_has_to_say() {
     let gateway = Gateway::new();
-    gateway.plugin("echo", &["POST /test.Echo/:method", "POST /*rest"], &[nobody().await]);
+    gateway.plugin("echo", &["POST /test.Echo/:method", "POST /*rest"], &[nobody()]);
     gateway.plugin("get", &["GET /test.Get/Only"], &[plugin().await]);
     gateway.plugin("none", &["POST /test.None/:method"], &[]);
     let mut client = client(&gateway).await;

@@ -176,7 +176,7 @@ async fn a_browsers_question_is_about_the_route_that_it_asks_for() {
     let gateway = Gateway::new();
     let cors = json!([{"name": "pages", "cors": {"origins": ["https://a.example"]}}]);
     let with = chain(cors);
-    gateway.plugin_with("p", &["PUT /x"], &[nobody().await], Some(with));
+    gateway.plugin_with("p", &["PUT /x"], &[nobody()], Some(with));
     let named = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")];
     let named = named.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let head = request("OPTIONS", "", "/x", &named).unwrap();
@@ -214,7 +214,7 @@ async fn shows_what_holds_and_no_secret() {
         {"name": "often", "rateLimit": {"requests": 7, "per": "1m"}},
     ]);
     let with = chain(entries);
-    gateway.plugin_with("p", &["GET /x"], &[nobody().await], Some(with));
+    gateway.plugin_with("p", &["GET /x"], &[nobody()], Some(with));
     let (address, _) = debug_of(&gateway).await;
     let answer = ask(address, "localhost:9091", "/debug/config").await;
     let config: Value = serde_json::from_str(body(&answer)).unwrap();

@@ -43,7 +43,7 @@ async fn names_the_plugin_that_has_no_endpoint_or_is_unhealthy() {
 #[tokio::test]
 async fn tries_another_endpoint_when_one_refuses_whatever_the_method() {
     let gateway = Gateway::new();
-    gateway.plugin("a", &["* /x"], &[nobody().await, nobody().await, mirror().await]);
+    gateway.plugin("a", &["* /x"], &[nobody(), nobody(), mirror().await]);
     for _ in 0..20 {
         let request = "POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
         let answer = gateway.ask(request).await;
@@ -54,7 +54,7 @@ async fn tries_another_endpoint_when_one_refuses_whatever_the_method() {
 #[tokio::test]
 async fn answers_503_when_every_endpoint_refuses() {
     let gateway = Gateway::new();
-    let plugin = gateway.plugin("a", &["GET /x"], &[nobody().await, nobody().await]);
+    let plugin = gateway.plugin("a", &["GET /x"], &[nobody(), nobody()]);
     let answer = gateway.get("/x").await;
     assert!(status(&answer) == 503 && body(&answer).contains("cannot be reached"), "{answer}");
     assert_eq!(totals(&plugin).errors[UpstreamError::Connect as usize], 1);

@@ -14,23 +14,8 @@ use crate::harness::*;
 /// Sends it, and answers with the statuses that came and how many requests the plugin saw.
 async fn attack(request: &str) -> (Vec<u16>, usize) {
     let gateway = Gateway::new();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counter = seen.clone();
-    let plugin = origin(move |mut peer| {
-        let counter = counter.clone();
-        async move {
-            let mut bytes = [0; 4096];
-            use tokio::io::AsyncReadExt;
-            while peer.stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {
-                if bytes.windows(9).any(|window| window == b" HTTP/1.1") {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-                    bytes.fill(0);
-                }
-            }
-        }
-    });
-    gateway.to(plugin.await);
+    let (plugin, seen) = counting().await;
+    gateway.to(plugin);
     let mut client = gateway.client().await;
     client.send(request).await;
     let answer = client.rest().await;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    mem,
     net::SocketAddr,
     sync::{
         Arc,
@@ -33,7 +34,7 @@ use forward_plan::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -331,10 +332,33 @@ pub async fn named(name: &'static str) -> SocketAddr {
     .await
 }
 
-/// An address that refuses connections.
-pub async fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// A plugin that answers every request with nothing, and how many it has seen: whatever looks like one.
+pub async fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = seen.clone();
+    let plugin = origin(move |mut peer| {
+        let counter = counter.clone();
+        async move {
+            let mut bytes = [0; 4096];
+            while peer.stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+                if bytes.windows(9).any(|window| window == b" HTTP/1.1") {
+                    counter.fetch_add(1, Relaxed);
+                    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                    bytes.fill(0);
+                }
+            }
+        }
+    });
+    (plugin.await, seen)
+}
+
+/// An address that refuses connections, and that nobody else gets until the process ends.
+pub fn nobody() -> SocketAddr {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    mem::forget(socket);
+    address
 }
 
 /// A plugin that breaks off what it is asked, and counts that.

@@ -8,6 +8,7 @@ mod bodies;
 mod callers;
 mod calls;
 mod debug;
+mod dormant;
 mod failures;
 mod frames;
 mod framing;

@@ -5,6 +5,7 @@ mod bulkheads;
 mod compression;
 mod cross_origin;
 mod fallbacks;
+mod hedges;
 mod limits;
 mod logging;
 mod plugins;
@@ -118,7 +119,7 @@ async fn redirects_to_https_once() {
 async fn answers_by_itself_without_the_plugin() {
     let gateway = Gateway::new();
     let gone = json!({"status": 410, "body": "{\"gone\":true}", "contentType": "application/json"});
-    gateway.behind(json!([{"name": "gone", "respond": gone}]), nobody().await);
+    gateway.behind(json!([{"name": "gone", "respond": gone}]), nobody());
     let answer = get(&gateway, "").await;
     assert_eq!((status(&answer), body(&answer)), (410, "{\"gone\":true}"));
     assert_eq!(value(&answer, "content-type"), Some("application/json"));
@@ -135,7 +136,7 @@ async fn acts_in_the_order_of_phases_and_tells_of_limits_whatever_comes_after() 
         {"name": "c", "ipFilter": {"deny": ["10.0.0.0/8"]}},
         {"name": "d", "priority": 1, "headers": {"response": {"set": [{"name": "X-Seen", "value": "d"}]}}},
     ]);
-    gateway.behind(chain, nobody().await);
+    gateway.behind(chain, nobody());
     let answer = get(&gateway, "").await;
     assert_eq!((status(&answer), value(&answer, "x-seen")), (204, Some("d")));
     assert_eq!(value(&answer, "ratelimit"), Some("\"b\";r=0;t=3600"));

@@ -81,7 +81,7 @@ pub fn files(root: &Folder) -> Files {
 }
 
 /// A client that trusts these, speaks these protocols and these versions.
-fn trusting(roots: &[CertificateDer<'static>], alpn: &[&str]) -> ClientConfig {
+pub fn trusting(roots: &[CertificateDer<'static>], alpn: &[&str]) -> ClientConfig {
     with_versions(roots, alpn, &[&TLS12, &TLS13])
 }
 
@@ -102,7 +102,7 @@ fn with_versions(
     config
 }
 
-async fn connect(
+pub async fn connect(
     address: SocketAddr,
     config: impl Into<Arc<ClientConfig>>,
     host: &str,

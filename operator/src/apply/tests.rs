@@ -40,7 +40,7 @@ async fn apply_against<F: Future<Output = Server>>(
     let (service, server) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let (client, plugin, metrics) = (Client::new(service, "shop"), plugin(), Metrics::new());
     let writer = Writer { client: &client, metrics: &metrics, plugin: &plugin };
-    let (desired, live) = (config_map("u-1", "{}"), live.map(|live| Arc::new(Kept::new(&live))));
+    let (desired, live) = (config_map("u-1", "{}"), live.map(|live| Arc::new(Kept::new(live))));
     let (result, mut server) = tokio::join!(writer.apply(&desired, live.as_ref()), script(server));
     drop(client);
     assert!(server.next_request().await.is_none(), "one call too many");
@@ -78,24 +78,37 @@ async fn writes_a_difference_in_one_call() {
 }
 
 #[tokio::test]
-async fn looks_before_it_makes_a_new_object() {
+async fn makes_a_new_object_in_one_call() {
     let written = apply_against(None, async |mut server| {
-        answer(&mut server, Method::GET, StatusCode::NOT_FOUND, refusal(404, "NotFound")).await;
-        answer(&mut server, Method::PATCH, StatusCode::CREATED, json!(config_map("u-1", "{}"))).await;
+        answer(&mut server, Method::POST, StatusCode::CREATED, json!(config_map("u-1", "{}"))).await;
         server
     });
     assert!(written.await.unwrap());
 }
 
+/// The metadata of an object that is there, as it is read alone.
+fn metadata(object: &ConfigMap) -> serde_json::Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.metadata})
+}
+
+fn created(object: ConfigMap) -> ConfigMap {
+    let mut object = json!(object);
+    object["metadata"]["managedFields"] =
+        json!([{"manager": "forward-operator", "operation": "Update", "apiVersion": "v1"}]);
+    object["metadata"]["resourceVersion"] = json!("7");
+    serde_json::from_value(object).unwrap()
+}
+
 #[tokio::test]
 async fn waits_for_the_event_of_what_it_has_just_made_unless_none_can_come() {
     for (labels, is_written) in [(json!({"goforward.dev/plugin": "hello"}), false), (json!({}), true)] {
-        let mut found = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                               "metadata": config_map("u-1", "{}").metadata});
+        let mut found = metadata(&config_map("u-1", "{}"));
         found["metadata"]["labels"] = labels;
         let written = apply_against(None, async |mut server| {
+            answer(&mut server, Method::POST, StatusCode::CONFLICT, refusal(409, "AlreadyExists")).await;
             answer(&mut server, Method::GET, StatusCode::OK, found).await;
             if is_written {
+                // Nothing is held as by a creation.
                 let made = json!(config_map("u-1", "{}"));
                 answer(&mut server, Method::PATCH, StatusCode::OK, made).await;
             }
@@ -106,18 +119,48 @@ async fn waits_for_the_event_of_what_it_has_just_made_unless_none_can_come() {
 }
 
 #[tokio::test]
+async fn has_what_it_created_held_by_apply_before_the_first_apply() {
+    let live = created(config_map("u-1", "other"));
+    let written = apply_against(Some(live.clone()), async |mut server| {
+        answer(&mut server, Method::GET, StatusCode::OK, metadata(&live)).await;
+        let (request, send) = server.next_request().await.expect("a call");
+        assert_eq!(request.method(), Method::PATCH);
+        let body: serde_json::Value =
+            serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+        let held = json!([{"manager": "forward-operator", "operation": "Apply", "apiVersion": "v1"}]);
+        assert_eq!(body["metadata"]["managedFields"], held);
+        assert_eq!(body["metadata"]["resourceVersion"], "7", "nobody else's change is lost");
+        send.send_response(Response::new(Body::from(serde_json::to_vec(&metadata(&live)).unwrap())));
+        answer(&mut server, Method::PATCH, StatusCode::OK, json!(config_map("u-1", "{}"))).await;
+        server
+    });
+    assert!(written.await.unwrap());
+    let same = apply_against(Some(created(config_map("u-1", "{}"))), async |server| server);
+    assert!(!same.await.unwrap());
+}
+
+#[tokio::test]
 async fn leaves_the_object_of_somebody_else_alone() {
     let found = owned_by("Plugin", "another", "u-2", "{}");
-    let meta =
-        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found.metadata});
     let result = apply_against(None, async |mut server| {
-        answer(&mut server, Method::GET, StatusCode::OK, meta).await;
+        answer(&mut server, Method::POST, StatusCode::CONFLICT, refusal(409, "AlreadyExists")).await;
+        answer(&mut server, Method::GET, StatusCode::OK, metadata(&found)).await;
         server
     });
     let error = result.await.unwrap_err();
     assert!(matches!(error, Error::ForeignObject { kind: "ConfigMap", .. }), "{error}");
     let error = apply_against(Some(found), async |server| server).await.unwrap_err();
     assert_eq!(error.category(), Category::Invalid);
+}
+
+#[tokio::test]
+async fn tries_again_where_what_was_in_the_way_is_gone() {
+    let result = apply_against(None, async |mut server| {
+        answer(&mut server, Method::POST, StatusCode::CONFLICT, refusal(409, "AlreadyExists")).await;
+        answer(&mut server, Method::GET, StatusCode::NOT_FOUND, refusal(404, "NotFound")).await;
+        server
+    });
+    assert_eq!(result.await.unwrap_err().category(), Category::Transient);
 }
 
 #[tokio::test]

@@ -234,7 +234,7 @@ impl Probes {
     fn http(plugin: &Plugin) -> Self {
         // Of pods that cannot be asked the kubelet thinks for itself.
         let HealthCheck { path, interval, timeout, failure_threshold, success_threshold, panic_percent: _ } =
-            plugin.spec.health.clone().unwrap_or_default();
+            plugin.spec.health.as_deref().cloned().unwrap_or_default();
         let named = || IntOrString::String(PORT.to_owned());
         let tcp = path.is_none().then(|| TCPSocketAction { port: named(), host: None });
         let get =

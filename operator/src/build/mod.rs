@@ -142,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::golden;
+    use crate::{golden, live::Object};
 
     /// A case: a plugin, and what its namespace says.
     #[derive(Deserialize)]
@@ -163,14 +163,16 @@ mod tests {
     fn builds_the_objects_of_each_case() {
         let peers = peers();
         golden::check("build", "objects", 10, |case: Case| {
+            // Nothing that is built from was taken off it.
+            let Object::Plugin(plugin) = case.plugin.into() else { panic!("it is a Plugin") };
             let input = Input {
-                plugin: &case.plugin,
+                plugin: &plugin,
                 system: case.system.as_ref(),
                 peers: &peers,
                 revision: "3-0",
                 hooks: case.hooks.as_deref(),
                 stage: case.stage,
-                replicas: if case.stopped { 0 } else { case.plugin.spec.replicas },
+                replicas: if case.stopped { 0 } else { plugin.spec.replicas },
             };
             render(&build(&input).unwrap())
         });

@@ -39,11 +39,11 @@ pub struct Peers {
 
 /// The labels by which the pods of a plugin are let in by those they may reach.
 pub fn reach_labels(plugin: &Plugin) -> BTreeMap<String, String> {
-    let dependencies = plugin.spec.dependencies.iter().map(|dependency| &dependency.name);
+    let dependencies = plugin.spec.dependencies.iter().map(|dependency| dependency.name.as_str());
     let network = plugin.spec.sandbox.as_ref().and_then(|sandbox| sandbox.network.as_ref());
     let others =
-        network.iter().flat_map(|network| &network.egress).filter_map(|egress| egress.plugin.as_ref());
-    dependencies.chain(others).map(|name| reach_label(name)).collect()
+        network.iter().flat_map(|network| &network.egress).filter_map(|egress| egress.plugin.as_deref());
+    dependencies.chain(others).map(reach_label).collect()
 }
 
 /// The label by which a pod is let in by a plugin.

@@ -22,6 +22,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::sleep};
 
+use super::{HookKind, Ran};
 use crate::{
     apply::{Kind, call_api},
     error::Error,
@@ -129,16 +130,20 @@ impl Calls {
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             let place = places.acquire_owned().await.expect("nobody closes it");
-            lock(&going).insert(target.call.id.clone(), Some(Instant::now()));
+            let begun = Instant::now();
+            lock(&going).insert(target.call.id.clone(), Some(begun));
             tracing::info!(hook = %target.call.hook, plugin = target.name(), "hook started");
-            let run = match target.make(&client).await {
+            let made = target.make(&client).await;
+            let took = Some(begun.elapsed());
+            let late = matches!(made, Err(CallError::Late(_)));
+            let run = match made {
                 Ok(()) => HookRun::Succeeded,
                 Err(error) => HookRun::Failed { message: error.to_string() },
             };
             drop(place);
             tracing::info!(hook = %target.call.hook, plugin = target.name(), ?run, "hook ended");
             let Target { namespace, plugin, call, .. } = &target;
-            sink.answer(namespace, plugin, &call.id, run);
+            sink.answer(namespace, plugin, &call.id, Ran { run, kind: HookKind::Http, late, took });
             lock(&going).remove(&call.id);
         });
     }
@@ -214,7 +219,7 @@ impl Target {
     }
 
     /// A CloudEvent in structured mode.
-    fn request(&self) -> http::Result<Request<Full<Bytes>>> {
+    pub(super) fn request(&self) -> http::Result<Request<Full<Bytes>>> {
         let Self { namespace, plugin, version, call, http, limit: _, message } = self;
         let HookCall { hook, revision, id, since, going: _ } = call;
         let host = match http.port {

@@ -3,6 +3,7 @@
 //! other, from which the next decision follows.
 
 mod call;
+mod tally;
 
 use std::{
     sync::Arc,
@@ -12,8 +13,10 @@ use std::{
 use forward_crds::{Hook, HookHttp, HookJob};
 use forward_plan::{HookCall, HookRun};
 use kube::{Resource, ResourceExt};
+use prometheus_client::encoding::EncodeLabelValue;
 
 pub use call::{Calls, Target};
+pub use tally::{Ends, Tally};
 
 use crate::{
     apply::Writer,
@@ -28,6 +31,25 @@ use crate::{
 const LOST: Duration = Duration::from_secs(60);
 /// What the API server says when something is to be made in a namespace that is being deleted.
 const TERMINATING: &str = "being terminated";
+
+/// What is done for a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum HookKind {
+    Job,
+    Http,
+}
+
+/// What is seen of a run of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    pub run: HookRun,
+    pub kind: HookKind,
+    /// Whether it failed for want of time.
+    pub late: bool,
+    /// How long it took: of a Job from its creation to its end, as the API server has them; of a call from
+    /// when there was a place for it to its answer. Nothing where one of the two was not seen.
+    pub took: Option<Duration>,
+}
 
 /// Begin those hooks of a plugin that are due and do not run. Answers when to look again at the
 /// latest; nothing where no hook runs.
@@ -46,7 +68,8 @@ pub async fn begin(
         let left = (due[&call.id] + hook.limit().get() + LOST).saturating_duration_since(now);
         if left.is_zero() {
             let message = "nothing was heard of it in time".to_owned();
-            answer(snapshot, calls, call, HookRun::Failed { message });
+            let run = HookRun::Failed { message };
+            answer(snapshot, calls, call, Ran { late: true, ..Ran::untimed(kind(hook), run) });
             continue;
         }
         next = Some(next.map_or(left, |next| next.min(left)));
@@ -64,16 +87,17 @@ async fn start(
     calls: &Arc<Calls>,
     (call, hook): (&HookCall, &Hook),
 ) -> Result<(), Error> {
+    let told = |run| answer(snapshot, calls, call, Ran::untimed(kind(hook), run));
     match hook {
         Hook { job: Some(job), .. } => {
             match start_job(writer, snapshot, peers, (call, hook, job)).await {
                 // It is not the plugin's alone to put that right, and it must not be asked for ever.
                 Err(Error::Refused { message, .. }) if message.contains(TERMINATING) => {
                     let message = "the namespace is being deleted, where no Job can be made".to_owned();
-                    answer(snapshot, calls, call, HookRun::Skipped { message });
+                    told(HookRun::Skipped { message });
                 }
                 Err(error @ (Error::Refused { .. } | Error::ForeignObject { .. })) => {
-                    answer(snapshot, calls, call, HookRun::Failed { message: error.to_string() });
+                    told(HookRun::Failed { message: error.to_string() });
                 }
                 result => return result,
             }
@@ -82,7 +106,7 @@ async fn start(
         // No rule of the API lets such a hook in.
         Hook { .. } => {
             let message = "it has neither job nor http".to_owned();
-            answer(snapshot, calls, call, HookRun::Failed { message });
+            told(HookRun::Failed { message });
         }
     }
     Ok(())
@@ -135,11 +159,17 @@ fn target(snapshot: &Snapshot, call: &HookCall, hook: &Hook, http: &HookHttp) ->
     }
 }
 
-fn answer(snapshot: &Snapshot, calls: &Calls, call: &HookCall, run: HookRun) {
-    let meta = snapshot.plugin.meta();
-    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-    calls.sink.answer(namespace.unwrap_or_default(), name.unwrap_or_default(), &call.id, run);
+fn kind(hook: &Hook) -> HookKind {
+    if hook.job.is_some() { HookKind::Job } else { HookKind::Http }
 }
 
+fn answer(snapshot: &Snapshot, calls: &Calls, call: &HookCall, ran: Ran) {
+    let meta = snapshot.plugin.meta();
+    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+    calls.sink.answer(namespace.unwrap_or_default(), name.unwrap_or_default(), &call.id, ran);
+}
+
+#[cfg(test)]
+mod fields;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::JoinHandle,
 };
 
@@ -64,9 +64,17 @@ fn api(service: Option<Value>, writes: fn(&str) -> Option<(StatusCode, &'static 
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();
             let body = serde_json::from_slice::<Value>(&body).unwrap_or(Value::Null);
-            let path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let mut path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let made = body["metadata"]["name"].as_str().filter(|_| parts.method == Method::POST);
+            if let Some(name) = made {
+                path = format!("{path}/{name}");
+            }
             let refuse = |code: StatusCode, message: &str| {
-                let reason = if code == StatusCode::NOT_FOUND { "NotFound" } else { "Forbidden" };
+                let reason = match code {
+                    StatusCode::NOT_FOUND => "NotFound",
+                    StatusCode::CONFLICT => "AlreadyExists",
+                    _ => "Forbidden",
+                };
                 (
                     code,
                     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
@@ -78,6 +86,7 @@ fn api(service: Option<Value>, writes: fn(&str) -> Option<(StatusCode, &'static 
             let (code, answer) = match (&parts.method, found) {
                 (&Method::GET, Some(object)) => (StatusCode::OK, object),
                 (&Method::GET, None) => refuse(StatusCode::NOT_FOUND, "no"),
+                (&Method::POST, Some(_)) if made.is_some() => refuse(StatusCode::CONFLICT, "there"),
                 _ => match writes(&path) {
                     Some((code, message)) => refuse(code, message),
                     None => (StatusCode::OK, body.clone()),
@@ -123,12 +132,17 @@ async fn begin_at(api: &Api, plugin: Plugin, after: u64) -> Run {
 }
 
 impl Run {
-    fn answers(&self) -> BTreeMap<String, HookRun> {
+    fn answers(&self) -> BTreeMap<String, Ran> {
         lock(&self.sink.index).snapshot("shop", "cart").unwrap().live.answers
     }
 
     /// What came of the call.
     async fn answer(&self) -> HookRun {
+        self.ran().await.run
+    }
+
+    /// The same, and what else is seen of it.
+    async fn ran(&self) -> Ran {
         let answered = async {
             loop {
                 let changed = self.sink.changed.notified();
@@ -153,7 +167,7 @@ async fn a_job_comes_after_what_its_pod_needs_and_is_looked_at_when_its_time_is_
     assert_eq!(run.next, Some(Duration::from_secs(20 + 60 - 5)));
     let asked = lock(&api.asked);
     let mut written =
-        asked.iter().filter(|(method, ..)| *method == Method::PATCH).map(|(_, path, _)| path.as_str());
+        asked.iter().filter(|(method, ..)| *method == Method::POST).map(|(_, path, _)| path.as_str());
     let kinds: Vec<_> = written.clone().map(|path| path.split('/').next().unwrap()).collect();
     assert_eq!(kinds, ["serviceaccounts", "configmaps", "networkpolicies", "jobs"]);
     assert_eq!(written.next_back().unwrap(), format!("jobs/cart-hook-{}", run.id));
@@ -167,7 +181,7 @@ async fn a_job_that_is_there_is_not_changed() {
     api.there("jobs/", json!({"metadata": {"name": "x", "ownerReferences": [owner]}}));
     begin_at(&api, plugin(job(), PluginState::Unloaded), 0).await;
     let asked = lock(&api.asked);
-    assert!(asked.iter().any(|(method, path, _)| *method == Method::GET && path.starts_with("jobs/")));
+    assert!(asked.iter().any(|(method, path, _)| *method == Method::POST && path.starts_with("jobs/")));
     assert!(!asked.iter().any(|(method, path, _)| *method == Method::PATCH && path.starts_with("jobs/")));
 }
 
@@ -235,9 +249,32 @@ async fn call(answer: &'static str) -> (HookRun, String, Run) {
 }
 
 #[tokio::test]
+async fn a_run_is_counted_once_however_often_its_plugin_is_looked_at() {
+    let api = api(None, |_| None);
+    let run = begin_at(&api, plugin(job(), PluginState::Unloaded), 80).await;
+    let seen = run.ran().await;
+    assert_eq!((seen.kind, seen.late, seen.took), (HookKind::Job, true, None), "nothing was heard of it");
+    let snapshot = || lock(&run.sink.index).snapshot("shop", "cart").unwrap();
+    let (tally, metrics) = (Tally::default(), Metrics::new());
+    let id = ("shop".into(), "cart".into());
+    assert!(!tally.ends(&id, &snapshot()).is_empty());
+    // What came of it could not be written: it is counted with the next try.
+    let (first, again) = (tally.ends(&id, &snapshot()), tally.ends(&id, &snapshot()));
+    tally.count(first, &metrics);
+    tally.count(again, &metrics);
+    // The new status is on its way.
+    assert!(tally.ends(&id, &snapshot()).is_empty());
+    let line = r#"forward_operator_hook_runs_total{hook="beforeLoad",kind="Job",outcome="Timeout"} 1"#;
+    let text = metrics.render().unwrap();
+    assert!(text.lines().any(|it| it == line), "{text}");
+}
+
+#[tokio::test]
 async fn a_service_is_told_what_it_is_about() {
     let (answer, request, run) = call("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(answer, HookRun::Succeeded);
+    let seen = run.ran().await;
+    assert_eq!((seen.kind, seen.late, seen.took.is_some()), (HookKind::Http, false, true));
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let head = head.to_lowercase();
     assert!(head.starts_with("post /hooks?of=cart http/1.1\r\n"), "{head}");
@@ -321,9 +358,12 @@ async fn a_call_that_is_under_way_is_not_made_twice_and_ends_with_its_operator()
 
 #[tokio::test]
 async fn a_service_on_its_way_up_is_waited_for() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let api = api(Some(own_service(free.port())), |_| None);
-    let run = begin_at(&api, plugin(http(free.port()), PluginState::Unloaded), 0).await;
+    // Bound, so that no other test gets the address, and not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let api = api(Some(own_service(port)), |_| None);
+    let run = begin_at(&api, plugin(http(port), PluginState::Unloaded), 0).await;
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let tried_again = async {
         while lookups(&api) < 2 {
@@ -331,7 +371,7 @@ async fn a_service_on_its_way_up_is_waited_for() {
         }
     };
     tokio::time::timeout(Duration::from_secs(4), tried_again).await.expect("it is tried again");
-    let listener = TcpListener::bind(free).await.unwrap();
+    let listener = socket.listen(1).unwrap();
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut bytes = vec![0; 4096];
     assert!(stream.read(&mut bytes).await.unwrap() > 0);
@@ -348,4 +388,5 @@ async fn a_service_that_does_not_answer_in_time_has_failed() {
     hook["timeout"] = "100ms".into();
     let run = begin_at(&api, plugin(hook, PluginState::Unloaded), 0).await;
     assert_eq!(run.answer().await, HookRun::Failed { message: "did not answer within 0.1 s".to_owned() });
+    assert!(run.ran().await.late);
 }

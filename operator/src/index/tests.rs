@@ -89,7 +89,7 @@ fn a_variable_counts_until_it_can_mean_two_plugins() {
     let keys = |index: &Index| {
         let snapshot = index.snapshot("shop", "cart").unwrap();
         let heeded = snapshot.overrides.iter().all(|it| it.message.is_none());
-        (snapshot.plugin.spec.config.iter().flat_map(|config| config.keys()).count(), heeded)
+        (snapshot.plugin.spec.config.iter().map(|config| config.read().len()).sum::<usize>(), heeded)
     };
     index.apply(cart());
     assert_eq!(keys(&index), (1, true));
@@ -175,19 +175,17 @@ fn keeps_what_came_of_a_hook_until_the_status_says_it() {
     };
     let running = with_outcome("Running");
     let id = hook_runs(&running).pop_first().unwrap();
+    let ran = Ran::untimed(crate::hooks::HookKind::Http, forward_plan::HookRun::Succeeded);
     let mut index = Index::default();
-    assert_eq!(index.answer("shop", "cart", &id, HookRun::Succeeded), [], "there is no such plugin");
+    assert_eq!(index.answer("shop", "cart", &id, ran.clone()), [], "there is no such plugin");
     index.apply(Object::Plugin(running.clone()));
-    assert_eq!(
-        index.answer("shop", "cart", &id, HookRun::Succeeded),
-        [ObjectRef::new("cart").within("shop")]
-    );
+    assert_eq!(index.answer("shop", "cart", &id, ran.clone()), [ObjectRef::new("cart").within("shop")]);
     index.apply(Object::Plugin(running.clone()));
     assert!(index.snapshot("shop", "cart").unwrap().live.answers.contains_key(&id));
     index.apply(Object::Plugin(with_outcome("Succeeded")));
     assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
     index.apply(Object::Plugin(running.clone()));
-    index.answer("shop", "cart", &id, HookRun::Succeeded);
+    index.answer("shop", "cart", &id, ran);
     index.delete(Object::Plugin(running));
     assert!(index.tenants.is_empty());
 }

@@ -17,11 +17,14 @@ use prometheus_client::{
 };
 
 use super::word;
-use crate::index::{Index, Standing, lock};
+use crate::{
+    index::{Index, Standing, lock},
+    queue::Queue,
+};
 
-/// The index to read. It ends with whoever acts on it.
+/// The index to read, and the queue to it. The index ends with whoever acts on it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Source(Arc<Mutex<Weak<Mutex<Index>>>>);
+pub(super) struct Source(Arc<Mutex<(Weak<Mutex<Index>>, Queue)>>);
 
 #[derive(Debug)]
 pub(super) struct Plugins {
@@ -30,13 +33,16 @@ pub(super) struct Plugins {
 }
 
 impl Source {
-    pub(super) fn follow(&self, index: &Arc<Mutex<Index>>) {
-        *lock(&self.0) = Arc::downgrade(index);
+    pub(super) fn follow(&self, index: &Arc<Mutex<Index>>, queue: &Queue) {
+        *lock(&self.0) = (Arc::downgrade(index), queue.clone());
     }
 
-    fn standings(&self) -> Vec<Standing> {
-        let index = lock(&self.0).upgrade();
-        index.map(|index| lock(&index).standings()).unwrap_or_default()
+    /// How all plugins stand, and how many wait.
+    fn read(&self) -> (Vec<Standing>, usize) {
+        let (index, queue) = lock(&self.0).clone();
+        let Some(index) = index.upgrade() else { return Default::default() };
+        let index = lock(&index);
+        (index.standings(), queue.len())
     }
 }
 
@@ -48,7 +54,11 @@ impl Plugins {
 
 impl Collector for Plugins {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let standings = if self.leading.get() == 1 { self.source.standings() } else { Vec::new() };
+        let leads = self.leading.get() == 1;
+        let (standings, waiting) = if leads { self.source.read() } else { Default::default() };
+        let help = "Plugins that are to be reconciled now, and whose turn has not come";
+        let metric = encoder.encode_descriptor("queue_length", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(waiting).unwrap_or(i64::MAX)).encode(metric)?;
         let mut counts = BTreeMap::<_, i64>::new();
         for Standing { state, reason, .. } in &standings {
             *counts.entry((format!("{state:?}"), word(reason))).or_default() += 1;

@@ -40,7 +40,7 @@ fn has(text: &str, line: &str) -> bool {
 fn tells_of_each_plugin_while_it_leads() {
     let metrics = Metrics::new();
     let index = index();
-    metrics.follow(&index);
+    metrics.follow(&index, &Queue::default());
     let ready = r#"forward_operator_plugin_ready{plugin="shop/serves",reason="Ready"} 1"#;
     assert!(!has(&metrics.render().unwrap(), ready), "another replica leads, and tells the same");
     metrics.leading.set(1);
@@ -55,6 +55,7 @@ fn tells_of_each_plugin_while_it_leads() {
     ] {
         assert!(has(&text, line), "{line} is not in\n{text}");
     }
+    assert!(has(&text, "forward_operator_queue_length 0"));
     drop(index);
     assert!(!has(&metrics.render().unwrap(), ready), "nobody acts on it any more");
 }
@@ -95,13 +96,14 @@ fn a_reconciliation_that_is_dropped_is_under_way_no_more() {
 fn all() -> String {
     let metrics = Metrics::new();
     let index = index();
-    metrics.follow(&index);
+    metrics.follow(&index, &Queue::default());
     metrics.leading.set(1);
     metrics.reconciles.get_or_create(&OutcomeLabel { outcome: Outcome::Applied }).inc();
     metrics.failed(&Error::Timeout { action: "apply", kind: "Service", name: "hello".to_owned() });
     metrics.duration.observe(0.01);
     metrics.became_ready(Duration::from_secs(3));
     metrics.reviews.get_or_create(&VerdictLabel { verdict: Verdict::Allowed }).inc();
+    metrics.hook_ended(HookName::BeforeLoad, HookKind::Job, HookEnd::Failed, Some(Duration::from_secs(2)));
     metrics.wrote("Service");
     metrics.deleted("Deployment");
     let mut namespace = Namespace::new();

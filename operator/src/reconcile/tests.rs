@@ -18,7 +18,7 @@ use scenario::{
 async fn a_new_plugin_gets_its_finalizer_then_its_objects_then_a_status() {
     let run = reconcile_with(vec![plugin(json!({"finalizers": []}), json!({}))], NO_TROUBLE).await;
     run.result.as_ref().unwrap();
-    let writes: Vec<_> = run.calls.iter().filter(|call| call.method == Method::PATCH).collect();
+    let writes: Vec<_> = run.calls.iter().filter(|call| call.writes()).collect();
     let mut kinds: Vec<_> = writes.iter().map(|call| call.path.split('/').next().unwrap()).collect();
     // What the pods need comes before the Deployment, in whatever order.
     kinds[1..5].sort_unstable();
@@ -45,13 +45,12 @@ async fn a_plugin_that_stands_costs_no_call() {
 }
 
 #[tokio::test]
-async fn a_new_plugin_costs_a_read_and_a_write_for_each_object() {
+async fn a_new_plugin_costs_a_call_for_each_object() {
     let run = reconcile_with(vec![plugin(json!({"finalizers": []}), json!({}))], NO_TROUBLE).await;
     let count = |method: Method| run.calls.iter().filter(|call| call.method == method).count();
-    // ServiceAccount, ConfigMap, Service, NetworkPolicy, Deployment; the writes are also the finalizer
-    // and the status.
-    assert_eq!((count(Method::GET), count(Method::PATCH)), (5, 7), "{:?}", run.lines());
-    assert_eq!(run.calls.len(), 12, "{:?}", run.lines());
+    // ServiceAccount, ConfigMap, Service, NetworkPolicy, Deployment; the finalizer and the status.
+    assert_eq!((count(Method::POST), count(Method::PATCH)), (5, 2), "{:?}", run.lines());
+    assert_eq!(run.calls.len(), 7, "{:?}", run.lines());
 }
 
 #[tokio::test]
@@ -68,7 +67,7 @@ async fn details_of_a_status_are_written_a_little_later() {
     objects.push(read::<Plugin>(there.clone()));
     let run = reconcile_with(objects, NO_TROUBLE).await;
     assert!(run.calls.is_empty(), "{:?}", run.lines());
-    assert_ne!(run.result.unwrap(), controller::Action::await_change(), "it is looked at again by itself");
+    assert_ne!(run.result.unwrap(), None, "it is looked at again by itself");
     let mut objects = roll_out(&first);
     objects.push(read::<Plugin>(there));
     let run = reconcile_with(objects, NO_TROUBLE).await;
@@ -79,15 +78,15 @@ async fn details_of_a_status_are_written_a_little_later() {
 async fn a_suspended_plugin_keeps_its_objects_and_gets_no_pods() {
     let run =
         reconcile_with(vec![plugin(json!({}), json!({"suspend": true, "replicas": 3}))], NO_TROUBLE).await;
-    assert_eq!(run.body(Method::PATCH, "deployments/hello")["spec"]["replicas"], 0);
-    run.body(Method::PATCH, "services/hello");
+    assert_eq!(run.written("deployments/hello")["spec"]["replicas"], 0);
+    run.written("services/hello");
 }
 
 #[tokio::test]
 async fn a_budget_is_there_while_there_is_more_than_one_pod() {
     let wide = || plugin(json!({}), json!({"replicas": 2}));
     let run = reconcile_with(vec![wide()], NO_TROUBLE).await;
-    assert_eq!(run.body(Method::PATCH, "poddisruptionbudgets/hello")["spec"]["maxUnavailable"], 1);
+    assert_eq!(run.written("poddisruptionbudgets/hello")["spec"]["maxUnavailable"], 1);
     let there = written(&run);
     let deleted = "DELETE poddisruptionbudgets/hello".to_owned();
     for (spec, goes) in [
@@ -147,8 +146,7 @@ async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
                         "spec": {"templates": {"serviceAccountNames": ["shop"]}}});
     objects.push(read::<PluginSystem>(system));
     let run = reconcile_with(objects, NO_TROUBLE).await;
-    let account =
-        &run.body(Method::PATCH, "deployments/hello")["spec"]["template"]["spec"]["serviceAccountName"];
+    let account = &run.written("deployments/hello")["spec"]["template"]["spec"]["serviceAccountName"];
     assert_eq!(account, "shop");
 }
 
@@ -158,7 +156,7 @@ async fn settings_of_the_namespace_reach_the_pods() {
                         "spec": {"sandbox": {"memory": "40Mi"}}});
     let system = read::<PluginSystem>(system);
     let run = reconcile_with(vec![system, plugin(json!({}), json!({}))], NO_TROUBLE).await;
-    let deployment = run.body(Method::PATCH, "deployments/hello");
+    let deployment = run.written("deployments/hello");
     assert_eq!(deployment["metadata"]["annotations"]["goforward.dev/revision"], "1-memory=40Mi");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["resources"]["limits"]["memory"], "40Mi");
@@ -223,11 +221,7 @@ async fn a_deleted_plugin_is_let_go_after_its_last_pod() {
     assert_eq!(run.condition("Ready"), ("False", "Deleting"));
     let run = reconcile_with(vec![plugin(deleted(), json!({})), pod()], NO_TROUBLE).await;
     assert_eq!(run.lines(), ["PATCH plugins/hello/status"]);
-    assert_ne!(
-        run.result.unwrap(),
-        controller::Action::await_change(),
-        "a lost pod is waited for with a bound"
-    );
+    assert_ne!(run.result.unwrap(), None, "a lost pod is waited for with a bound");
     let mut told_long_ago = pod_manifest();
     told_long_ago["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     let run =
@@ -244,7 +238,7 @@ async fn what_the_api_server_refuses_is_told_and_stalls() {
         call.path
             .starts_with("deployments/")
             .then_some(StatusCode::UNPROCESSABLE_ENTITY)
-            .filter(|_| call.method == Method::PATCH)
+            .filter(|_| call.writes())
     };
     let run = reconcile_with(vec![plugin(json!({}), json!({}))], trouble).await;
     assert_eq!(run.result.as_ref().unwrap_err().category(), Category::Invalid);
@@ -313,21 +307,77 @@ async fn a_hook_is_written_down_then_run_and_pods_are_made_after_it() {
     let mut there = manifest(version(), spec());
     there["status"] = told["status"].clone();
     let second = reconcile_with(vec![read::<Plugin>(there.clone())], NO_TROUBLE).await;
-    let made = second.calls.iter().filter(|call| call.method == Method::PATCH);
+    let made = second.calls.iter().filter(|call| call.writes());
     let kinds: Vec<_> = made.map(|call| call.path.split('/').next().unwrap()).collect();
     assert_eq!(kinds, ["serviceaccounts", "configmaps", "networkpolicies", "jobs"]);
-    assert_ne!(second.result.unwrap(), controller::Action::await_change(), "its time is bounded");
+    assert_ne!(second.result.unwrap(), None, "its time is bounded");
 
-    let is_job = |call: &&Call| call.method == Method::PATCH && call.path.starts_with("jobs/hello-hook-");
+    let is_job = |call: &&Call| call.method == Method::POST && call.path.starts_with("jobs/hello-hook-");
     let mut job = second.calls.iter().find(is_job).unwrap().body.clone();
-    job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    job["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let end = "2026-01-01T00:00:04Z";
+    job["status"] =
+        json!({"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": end}]});
     let objects = vec![read::<Plugin>(there), read::<Job>(job)];
-    let third = reconcile_with(objects, NO_TROUBLE).await;
-    let deployment = third.body(Method::PATCH, "deployments/hello");
+    let third = reconcile_with(objects.clone(), NO_TROUBLE).await;
+    let deployment = third.written("deployments/hello");
     assert!(deployment["metadata"]["annotations"]["goforward.dev/hook-revision"].is_string(), "{deployment}");
     let told = third.body(Method::PATCH, "plugins/hello/status");
     assert_eq!(told["status"]["hooks"][0]["outcome"], "Succeeded");
-    assert!(told["metadata"]["resourceVersion"].is_null());
+    assert_eq!(told["metadata"]["resourceVersion"], "7", "nobody has counted it meanwhile");
+    let has = |run: &Run, line: &str| run.metrics.render().unwrap().lines().any(|it| it == line);
+    assert!(has(&third, &ran("beforeLoad", "Succeeded")));
+    assert!(has(&third, r#"forward_operator_hook_seconds_sum{hook="beforeLoad",kind="Job"} 4.0"#));
+    for metrics in [first.metrics, second.metrics] {
+        assert!(!metrics.render().unwrap().contains("hook_runs_total"), "it goes on");
+    }
+    // Somebody else was first, and has counted it.
+    let trouble: Trouble = |call| call.path.ends_with("/status").then_some(StatusCode::CONFLICT);
+    let late = reconcile_with(objects, trouble).await;
+    assert_eq!(late.result.as_ref().unwrap_err().category(), Category::Conflict);
+    assert!(!has(&late, &ran("beforeLoad", "Succeeded")));
+}
+
+#[tokio::test]
+async fn a_hook_of_a_new_plugin_is_written_down_over_the_version_with_the_finalizer() {
+    let spec = json!({"hooks": {"beforeLoad": {"job": {"command": ["migrate"]}}}});
+    let metadata = json!({"resourceVersion": "7", "finalizers": []});
+    let run = reconcile_with(vec![plugin(metadata, spec)], NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello"], "the status would be one of an older version");
+    assert_eq!(run.result.unwrap(), None);
+}
+
+/// A Job of a hook that was counted once.
+fn ran(hook: &str, outcome: &str) -> String {
+    format!("forward_operator_hook_runs_total{{hook=\"{hook}\",kind=\"Job\",outcome=\"{outcome}\"}} 1")
+}
+
+#[tokio::test]
+async fn a_hook_after_the_end_is_counted_by_who_lets_the_plugin_go() {
+    let spec = || json!({"hooks": {"afterStop": {"job": {"command": ["sweep"]}}}});
+    let metadata = || json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "7"});
+    let mut there = manifest(metadata(), spec());
+    let object: Plugin = serde_json::from_value(there.clone()).unwrap();
+    let revision = hook_revision(&object, &forward_plan::Settings::default());
+    let record = json!({"hook": "afterStop", "revision": revision, "outcome": "Running",
+                        "time": "2026-01-01T00:00:00Z"});
+    there["status"] = json!({"hooks": [record]});
+    let first = reconcile_with(vec![read::<Plugin>(there.clone())], NO_TROUBLE).await;
+    let is_job = |call: &&Call| call.method == Method::POST && call.path.starts_with("jobs/");
+    let mut job = first.calls.iter().find(is_job).unwrap().body.clone();
+    job["status"] =
+        json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]});
+    let objects = || vec![read::<Plugin>(there.clone()), read::<Job>(job.clone())];
+    let run = reconcile_with(objects(), NO_TROUBLE).await;
+    assert_eq!(run.lines(), ["PATCH plugins/hello"]);
+    assert_eq!(run.calls[0].body["metadata"]["resourceVersion"], "7");
+    let text = run.metrics.render().unwrap();
+    assert!(text.lines().any(|line| line == ran("afterStop", "Timeout")), "{text}");
+    assert!(!text.contains("hook_seconds_sum"), "nothing says when it began or ended: {text}");
+    let gone: Trouble = |call| (call.path == "plugins/hello").then_some(StatusCode::NOT_FOUND);
+    let late = reconcile_with(objects(), gone).await;
+    late.result.unwrap();
+    assert!(!late.metrics.render().unwrap().contains("hook_runs_total"), "somebody else was first");
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ pub struct Retry {
     pub attempts: u32,
     /// Of a hundred requests, how many.
     pub budget: u8,
+    /// After how long without an answer it is sent to another endpoint as well.
+    pub hedge_after: Option<Duration>,
     broken: bool,
     timeout: bool,
     statuses: Vec<StatusCode>,
@@ -100,13 +102,14 @@ impl Default for CircuitBreaker {
 
 impl Retry {
     pub(super) fn read(retry: &crds::Retry) -> Result<Self, StepError> {
-        let crds::Retry { attempts, causes, statuses, budget_percent } = retry;
-        if causes.is_empty() && statuses.is_empty() {
-            return Err(StepError::Missing("causes or statuses"));
+        let crds::Retry { attempts, causes, statuses, hedge_after, budget_percent } = retry;
+        if causes.is_empty() && statuses.is_empty() && hedge_after.is_none() {
+            return Err(StepError::Missing("causes, statuses or hedgeAfter"));
         }
         Ok(Self {
             attempts: positive("attempts", (*attempts).into())?,
             budget: percent("budgetPercent", *budget_percent)?,
+            hedge_after: hedge_after.map(crds::Duration::get),
             broken: causes.contains(&RetryCause::Broken),
             timeout: causes.contains(&RetryCause::Timeout),
             statuses: server_errors(statuses)?,
@@ -192,5 +195,8 @@ mod tests {
         let status = read(json!({"causes": [], "statuses": [503]})).unwrap();
         assert!(!status.is_on(RetryCause::Broken) && status.is_on_status(StatusCode::SERVICE_UNAVAILABLE));
         assert!(!status.is_on_status(StatusCode::BAD_GATEWAY));
+        let hedged = read(json!({"causes": [], "hedgeAfter": "80ms"})).unwrap();
+        assert_eq!((status.hedge_after, hedged.hedge_after), (None, Some(Duration::from_millis(80))));
+        assert!(!hedged.is_on(RetryCause::Broken));
     }
 }

@@ -50,7 +50,7 @@ fn fields_and_keys_are_overridden_and_say_by_what() {
     assert!(!plugin.spec.enabled);
     assert_eq!(plugin.spec.priority, 20);
     assert_eq!(
-        Value::from(plugin.spec.config.unwrap()),
+        Value::from(plugin.spec.config.unwrap().read()),
         json!({"api-key": "hunter2", "max_amount": 7, "new": true})
     );
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_value_has_the_kind_of_the_one_that_it_replaces() {
     let overridden = |before: Value, text: &str| {
         let config = json!({"größe": before});
         let (plugin, origins) = effective(&[("PAY_PAL_CONFIG_GR__E", text)], config, &[]);
-        let value = plugin.spec.config.unwrap().remove("größe").unwrap();
+        let value = plugin.spec.config.unwrap().read().remove("größe").unwrap();
         (value, origins.ends_with(": "))
     };
     for (before, text, after) in [
@@ -129,10 +129,10 @@ fn switches_and_priorities_are_read_as_people_write_them() {
 fn what_can_mean_two_plugins_counts_for_neither_where_both_are() {
     let variables = [("PAY_PAL_CONFIG_X_ENABLED", "true")];
     let (plugin, origins) = effective(&variables, json!({}), &[]);
-    assert_eq!(plugin.spec.config, Some(json!({"x_enabled": true}).as_object().unwrap().clone()));
+    assert_eq!(plugin.spec.config, Some(json!({"x_enabled": true}).as_object().unwrap().clone().into()));
     assert_eq!(origins, "config.x_enabled < PAY_PAL_CONFIG_X_ENABLED: ");
     let (plugin, origins) = effective(&variables, json!({}), &["pay-pal-config-x"]);
-    assert_eq!(plugin.spec.config, Some(Map::new()));
+    assert_eq!(plugin.spec.config, Some(Map::new().into()));
     assert_eq!(
         origins,
         "config.x_enabled < PAY_PAL_CONFIG_X_ENABLED: it can mean the plugin pay-pal-config-x too, so it counts for neither"

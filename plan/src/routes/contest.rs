@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use forward_crds::{Plugin, Route, RouteSource, RouteStatus};
@@ -25,10 +27,10 @@ pub struct PluginId {
 }
 
 /// A plugin with what decides its rank. The smaller one gets the route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claimant {
     /// Which plugin.
-    pub id: PluginId,
+    pub id: Arc<PluginId>,
     /// `spec.priority`.
     pub priority: i32,
     /// `metadata.creationTimestamp` in seconds since 1970.
@@ -36,7 +38,7 @@ pub struct Claimant {
 }
 
 /// What is claimed: one host (empty: those that nobody names), method and shape of path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     /// The host name, or empty for every host.
     pub host: String,
@@ -60,7 +62,7 @@ struct Offered {
     claim: Result<Claim, String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Claim {
     pattern: Pattern,
     /// One for each host that the route is served under.
@@ -86,11 +88,34 @@ pub struct Change {
 }
 
 /// All claims of all plugins. An event costs the claims of its plugin and those against them.
+///
+/// There are as many as there are routes, so that they are kept as texts, each once.
 #[derive(Clone, Debug, Default)]
 pub struct Contest {
-    offers: BTreeMap<PluginId, Offer>,
-    /// Who claims a slot and in which spelling, the first of them first. Most have one claimant.
-    slots: BTreeMap<Slot, Vec<(Claimant, Pattern)>>,
+    /// Of plugins that have routes.
+    offers: BTreeMap<Arc<PluginId>, Taken>,
+    /// Who claims a slot, the first of them first. Most have one claimant.
+    slots: BTreeMap<Key, Box<[Claimed]>>,
+}
+
+/// A slot as one text.
+type Key = Arc<str>;
+
+/// What is kept of an offer.
+#[derive(Clone, Debug)]
+struct Taken {
+    /// What it claims.
+    slots: Box<[Key]>,
+    /// Of all that it says.
+    hash: u64,
+}
+
+/// A claim of one plugin.
+#[derive(Clone, Debug, PartialEq)]
+struct Claimed {
+    by: Claimant,
+    /// Its own spelling of the path.
+    pattern: Box<str>,
 }
 
 impl Offer {
@@ -121,7 +146,7 @@ impl Offer {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let created = metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
         let id = PluginId { namespace: text(&metadata.namespace), name: text(&metadata.name) };
-        let claimant = Claimant { id, priority: spec.priority, created };
+        let claimant = Claimant { id: id.into(), priority: spec.priority, created };
         if !spec.enabled || metadata.deletion_timestamp.is_some() {
             return Self::new(claimant, hosts, &[], &[]);
         }
@@ -155,6 +180,16 @@ impl Offer {
             .iter()
             .filter_map(|offered| offered.claim.as_ref().ok())
             .flat_map(|claim| claim.slots.iter().map(|slot| (slot, &claim.pattern)))
+    }
+
+    fn hash(&self) -> u64 {
+        let Self { claimant, routes } = self;
+        let mut hasher = DefaultHasher::new();
+        claimant.hash(&mut hasher);
+        for Offered { route: Route { host, method, path }, source, claim } in routes {
+            (host, method, path, *source == RouteSource::Manifest, claim).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -194,21 +229,26 @@ impl Claim {
 impl Contest {
     /// Put a plugin's offer in the place of its earlier one.
     pub fn apply(&mut self, offer: Offer) -> Change {
-        let id = offer.claimant.id.clone();
-        if self.offers.get(&id) == Some(&offer) {
+        let (id, hash) = (&offer.claimant.id, offer.hash());
+        let earlier = self.offers.get(id);
+        if earlier.map_or(offer.routes.is_empty(), |earlier| earlier.hash == hash) {
             return Change::default();
         }
-        let earlier = self.offers.remove(&id);
-        let mut change = self.exchange(earlier.as_ref(), Some(&offer));
-        change.plugins.insert(id.clone());
-        self.offers.insert(id, offer);
+        let earlier = self.offers.remove(id);
+        let claims: BTreeMap<Key, &Pattern> =
+            offer.claims().into_iter().map(|(slot, pattern)| (slot.key().into(), pattern)).collect();
+        let mut change = self.exchange(id, earlier, Some((&offer.claimant, &claims)));
+        change.plugins.insert(PluginId::clone(id));
+        if !offer.routes.is_empty() {
+            self.offers.insert(id.clone(), Taken { slots: claims.into_keys().collect(), hash });
+        }
         change
     }
 
     /// Forget a plugin.
     pub fn remove(&mut self, id: &PluginId) -> Change {
         let Some(earlier) = self.offers.remove(id) else { return Change::default() };
-        self.exchange(Some(&earlier), None)
+        self.exchange(id, Some(earlier), None)
     }
 
     /// What each route of an offer comes to against the other plugins' claims, whether or not
@@ -251,73 +291,78 @@ impl Contest {
         let lost = self.judge(offer).into_iter().filter_map(|route| route.message);
         let mut warnings: Vec<Warning> = lost.map(|why| Warning::RouteLost { why }).collect();
         for (slot, pattern) in offer.claims() {
-            let first = self.slots.get(slot).and_then(|claimants| claimants.first()).map(|(first, _)| first);
+            let first = self.claimants(slot).first().map(|first| &first.by);
             if let Some(first) =
                 first.filter(|first| first.id != offer.claimant.id && offer.claimant < **first)
             {
                 let route = slot.label(pattern);
-                warnings.push(Warning::RouteTaken { route, from: first.id.clone() });
+                warnings.push(Warning::RouteTaken { route, from: PluginId::clone(&first.id) });
             }
         }
         warnings
     }
 
-    /// The offer of a plugin as it was last applied.
-    pub fn offer(&self, id: &PluginId) -> Option<&Offer> {
-        self.offers.get(id)
-    }
-
     /// Who has a slot.
     pub fn winner(&self, slot: &Slot) -> Option<Winner> {
-        let (claimant, pattern) = self.slots.get(slot)?.first()?;
-        Some(Winner { plugin: claimant.id.clone(), pattern: pattern.clone() })
+        self.claimants(slot).first().map(Claimed::winner)
     }
 
     /// The others that claim a slot, each with why it does not have it: who has it, and by what.
     pub fn losers(&self, slot: &Slot) -> Vec<(PluginId, String)> {
-        let Some([(first, _), others @ ..]) = self.slots.get(slot).map(Vec::as_slice) else {
-            return Vec::new();
-        };
-        others.iter().map(|(other, _)| (other.id.clone(), first.advantage_over(other))).collect()
+        let [first, others @ ..] = self.claimants(slot) else { return Vec::new() };
+        let loser = |other: &Claimed| (PluginId::clone(&other.by.id), first.by.advantage_over(&other.by));
+        others.iter().map(loser).collect()
     }
 
     fn loses(&self, claimant: &Claimant, slot: &Slot) -> Option<String> {
-        let mut claimants = self.slots.get(slot)?.iter().map(|(other, _)| other);
+        let mut claimants = self.claimants(slot).iter().map(|other| &other.by);
         let best = claimants.find(|other| other.id != claimant.id)?;
         (best < claimant).then(|| best.advantage_over(claimant))
     }
 
-    fn exchange(&mut self, earlier: Option<&Offer>, later: Option<&Offer>) -> Change {
-        let gone = earlier.map(Offer::claims).unwrap_or_default();
-        let come = later.map(Offer::claims).unwrap_or_default();
+    fn claimants(&self, slot: &Slot) -> &[Claimed] {
+        self.slots.get(slot.key().as_str()).map_or(&[], |claimants| claimants)
+    }
+
+    fn exchange(
+        &mut self,
+        id: &PluginId,
+        earlier: Option<Taken>,
+        later: Option<(&Claimant, &BTreeMap<Key, &Pattern>)>,
+    ) -> Change {
+        let gone = earlier.into_iter().flat_map(|earlier| earlier.slots);
+        let come = later.into_iter().flat_map(|(_, claims)| claims.keys().cloned());
         let mut change = Change::default();
-        for slot in gone.keys().chain(come.keys()).copied().collect::<BTreeSet<_>>() {
-            let claimants = self.slots.entry(slot.clone()).or_default();
-            let first = claimants.first().cloned();
-            if let Some(earlier) = earlier {
-                claimants.retain(|(claimant, _)| claimant != &earlier.claimant);
-            }
-            if let (Some(later), Some(pattern)) = (later, come.get(slot)) {
-                let place = claimants.partition_point(|(claimant, _)| claimant < &later.claimant);
-                claimants.insert(place, (later.claimant.clone(), (*pattern).clone()));
+        for key in gone.chain(come).collect::<BTreeSet<_>>() {
+            let before = self.slots.remove(&key).unwrap_or_default();
+            let first = before.first().cloned();
+            let mut claimants = Vec::from(before);
+            claimants.retain(|claimed| *claimed.by.id != *id);
+            if let Some((by, claims)) = later
+                && let Some(pattern) = claims.get(&key)
+            {
+                let place = claimants.partition_point(|claimed| claimed.by < *by);
+                claimants.insert(place, Claimed { by: by.clone(), pattern: pattern.as_str().into() });
             }
             let now = claimants.first();
-            if first.as_ref().map(|(claimant, _)| claimant) != now.map(|(claimant, _)| claimant) {
-                change.plugins.extend(claimants.iter().map(|(claimant, _)| claimant.id.clone()));
+            if first.as_ref().map(|first| &first.by) != now.map(|now| &now.by) {
+                change.plugins.extend(claimants.iter().map(|claimed| PluginId::clone(&claimed.by.id)));
             }
-            let winner = |(claimant, pattern): &(Claimant, Pattern)| Winner {
-                plugin: claimant.id.clone(),
-                pattern: pattern.clone(),
-            };
-            let (before, after) = (first.as_ref().map(winner), now.map(winner));
-            if before != after {
-                change.slots.insert(slot.clone(), after);
+            if first.as_ref() != now {
+                change.slots.insert(Slot::of(&key), now.map(Claimed::winner));
             }
-            if claimants.is_empty() {
-                self.slots.remove(slot);
+            if !claimants.is_empty() {
+                self.slots.insert(key, claimants.into());
             }
         }
         change
+    }
+}
+
+impl Claimed {
+    fn winner(&self) -> Winner {
+        let pattern = self.pattern.parse().expect("it was read from a pattern");
+        Winner { plugin: PluginId::clone(&self.by.id), pattern }
     }
 }
 
@@ -351,6 +396,35 @@ impl PartialOrd for Claimant {
 impl Slot {
     fn label(&self, pattern: &Pattern) -> String {
         format!("{} {}{pattern}", self.method, self.host)
+    }
+
+    /// The slot as one text: host, method and path, parameters without their names.
+    fn key(&self) -> String {
+        let Self { host, path, method } = self;
+        let mut key = format!("{host} {method} ");
+        for segment in path {
+            key.push('/');
+            key.push_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::Param => ":",
+                Segment::Rest => "*",
+            });
+        }
+        key
+    }
+
+    /// The slot of a key.
+    fn of(key: &str) -> Self {
+        let mut parts = key.splitn(3, ' ').map(str::to_owned);
+        let mut part = || parts.next().expect("a key has three parts");
+        let (host, method, path) = (part(), part(), part());
+        let segment = |part: &str| match part {
+            ":" => Segment::Param,
+            "*" => Segment::Rest,
+            text => Segment::Literal(text.to_owned()),
+        };
+        let method = method.parse().expect("a key names a method");
+        Self { host, path: path.split('/').skip(1).map(segment).collect(), method }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// The method of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// `GET`; answers HEAD too, where nobody claims that.
     Get,

@@ -8,14 +8,14 @@ const MAX_PATTERN: usize = 512;
 const MAX_HOST: usize = 253;
 
 /// A path pattern: literal segments, `:name` for one segment, `*name` at the end for the rest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     text: String,
     segments: Vec<Segment>,
 }
 
 /// What a segment of a path must be. In this order a request prefers them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// Exactly this; empty as the last segment of a path that ends in `/`.
     Literal(String),

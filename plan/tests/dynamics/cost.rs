@@ -27,8 +27,8 @@ fn plugin(index: usize, generation: i64) -> Arc<Plugin> {
 
 fn running(plugin: &Plugin, ready: i32) -> Observed {
     let workload = Workload {
-        revision: revision(plugin, &Settings::default()),
-        version: "1.0.0".to_owned(),
+        revision: revision(plugin, &Settings::default()).into(),
+        version: "1.0.0".into(),
         replicas: 1,
         total_replicas: 1,
         updated_replicas: 1,

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use forward_crds::{HookName, HookOutcome, HookStatus, Plugin, PluginState, RESTART, START};
 use forward_plan::{
     Action, Decision, HookRun, Namespace, Observed, Pod, PodPhase, Problem, Settings, Stage, Workload,
-    hook_revision, revision,
+    hook_ends, hook_revision, revision,
 };
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ struct Life {
     observed: Observed,
     /// The hooks that were run, each as often as it was.
     ran: Vec<HookName>,
+    /// Those of which it was written down that they are over.
+    ended: Vec<HookName>,
     failing: BTreeSet<HookName>,
     /// Hooks that run and do not end.
     endless: BTreeSet<HookName>,
@@ -46,8 +48,9 @@ impl Life {
         let plugin: Plugin = serde_json::from_value(plugin).unwrap();
         let observed = Observed::default();
         let decision = decide(&plugin, &observed);
-        let (ran, failing, endless) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { plugin, observed, ran, failing, endless, decision, clock: 0 }
+        let (ran, ended) = (Vec::new(), Vec::new());
+        let (failing, endless) = (BTreeSet::new(), BTreeSet::new());
+        Self { plugin, observed, ran, ended, failing, endless, decision, clock: 0 }
     }
 
     fn with_all(policy: &str) -> Self {
@@ -73,8 +76,12 @@ impl Life {
     /// Go on until nothing moves; gives the hooks that were run meanwhile.
     fn rest(&mut self) -> Vec<HookName> {
         self.ran.clear();
+        self.ended.clear();
         for _ in 0..STEPS {
             if !self.step() {
+                if self.endless.is_empty() {
+                    assert_eq!(self.ended, self.ran, "each end is told once");
+                }
                 return self.ran.clone();
             }
         }
@@ -121,9 +128,9 @@ impl Life {
             self.observed.pods.iter_mut().for_each(|pod| pod.current = false);
         }
         if !self.observed.pods.iter().any(|pod| pod.current) && replicas > 0 {
-            let version = self.plugin.spec.version.clone();
+            let version = self.plugin.spec.version.as_str().into();
             self.observed.pods.push(Pod {
-                name: format!("p{}", self.clock),
+                name: format!("p{}", self.clock).into(),
                 current: true,
                 version,
                 ..Pod::default()
@@ -133,15 +140,17 @@ impl Life {
             self.observed.pods.clear();
         }
         self.observed.workload = Some(Workload {
-            revision: forward_plan::revision(&self.plugin, &Settings::default()),
-            hook_revision: revision,
-            version: self.plugin.spec.version.clone(),
+            revision: forward_plan::revision(&self.plugin, &Settings::default()).into(),
+            hook_revision: revision.into(),
+            version: self.plugin.spec.version.as_str().into(),
             replicas,
             ..self.observed.workload.take().unwrap_or_default()
         });
     }
 
     fn write_status(&mut self) {
+        let ends = hook_ends(&self.plugin, &self.decision.hooks);
+        self.ended.extend(ends.values().map(|record| record.hook));
         let now = Time(Timestamp::from_second(self.clock).unwrap());
         let status = self.plugin.status.get_or_insert_default();
         status.state = Some(self.decision.state);

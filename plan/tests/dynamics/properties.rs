@@ -77,7 +77,9 @@ fn check_foreseen(warnings: &[Warning], decision: &Decision) -> Result<(), TestC
         prop_assert_eq!(&obstacles, &decided);
     }
     let table = decision.dependencies.iter().filter(|dependency| !dependency.optional);
-    let table = table.filter_map(|dependency| Some((dependency.name.clone(), dependency.message.clone()?)));
+    let table = table.filter_map(|dependency| {
+        Some((dependency.name.to_string(), dependency.message.as_ref()?.to_string()))
+    });
     let table: Vec<_> =
         table.filter(|(_, why)| why == "there is no such plugin" || why.starts_with("its version")).collect();
     let told: Vec<_> = obstacles.iter().map(|obstacle| (obstacle.name.clone(), obstacle.why())).collect();

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use forward_crds::{FORCE_DELETE, Plugin, RESTART};
+use forward_crds::{Condition, FORCE_DELETE, Plugin, RESTART, Word};
 use forward_plan::{
     Action, Decision, Namespace, Observed, Plan, Pod, PodPhase, Problem, Settings, Workload, revision,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use semver::{Version, VersionReq};
 
@@ -226,10 +226,10 @@ impl Cluster {
             return false;
         }
         *conditions = vec![Condition {
-            type_: "Registered".to_owned(),
-            status: "True".to_owned(),
-            reason: "Registered".to_owned(),
-            message: String::new(),
+            type_: "Registered".into(),
+            status: "True".into(),
+            reason: "Registered".into(),
+            message: Word::default(),
             observed_generation: generation,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }];
@@ -273,7 +273,8 @@ impl Cluster {
     fn check_start(&self, plugin: &Plugin) {
         let name = plugin.metadata.name.as_deref().unwrap();
         for need in plugin.spec.dependencies.iter().filter(|need| !need.optional) {
-            let workload = self.observed.get(&need.name).and_then(|observed| observed.workload.as_ref());
+            let workload =
+                self.observed.get(need.name.as_str()).and_then(|observed| observed.workload.as_ref());
             let workload = workload.unwrap_or_else(|| panic!("{name} starts without {}", need.name));
             assert!(workload.ready_replicas > 0, "{name} starts before {} is ready", need.name);
             let range = need.version.as_deref().map(|range| VersionReq::parse(range).unwrap());
@@ -332,7 +333,7 @@ impl Cluster {
                     return true;
                 }
                 if seen.insert(need.name.clone()) {
-                    open.push(need.name);
+                    open.push(need.name.to_string());
                 }
             }
         }
@@ -349,7 +350,7 @@ fn is_forced(plugin: &Plugin) -> bool {
 }
 
 fn apply(observed: &mut Observed, plugin: &Plugin, settings: &Settings, replicas: i32) {
-    let version = plugin.spec.version.clone();
+    let version = Word::from(&plugin.spec.version);
     observed.pods.retain(|pod| pod.phase == PodPhase::Ready || pod.phase == PodPhase::Terminating);
     for pod in &mut observed.pods {
         pod.current = false;
@@ -358,16 +359,20 @@ fn apply(observed: &mut Observed, plugin: &Plugin, settings: &Settings, replicas
         }
     }
     for number in 0..replicas {
-        let name = format!("{}-{number}", plugin.metadata.generation.unwrap());
+        let name = format!("{}-{number}", plugin.metadata.generation.unwrap()).into();
         observed.pods.push(Pod { name, current: true, version: version.clone(), ..Pod::default() });
     }
-    observed.workload =
-        Some(Workload { revision: revision(plugin, settings), version, replicas, ..Workload::default() });
+    observed.workload = Some(Workload {
+        revision: revision(plugin, settings).into(),
+        version,
+        replicas,
+        ..Workload::default()
+    });
     count(observed);
 }
 
 fn come_up(pod: &mut Pod, plugin: &Plugin) {
-    let broken = plugin.spec.config.as_ref().is_some_and(|config| config["broken"] == true);
+    let broken = plugin.spec.config.as_ref().is_some_and(|config| config.read()["broken"] == true);
     pod.phase = match pod.phase {
         PodPhase::Pending => PodPhase::Loaded,
         PodPhase::Loaded if broken => {

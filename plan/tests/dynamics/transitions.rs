@@ -54,8 +54,8 @@ fn there(plugin: &Plugin, replicas: i32, pods: Value) -> Observed {
     let pods: Observed = serde_json::from_value(json!({"pods": pods})).unwrap();
     let ready = pods.pods.iter().filter(|pod| pod.phase == forward_plan::PodPhase::Ready).count() as i32;
     let workload = Workload {
-        revision: revision(plugin, &Settings::default()),
-        version: "1.0.0".to_owned(),
+        revision: revision(plugin, &Settings::default()).into(),
+        version: "1.0.0".into(),
         replicas,
         total_replicas: pods.pods.len() as i32,
         updated_replicas: pods.pods.len() as i32,

@@ -7,8 +7,8 @@ use forward_plan::{Observed, Settings, Workload, revision};
 pub fn serving(plugin: &Plugin, version: &str, settings: &Settings) -> Observed {
     let is_current = version == plugin.spec.version;
     let workload = Workload {
-        revision: if is_current { revision(plugin, settings) } else { "older".to_owned() },
-        version: version.to_owned(),
+        revision: if is_current { revision(plugin, settings).into() } else { "older".into() },
+        version: version.into(),
         replicas: 1,
         total_replicas: 1,
         updated_replicas: 1,

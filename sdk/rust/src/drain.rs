@@ -12,10 +12,12 @@ use crate::phase::Phase;
 
 /// Leads from serving to taking no more connections; takes as long as `period`.
 pub async fn drain(phases: &watch::Sender<Phase>, period: Duration) {
-    for phase in [Phase::Draining, Phase::Leaving] {
-        phases.send_replace(phase);
-        sleep(period / 2).await;
-    }
+    phases.send_replace(Phase::Draining);
+    // Said once it is so: whoever reads it finds the plugin not ready.
+    tracing::info!(?period, "draining");
+    sleep(period / 2).await;
+    phases.send_replace(Phase::Leaving);
+    sleep(period / 2).await;
     phases.send_replace(Phase::Closed);
 }
 

@@ -160,7 +160,6 @@ impl Process {
             End::Drain => self.environment.drain,
             End::Now => Duration::ZERO,
         };
-        tracing::info!(?period, "draining");
         tokio::select! {
             () = drain(&self.phases, period) => {}
             End::Now = async { loop { if self.signals.end().await == End::Now { break End::Now } } } => {

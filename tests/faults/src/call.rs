@@ -33,7 +33,7 @@ pub struct Call {
     pub namespace: String,
     /// The plural of the kind.
     pub resource: String,
-    /// The name of the object; empty where the request is about a kind.
+    /// The name of the object, also of one that is made; empty where the request is about a kind.
     pub name: String,
     /// The part of the object, such as `status`; empty for the object itself.
     pub subresource: String,
@@ -52,7 +52,7 @@ impl Call {
             None => String::new(),
         };
         let mut next = || parts.next().unwrap_or_default();
-        let (resource, name, subresource) = (next(), next(), next());
+        let (resource, mut name, subresource) = (next(), next(), next());
         let watches = uri.query().is_some_and(|query| query.contains("watch=true"));
         let verb = match *method {
             Method::GET if watches => Verb::Watch,
@@ -63,7 +63,10 @@ impl Call {
             Method::DELETE => Verb::Delete,
             _ => Verb::Get,
         };
-        let body = serde_json::from_slice(body).unwrap_or_default();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if verb == Verb::Create && name.is_empty() {
+            name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        }
         Self { verb, namespace, resource, name, subresource, body }
     }
 
@@ -112,6 +115,9 @@ mod tests {
             read(Method::GET, "/api/v1/namespaces/shop/services/cart").to_string(),
             "get services cart"
         );
+        let made = br#"{"metadata": {"name": "cart"}}"#;
+        let call = Call::read(&Method::POST, &"/api/v1/namespaces/shop/services".parse().unwrap(), made);
+        assert_eq!(call.to_string(), "create services cart");
         let lease = read(Method::PATCH, "/apis/coordination.k8s.io/v1/namespaces/a/leases/b");
         assert!(lease.is_write() && !lease.is_step());
     }

@@ -5,14 +5,10 @@
 use std::{collections::BTreeMap, pin::pin};
 
 use anyhow::{Context, Result};
-use forward_crds::{Plugin, PluginStatus, Reload, ReloadStatus};
+use forward_crds::{Condition, Plugin, PluginStatus, Reload, ReloadStatus, Word};
 use forward_tests::TestNamespace;
 use futures::StreamExt;
-use k8s_openapi::{
-    api::apps::v1::Deployment,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -45,7 +41,7 @@ struct Known {
 #[derive(PartialEq)]
 struct Said {
     conditions: Vec<Condition>,
-    reload: Option<ReloadStatus>,
+    reload: Option<Box<ReloadStatus>>,
 }
 
 impl Registrar {
@@ -114,10 +110,10 @@ impl Said {
         let condition = |type_: &str, status: &str, reason: &str| {
             let same = before.conditions.iter().find(|it| it.type_ == type_ && it.status == status);
             Condition {
-                type_: type_.to_owned(),
-                status: status.to_owned(),
-                reason: reason.to_owned(),
-                message: String::new(),
+                type_: type_.into(),
+                status: status.into(),
+                reason: reason.into(),
+                message: Word::default(),
                 observed_generation: plugin.metadata.generation,
                 last_transition_time: same
                     .map_or(Time(Timestamp::now()), |it| it.last_transition_time.clone()),
@@ -133,8 +129,9 @@ impl Said {
         };
         let given = deployment.and_then(|deployment| deployment.annotations().get(CONFIG_HASH));
         let reloads = ready && plugin.spec.reload == Reload::InPlace;
-        let reload =
-            given.filter(|_| reloads).map(|hash| ReloadStatus { config_hash: hash.clone(), message: None });
+        let reload = given
+            .filter(|_| reloads)
+            .map(|hash| ReloadStatus { config_hash: hash.clone(), message: None }.into());
         Self { conditions, reload }
     }
 

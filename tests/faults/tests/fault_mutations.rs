@@ -9,10 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use forward_crds::{Plugin, PluginSystem};
 use forward_faults::{
     Site, State,
-    fields::{Field, Table, check_cover, fields},
+    fields::{of_plugin, of_system},
     run_on_site,
 };
-use forward_tests::{FIELD_MANAGER, TestNamespace, await_until, condition, plugin, seconds, started};
+use forward_tests::{
+    FIELD_MANAGER, TestNamespace, await_until, condition,
+    fields::{Field, Table, check_cover, fields},
+    plugin, seconds, started,
+};
 use futures::future::try_join_all;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::{
@@ -30,7 +34,8 @@ const SOON: Duration = seconds(4);
 const LANES: usize = 6;
 
 /// Reasons of the condition Ready that say that there is more to come.
-const ON_THE_WAY: [&str; 9] = [
+const ON_THE_WAY: [&str; 10] = [
+    "HookRunning",
     "RollingOut",
     "Reloading",
     "WaitingForRegistration",
@@ -61,7 +66,8 @@ const UNSEEN_OF_PLUGIN: [(&str, &str, &str); 14] = [
 ];
 const HEALTH: &str =
     "gateway/tests/control/verdict.rs#takes_no_pods_out_for_want_of_an_answer_where_the_fault_may_be_its_own";
-const MIDDLEWARE: &str = "gateway/tests/traffic/middleware";
+const MIDDLEWARE: &str =
+    "plan/tests/middleware_fields.rs#every_field_makes_a_difference_and_what_cannot_be_is_refused";
 const PROVIDED: &str =
     "gateway/tests/control/middleware.rs#plugins_are_asked_about_requests_that_they_may_see";
 const ROUTES: &str = "gateway/tests/control/index.rs#serves_manifest_and_announced_routes_as_the_objects_say";
@@ -316,8 +322,8 @@ fn check_lists(fields: &[Field], table: &Table, unseen: &Unseen) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_field_of_a_plugin_does_something_and_can_be_set_back() {
     let name = "every_field_of_a_plugin_does_something";
-    run_on_site(name, seconds(400), async |site| {
-        let table = Table::of_plugin();
+    run_on_site(name, seconds(450), async |site| {
+        let table = of_plugin();
         let fields = fields("Plugin", &table)?;
         check_lists(&fields, &table, &UNSEEN_OF_PLUGIN)?;
         prepare(site.namespace).await?;
@@ -365,7 +371,7 @@ fn conclude(fields: &[Field], outcomes: Vec<Outcome>) -> Result<()> {
 async fn every_field_of_a_plugin_system_does_something_and_can_be_set_back() {
     let name = "every_field_of_a_plugin_system_does_something";
     run_on_site(name, seconds(300), async |site| {
-        let table = Table::of_system();
+        let table = of_system();
         let fields = fields("PluginSystem", &table)?;
         check_lists(&fields, &table, &UNSEEN_OF_SYSTEM)?;
         prepare(site.namespace).await?;

@@ -41,6 +41,8 @@ pub struct Config {
     pub unhealthy: Option<String>,
     /// Provides the middleware `mark` for these requests.
     pub middleware: Option<Scope>,
+    /// Provides the middleware `sessions` for its own requests.
+    pub sessions: bool,
     /// Shown as it is by the endpoint that describes the plugin, to tell one configuration from another.
     pub note: Option<String>,
 }

@@ -1,7 +1,11 @@
 //! The middleware `mark`: requests and answers that it has seen carry the plugin's name, and what has
-//! the header `X-Refuse` goes no further.
+//! the header `X-Refuse` goes no further. And `sessions`: who asks is what the header `X-Session` says,
+//! with how often that was asked about until then, which the gateway may keep for a minute.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use forward_sdk::{
     Error,
@@ -10,13 +14,23 @@ use forward_sdk::{
 
 use crate::{config::Scope, testbed::Testbed};
 
-pub fn middleware(scope: Option<Scope>) -> Middleware<Testbed> {
-    let mark = Middleware::new().request("mark", Phase::Authorize, request).response(answer);
+pub fn middleware(scope: Option<Scope>, sessions: bool) -> Middleware<Testbed> {
+    let middleware = match sessions {
+        true => Middleware::new().request("sessions", Phase::Authenticate, who).cache_by(["x-session"]),
+        false => Middleware::new(),
+    };
+    let Some(scope) = scope else { return middleware };
+    let mark = middleware.request("mark", Phase::Authorize, request).response(answer);
     match scope {
-        None => Middleware::new(),
-        Some(Scope::Own) => mark,
-        Some(Scope::All) => mark.for_all(),
+        Scope::Own => mark,
+        Scope::All => mark.for_all(),
     }
+}
+
+async fn who(testbed: Arc<Testbed>, question: Question) -> Result<Outcome, Error> {
+    let Some(session) = question.header("x-session") else { return Ok(Outcome::next()) };
+    let asked = testbed.asked.fetch_add(1, Ordering::Relaxed);
+    Ok(Outcome::next().identity(&format!("{session}-{asked}"), []).cache_for(Duration::from_secs(60)))
 }
 
 async fn request(testbed: Arc<Testbed>, question: Question) -> Result<Outcome, Error> {

@@ -24,6 +24,8 @@ pub struct Testbed {
     unhealthy: Mutex<Option<String>>,
     note: Mutex<Option<String>>,
     reloads: AtomicU32,
+    /// How often it was asked whose a session is.
+    pub asked: AtomicU32,
     hooks: Mutex<Vec<String>>,
     memory: Mutex<Vec<u8>>,
 }
@@ -54,6 +56,7 @@ impl Plugin for Testbed {
             unhealthy: Mutex::new(config.unhealthy.clone()),
             note: Mutex::new(config.note.clone()),
             reloads: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             hooks: Mutex::default(),
             memory: Mutex::default(),
             config,
@@ -68,7 +71,7 @@ impl Plugin for Testbed {
     }
 
     fn middleware(&self) -> Middleware<Self> {
-        mark::middleware(self.config.middleware)
+        mark::middleware(self.config.middleware, self.config.sessions)
     }
 
     async fn start(&self, _: &Context) -> Result<(), Error> {

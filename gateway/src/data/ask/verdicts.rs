@@ -1,5 +1,5 @@
-//! What a plugin has said of who asks, for as long as that holds: never longer than a minute, and
-//! never longer than its pods are the same.
+//! What a plugin has said of who asks, for as long as that holds: never longer than a minute, never
+//! longer than its pods are the same, and not after it was said to forget it.
 
 use std::{
     collections::HashMap,
@@ -221,6 +221,13 @@ mod tests {
         plugin.set_endpoints(&at("a"));
         let before = Pods::of(&plugin);
         verdicts.keep(numbered(1), before.clone(), caller("ada"), MINUTE, 0);
+        assert!(verdicts.find(&numbered(1), &before, 1).is_some());
+        plugin.forget_callers();
+        let again = Pods::of(&plugin);
+        assert!(verdicts.find(&numbered(1), &again, 1).is_none(), "it was taken back");
+        assert!(!before.are_of(&plugin), "what is being asked counts no more");
+        verdicts.keep(numbered(1), again, caller("ada"), MINUTE, 0);
+        let before = Pods::of(&plugin);
         assert!(verdicts.find(&numbered(1), &before, 1).is_some());
         plugin.set_endpoints(&at("b"));
         assert!(!before.are_of(&plugin));

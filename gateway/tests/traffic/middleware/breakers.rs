@@ -59,7 +59,7 @@ async fn ejects_a_pod_that_breaks_connections_and_asks_the_others() {
 #[tokio::test]
 async fn ejects_without_an_entry_what_does_not_accept_connections() {
     let gateway = Gateway::new();
-    let plugin = gateway.plugin("origin", &["* /*rest"], &[nobody().await, mirror().await]);
+    let plugin = gateway.plugin("origin", &["* /*rest"], &[nobody(), mirror().await]);
     let others = ask_until(&gateway, || plugin.ejected() == 1).await;
     assert!(others.is_empty(), "all were sent to the other one: {others:?}");
 }

@@ -18,7 +18,7 @@ async fn answers_the_browsers_question_for_a_route_that_has_no_options() {
     let chain = chain(cors(json!({
         "origins": ["https://shop.example"], "headers": ["X-Tenant"], "credentials": true, "maxAge": "10m",
     })));
-    gateway.plugin_with("a", &["GET /x"], &[nobody().await], Some(chain));
+    gateway.plugin_with("a", &["GET /x"], &[nobody()], Some(chain));
     let answer = preflight(&gateway, &format!("Origin: https://shop.example\r\n{ASK}")).await;
     assert_eq!(status(&answer), 204, "{answer}");
     for (name, expected) in [
@@ -88,7 +88,7 @@ async fn replaces_what_the_plugin_says_and_tells_caches() {
 #[tokio::test]
 async fn lets_pages_read_problems_too() {
     let gateway = Gateway::new();
-    gateway.behind(cors(json!({"origins": ["*"]})), nobody().await);
+    gateway.behind(cors(json!({"origins": ["*"]})), nobody());
     let answer = get(&gateway, "Origin: null\r\n").await;
     assert_eq!((status(&answer), value(&answer, "access-control-allow-origin")), (503, Some("*")));
 }

@@ -35,7 +35,7 @@ async fn with_spare(gateway: &Gateway, endpoints: &[std::net::SocketAddr]) -> Ar
 async fn answers_where_the_plugin_cannot_and_not_for_its_own_errors() {
     let asked = Arc::default();
     let cases = [
-        ("refuses connections", nobody().await, 203),
+        ("refuses connections", nobody(), 203),
         ("breaks connections", broken(&asked).await, 203),
         ("does not answer", mute().await, 203),
         ("says that it fails", always(503).await, 503),
@@ -74,7 +74,7 @@ async fn answers_where_nothing_can_be_sent() {
 #[tokio::test]
 async fn another_plugin_answers_the_same_request() {
     let gateway = Gateway::new();
-    let plugin = with_spare(&gateway, &[nobody().await]).await;
+    let plugin = with_spare(&gateway, &[nobody()]).await;
     let post = format!("POST /x?q=1 HTTP/1.1\r\n{CLOSE}Content-Length: 3\r\n\r\nabc");
     let answer = gateway.ask(&post).await;
     let seen = body(&answer);
@@ -114,10 +114,10 @@ async fn a_fallback_is_not_followed_by_another() {
 #[tokio::test]
 async fn nobody_stands_in_who_is_not_there_or_is_the_plugin_itself() {
     let gateway = Gateway::new();
-    gateway.behind(to_spare(), nobody().await);
+    gateway.behind(to_spare(), nobody());
     assert_eq!(status(&get(&gateway, "").await), 503);
     let own = gateway.plugin("origin", &["GET /own"], &[mirror().await]);
     let spares = BTreeMap::from([("spare".to_owned(), own)]);
-    gateway.plugin_with("origin", &["* /x"], &[nobody().await], Some(chain_with(to_spare(), &spares)));
+    gateway.plugin_with("origin", &["* /x"], &[nobody()], Some(chain_with(to_spare(), &spares)));
     assert_eq!(status(&get(&gateway, "").await), 503);
 }

@@ -58,16 +58,13 @@ async fn logs_the_share_that_is_wanted_whether_or_not_all_are_logged() {
     let none = Gateway::new();
     for (gateway, percent) in [(&all, 0), (&none, 100)] {
         let log = json!({"name": "lines", "log": {"percent": percent}});
-        gateway.behind(json!([log, {"name": "gone", "ipFilter": {"deny": ["127.0.0.0/8"]}}]), nobody().await);
+        gateway.behind(json!([log, {"name": "gone", "ipFilter": {"deny": ["127.0.0.0/8"]}}]), nobody());
     }
     all.get("/never-logged").await;
     none.get("/always-logged").await;
     until(|| logged("/always-logged") == 1).await;
     let half = Gateway::new();
-    half.behind(
-        json!([{"name": "lines", "log": {"percent": 50}}, {"name": "a", "respond": {}}]),
-        nobody().await,
-    );
+    half.behind(json!([{"name": "lines", "log": {"percent": 50}}, {"name": "a", "respond": {}}]), nobody());
     for _ in 0..100 {
         half.get("/half-logged").await;
     }

@@ -267,11 +267,11 @@ async fn without_an_answer_a_request_ends_or_goes_on() {
         scene.auth.set_unhealthy(true);
         assert_eq!(status(&scene.get("").await), expected, "{mode}: unhealthy");
         scene.auth.set_unhealthy(false);
-        for (pods, what) in [(vec![], "no pod"), (vec![nobody().await], "nobody listens")] {
+        for (pods, what) in [(vec![], "no pod"), (vec![nobody()], "nobody listens")] {
             set_endpoints(&scene.auth, &pods);
             assert_eq!(status(&scene.get("").await), expected, "{mode}: {what}");
         }
-        set_endpoints(&scene.auth, &[nobody().await, alive]);
+        set_endpoints(&scene.auth, &[nobody(), alive]);
         for _ in 0..4 {
             assert_eq!(status(&scene.get("").await), 200, "another pod answers");
         }
@@ -362,7 +362,7 @@ async fn those_who_ask_at_the_same_time_open_one_connection() {
 #[tokio::test]
 async fn who_asks_for_identity_is_never_let_past() {
     let entry = json!([{"name": "check", "phase": "Authorize", "failureMode": "Open"}]);
-    let scene = Scene::new(entry, json!([]), &[nobody().await], mirror().await);
+    let scene = Scene::new(entry, json!([]), &[nobody()], mirror().await);
     assert_eq!(status(&scene.get("").await), 503);
 }
 
@@ -492,7 +492,7 @@ async fn is_not_asked_about_answers_to_what_it_did_not_hear_of() {
 
 #[tokio::test]
 async fn answers_for_calls_of_grpc_as_grpc_says_it() {
-    let scene = Scene::new(check("Closed"), json!([]), &[nobody().await], mirror().await);
+    let scene = Scene::new(check("Closed"), json!([]), &[nobody()], mirror().await);
     let channel =
         tonic::transport::Channel::from_shared(format!("http://{}", scene.gateway.address)).unwrap();
     let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());

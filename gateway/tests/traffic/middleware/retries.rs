@@ -86,7 +86,7 @@ async fn repeats_after_the_statuses_that_are_named_and_no_other() {
 #[tokio::test]
 async fn an_answer_that_was_there_is_given_where_sending_once_more_brings_none() {
     let asked: Arc<AtomicUsize> = Arc::default();
-    for other in [nobody().await, broken(&asked).await] {
+    for other in [nobody(), broken(&asked).await] {
         let gateway = Gateway::new();
         let policy = json!({"causes": [], "statuses": [503], "budgetPercent": 100});
         let plugin = gateway.behind_all(retry(policy), &[always(503).await, other]);

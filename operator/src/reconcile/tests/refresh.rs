@@ -29,7 +29,7 @@ fn pod_with(change: impl Fn(&mut Value)) -> Object {
 /// configuration.
 async fn run_with(plugin: Object, pods: impl Fn(&str) -> Vec<Object>, trouble: Trouble) -> (Run, String) {
     let first = reconcile_with(vec![in_place()], NO_TROUBLE).await;
-    let hash = first.body(Method::PATCH, "deployments/hello")["metadata"]["annotations"][NOTED].clone();
+    let hash = first.written("deployments/hello")["metadata"]["annotations"][NOTED].clone();
     let hash = hash.as_str().unwrap().to_owned();
     let mut objects = written(&first);
     objects.push(plugin);
@@ -85,7 +85,7 @@ async fn a_pod_that_is_gone_or_made_anew_is_no_failure_and_no_write() {
 #[tokio::test]
 async fn old_configurations_stay_while_a_pod_is_being_told() {
     let first = reconcile_with(vec![in_place()], NO_TROUBLE).await;
-    let hash = &first.body(Method::PATCH, "deployments/hello")["metadata"]["annotations"][NOTED];
+    let hash = &first.written("deployments/hello")["metadata"]["annotations"][NOTED];
     let mut objects = roll_out(&first);
     let mut reloaded = manifest(json!({}), json!({"reload": "InPlace"}));
     reloaded["status"] = json!({"reload": {"configHash": hash}});

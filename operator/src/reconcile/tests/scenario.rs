@@ -7,11 +7,7 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
-use kube::{
-    client::Body,
-    core::{ObjectMeta, PartialObjectMetaExt},
-    runtime::events::Reporter,
-};
+use kube::{client::Body, runtime::events::Reporter};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -22,9 +18,16 @@ use crate::{live::Object, watch::Sink};
 #[derive(Debug)]
 pub struct Call {
     pub method: Method,
-    /// What it is about, from the namespace on.
+    /// What it is about, from the namespace on; with the name also where it makes that.
     pub path: String,
     pub body: Value,
+}
+
+impl Call {
+    /// Whether it makes or patches.
+    pub fn writes(&self) -> bool {
+        [Method::POST, Method::PATCH].contains(&self.method)
+    }
 }
 
 /// What the API server answers instead of what it should; [`NO_ANSWER`] is nothing at all.
@@ -34,7 +37,7 @@ pub const NO_TROUBLE: Trouble = |_| None;
 pub const NO_ANSWER: StatusCode = StatusCode::REQUEST_TIMEOUT;
 
 pub struct Run {
-    pub result: Result<controller::Action, Error>,
+    pub result: Result<Option<Duration>, Error>,
     /// Those that are not about events.
     pub calls: Vec<Call>,
     /// The reasons of the events.
@@ -46,6 +49,12 @@ impl Run {
     /// Method and path of every call.
     pub fn lines(&self) -> Vec<String> {
         self.calls.iter().map(|call| format!("{} {}", call.method, call.path)).collect()
+    }
+
+    /// What was made or patched.
+    pub fn written(&self, path: &str) -> &Value {
+        let found = self.calls.iter().find(|call| call.writes() && call.path == path);
+        &found.unwrap_or_else(|| panic!("no write of {path} in {:?}", self.lines())).body
     }
 
     pub fn body(&self, method: Method, path: &str) -> &Value {
@@ -69,12 +78,7 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
     for object in objects {
         index.apply(object);
     }
-    let metadata = ObjectMeta {
-        name: Some("hello".to_owned()),
-        namespace: Some("shop".to_owned()),
-        ..ObjectMeta::default()
-    };
-    let known = Arc::new(metadata.into_response_partial());
+    let plugin = ("shop".into(), "hello".into());
     let reporter = Reporter { controller: "forward-operator".to_owned(), instance: None };
     let metrics = Arc::new(Metrics::new());
     let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
@@ -85,6 +89,7 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         index: sink.index,
         peers: build::peers(),
         metrics: metrics.clone(),
+        tally: Tally::default(),
         retries: Mutex::default(),
         pace: Mutex::default(),
     });
@@ -94,7 +99,10 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            let path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let mut path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            if parts.method == Method::POST && path != "events" {
+                path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
+            }
             let call = Call { method: parts.method, path, body };
             match trouble(&call) {
                 Some(NO_ANSWER) => unanswered.push(send),
@@ -111,7 +119,9 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
         }
         (calls, events)
     });
-    let result = reconcile(known, context).await;
+    let result = reconcile(&plugin, &context).await;
+    // The server ends with its last client.
+    drop(context);
     let (calls, events) = serve.await.unwrap();
     Run { result, calls, events, metrics }
 }
@@ -185,7 +195,7 @@ pub fn written_with(run: &Run, change: impl Fn(&str, &mut Value)) -> Vec<Object>
             _ => return None,
         })
     };
-    run.calls.iter().filter(|call| call.method == Method::PATCH).filter_map(kinds).collect()
+    run.calls.iter().filter(|call| call.writes()).filter_map(kinds).collect()
 }
 
 /// The Deployment that a run wrote becomes one whose pods are all ready.

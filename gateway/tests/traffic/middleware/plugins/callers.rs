@@ -59,6 +59,9 @@ async fn who_asks_is_kept_for_as_long_as_the_plugin_says() {
     assert_eq!(ask(kept, 0, "the plugin is unhealthy").await, 503);
     scene.auth.set_unhealthy(false);
     assert_eq!(ask(kept, 0, "it is well again").await, 200);
+    scene.auth.forget_callers();
+    assert_eq!(ask(kept, 1, "it was taken back").await, 200);
+    assert_eq!(ask(kept, 0, "kept anew").await, 200);
     set_endpoints(&scene.auth, &[]);
     assert_eq!(ask(kept, 0, "the plugin has no pod").await, 503);
     set_endpoints(&scene.auth, &[pod]);

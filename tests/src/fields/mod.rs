@@ -1,7 +1,10 @@
-//! Every field of a kind, from the schema that the API server enforces, and how to change it in a
-//! manifest.
+//! Every field of a kind, from the schema that the API server enforces, how to change it in a manifest,
+//! and what to. The tests of `plan/` and of the operator include this folder: they cannot know this
+//! package.
 
-mod values;
+pub mod hooks;
+pub mod middleware;
+mod table;
 
 use std::{fmt, fs, path::Path};
 
@@ -9,9 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 use forward_crds::definitions;
 use serde_json::{Map, Value};
 
-pub use values::Table;
+pub use table::{Entry, Table};
 
-/// A field below `spec`, for example `dependencies[].version`.
+/// A field below `spec`, or of a part of it, for example `dependencies[].version`.
 #[derive(Clone, Debug)]
 pub struct Field {
     path: Vec<Step>,
@@ -53,6 +56,18 @@ impl Field {
         name.unwrap_or_default()
     }
 
+    /// The rules that the API server has about it, or about the list that it is one of: where one of those
+    /// refuses a value, the answer names the field.
+    pub fn rules<'a>(&'a self, all: &'a [Self]) -> impl Iterator<Item = &'a str> {
+        let list = match self.path.split_last() {
+            Some((Step::Any, list)) => all.iter().find(|field| field.path == list),
+            _ => None,
+        };
+        let rules = |field: &'a Self| field.schema["x-kubernetes-validations"].as_array();
+        let rules = list.into_iter().chain([self]).filter_map(rules).flatten();
+        rules.filter_map(|rule| rule["rule"].as_str())
+    }
+
     /// Its value in a spec: in a list, that of the first entry that has it.
     pub fn value<'a>(&self, spec: &'a Value) -> Option<&'a Value> {
         find(spec, &self.path)
@@ -70,12 +85,26 @@ impl Field {
 /// The fields of a kind, in the order of their names. What the table has as a whole is not looked
 /// into.
 pub fn fields(kind: &str, table: &Table) -> Result<Vec<Field>> {
+    fields_of(&schema(kind, "")?, table)
+}
+
+/// The schema of a kind's spec, or of a part of it: `/http/middleware/items` are the entries of a list.
+pub fn schema(kind: &str, part: &str) -> Result<Value> {
     let definition = definitions().into_iter().find(|it| it.spec.names.kind == kind).context("a kind")?;
     let definition = serde_json::to_value(definition)?;
-    let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    for step in part.split('/').filter(|step| !step.is_empty()) {
+        schema = if step == "items" { &schema["items"] } else { &schema["properties"][step] };
+    }
+    ensure!(schema.is_object(), "{kind} has no {part}");
+    Ok(schema.clone())
+}
+
+/// The fields of what has a schema.
+pub fn fields_of(schema: &Value, table: &Table) -> Result<Vec<Field>> {
     let mut fields = Vec::new();
     add_properties(schema, &[], table, &mut fields);
-    ensure!(!fields.is_empty(), "the schema of {kind} has no fields");
+    ensure!(!fields.is_empty(), "the schema has no fields: {schema}");
     Ok(fields)
 }
 
@@ -153,63 +182,11 @@ fn object(value: &mut Value) -> Result<&mut Map<String, Value>> {
 /// `#` the name of a test in it.
 pub fn check_cover(cover: &str) -> Result<()> {
     let (file, test) = cover.split_once('#').unwrap_or((cover, ""));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     ensure!(path.exists(), "{file}, which covers a field, is not there");
     if !test.is_empty() {
         let text = fs::read_to_string(&path).with_context(|| format!("read {file}"))?;
         ensure!(text.contains(&format!("fn {test}(")), "{file} has no test {test}, which covers a field");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn finds_fields_in_objects_and_lists() {
-        let found: Vec<_> =
-            fields("Plugin", &Table::default()).unwrap().iter().map(Field::to_string).collect();
-        for field in [
-            "version",
-            "sandbox",
-            "sandbox.memory",
-            "dependencies",
-            "dependencies[].name",
-            "sandbox.network.egress[].except[]",
-        ] {
-            assert!(found.iter().any(|it| it == field), "{field} is not among {found:#?}");
-        }
-        assert!(!found.iter().any(|it| it == "dependencies[]"));
-    }
-
-    #[test]
-    fn something_is_known_to_set_each_field_to_and_nothing_for_others() {
-        for (kind, table) in [("Plugin", Table::of_plugin()), ("PluginSystem", Table::of_system())] {
-            let fields = fields(kind, &table).unwrap();
-            assert_eq!(table.unknown(&fields), Vec::<&str>::new(), "{kind}");
-            for field in fields.iter().filter(|field| field.leaf) {
-                let values = table.valid(field, None).unwrap();
-                assert!(!values.is_empty(), "{kind}: {field}");
-            }
-        }
-    }
-
-    #[test]
-    fn changes_the_entry_that_has_the_field() {
-        let fields = fields("Plugin", &Table::default()).unwrap();
-        let field = |name: &str| fields.iter().find(|it| it.to_string() == name).unwrap();
-        let spec = json!({"configFrom": [{"path": "/a"}, {"path": "/b", "secretKeyRef": {"name": "c", "key": "d"}}]});
-        let name = field("configFrom[].secretKeyRef.name");
-        let changed = name.changed(&spec, Some(&json!("e"))).unwrap();
-        assert_eq!(changed["configFrom"][1]["secretKeyRef"]["name"], "e");
-        assert_eq!(changed["configFrom"][0], spec["configFrom"][0]);
-        assert_eq!(
-            field("health.interval").changed(&json!({}), Some(&json!("5s"))).unwrap(),
-            json!({"health": {"interval": "5s"}})
-        );
-        assert_eq!(field("configFrom").changed(&spec, None).unwrap(), json!({}));
-    }
 }
