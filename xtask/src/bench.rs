@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: what is measured, what it is measured beside, and the program that measures. The
-//! operator is measured on a cluster with simulated nodes, the gateway beside other proxies.
+//! operator is measured on a cluster with simulated nodes, its memory without one, the gateway beside other
+//! proxies.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -30,6 +35,7 @@ pub struct Args {
 enum Subject {
     Operator(OperatorArgs),
     Gateway(GatewayArgs),
+    Memory(MemoryArgs),
 }
 
 /// The operator at size, with the real API server and simulated nodes. The program runs on this machine
@@ -43,6 +49,15 @@ struct OperatorArgs {
     #[arg(long, default_value = "bench")]
     name: Name,
     /// For the program that measures: --plugins N, --size N, --only together,chain,size.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// The operator's memory with very many plugins, as a process of this machine. It needs no cluster:
+/// something stands in for the API server.
+#[derive(clap::Args)]
+struct MemoryArgs {
+    /// For the program that measures: --plugins N.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -69,6 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.subject {
         Subject::Operator(args) => measure_operator(args),
         Subject::Gateway(args) => measure_gateway(args),
+        Subject::Memory(args) => measure_memory(args),
     }
 }
 
@@ -78,18 +94,33 @@ fn measure_gateway(args: &GatewayArgs) -> Result<()> {
     machine::prepare_bench()?;
     let profile = if args.dist { "dist" } else { "image" };
     let programs = images::compile(&[GATEWAY, PROGRAM].into(), profile)?;
-    let folder = paths::target().join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    let mut measure = Command::new(programs.join(PROGRAM));
+    let mut measure = measure(&programs, "gateway", &args.rest, &folder()?);
     measure
-        .arg("gateway")
-        .args(&args.rest)
-        .current_dir(folder)
         .env("FORWARD_GATEWAY", programs.join(GATEWAY))
         .env("FORWARD_NGINX", nginx)
         .env("FORWARD_ENVOY", envoy.join("envoy/_bin/envoy"))
         .env("FORWARD_INSTRUCTIONS", paths::repository().join("gateway/instructions.txt"));
     finish(&mut measure)
+}
+
+fn measure_memory(args: &MemoryArgs) -> Result<()> {
+    let programs = images::compile(&[OPERATOR, PROGRAM].into(), "image")?;
+    let mut measure = measure(&programs, "memory", &args.rest, &folder()?);
+    finish(measure.env("FORWARD_OPERATOR", programs.join(OPERATOR)))
+}
+
+/// Where programs leave what they write, that need no cluster.
+fn folder() -> Result<PathBuf> {
+    let folder = paths::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The program that measures a subject, and works in this folder.
+fn measure(programs: &Path, subject: &str, rest: &[String], folder: &Path) -> Command {
+    let mut measure = Command::new(programs.join(PROGRAM));
+    measure.arg(subject).args(rest).current_dir(folder);
+    measure
 }
 
 fn finish(measure: &mut Command) -> Result<()> {
@@ -107,11 +138,8 @@ fn measure_operator(args: &OperatorArgs) -> Result<()> {
     cluster::start(&layout, Shape { node: Node::Simulated, audit: Audit::Operator })?;
     let target = Target { environment: cluster::environment(&layout), context: None };
     let outcome = set_up(&layout, &target).and_then(|()| {
-        let mut measure = Command::new(programs.join(PROGRAM));
+        let mut measure = measure(&programs, "operator", &args.rest, &layout.dir.join("logs"));
         measure
-            .arg("operator")
-            .args(&args.rest)
-            .current_dir(layout.dir.join("logs"))
             .envs(target.environment.iter().map(|(name, value)| (name, value)))
             .env("FORWARD_OPERATOR", programs.join(OPERATOR))
             .env("FORWARD_OPERATOR_KUBECONFIG", layout.etc("operator.kubeconfig"))

@@ -51,7 +51,8 @@ pub async fn measure(
 
 /// A client that trusts the certificates in the webhook's Secret.
 async fn connect(bench: &Bench, webhook: SocketAddr) -> Result<Client> {
-    let (begin, name, namespace) = (Instant::now(), &bench.args.webhook, &bench.args.namespace);
+    let (begin, name, namespace) =
+        (Instant::now(), &bench.args.program.webhook, &bench.args.program.namespace);
     let authority = loop {
         if let Some(authority) = bench.cluster.secret(namespace, name).await?.remove("ca.crt") {
             break authority.0;

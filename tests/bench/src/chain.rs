@@ -22,7 +22,7 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     line(&format!("a chain of {LENGTH}"));
     let cluster = &bench.cluster;
     cluster.namespace("chain").await?;
-    let operator = Operator::start(&bench.args)?;
+    let operator = Operator::start(&bench.args.program)?;
     operator.await_steady(0, BOUND).await?;
     let (manifests, begin) = (plugins::chain(LENGTH), Instant::now());
     let ((), plugins, deployments) = tokio::try_join!(

@@ -1,15 +1,17 @@
-//! Measures the operator at size, on a cluster whose nodes are simulated, or the [gateway](gateway)'s
-//! speed, and prints what it measured next to what is wanted. `cargo xtask bench` starts the cluster, or
-//! gets the gateway's peers, and starts this program.
+//! Measures the operator at size, on a cluster whose nodes are simulated, its [memory] without one, or the
+//! [gateway](gateway)'s speed, and prints what it measured next to what is wanted. `cargo xtask bench`
+//! starts the cluster, or gets the gateway's peers, and starts this program.
 //!
 //! Times on a machine that does other things as well mean little by themselves: each is compared with
 //! a time of the same run. Counts, memory and the processor time of one process mean what they say.
 
 mod admission;
+mod api;
 mod calls;
 mod chain;
 mod client;
 mod gateway;
+mod memory;
 mod operator;
 mod plugins;
 mod process;
@@ -22,13 +24,14 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 
-use self::{calls::Calls, client::Cluster, table::Table};
+use self::{calls::Calls, client::Cluster, operator::Program, table::Table};
 
 /// Measure Forward.
 #[derive(Parser)]
 enum Command {
     Operator(Args),
     Gateway(gateway::Args),
+    Memory(memory::Args),
 }
 
 /// Measure the operator on the cluster that KUBECONFIG names.
@@ -43,18 +46,8 @@ struct Args {
     /// Only these measures.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Measure>,
-    /// The operator's program.
-    #[arg(long, env = "FORWARD_OPERATOR")]
-    operator: PathBuf,
-    /// Its own kubeconfig, with the rights that the chart gives it.
-    #[arg(long, env = "FORWARD_OPERATOR_KUBECONFIG")]
-    operator_kubeconfig: PathBuf,
-    /// Its namespace.
-    #[arg(long, env = "FORWARD_NAMESPACE")]
-    namespace: String,
-    /// The Secret there, in which it keeps the certificates of its webhook.
-    #[arg(long, env = "FORWARD_WEBHOOK")]
-    webhook: String,
+    #[command(flatten)]
+    program: Program,
     /// The audit log with every call of the operator.
     #[arg(long, env = "FORWARD_AUDIT_LOG")]
     audit_log: PathBuf,
@@ -86,6 +79,7 @@ async fn main() -> Result<()> {
     match Command::parse() {
         Command::Operator(args) => measure_operator(args).await,
         Command::Gateway(args) => gateway::run(args).await,
+        Command::Memory(args) => memory::run(args).await,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     process::Stdio,
     time::Duration,
 };
@@ -19,14 +20,28 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use crate::{
-    Args,
-    process::{self, Memory},
-};
+use crate::process::{self, Memory};
 
 /// Longer than its Lease, which a predecessor that was killed may still hold.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
+
+/// What is started.
+#[derive(clap::Args)]
+pub struct Program {
+    /// The operator's program.
+    #[arg(long, env = "FORWARD_OPERATOR")]
+    pub operator: PathBuf,
+    /// Its own kubeconfig, with the rights that the chart gives it.
+    #[arg(long, env = "FORWARD_OPERATOR_KUBECONFIG")]
+    pub operator_kubeconfig: PathBuf,
+    /// Its namespace.
+    #[arg(long, env = "FORWARD_NAMESPACE")]
+    pub namespace: String,
+    /// The Secret there, in which it keeps the certificates of its webhook.
+    #[arg(long, env = "FORWARD_WEBHOOK")]
+    pub webhook: String,
+}
 
 /// An operator that runs until it is stopped or dropped.
 pub struct Operator {
@@ -39,20 +54,20 @@ pub struct Operator {
 
 impl Operator {
     /// Start it. It may not act yet.
-    pub fn start(args: &Args) -> Result<Self> {
+    pub fn start(program: &Program) -> Result<Self> {
         let port = || TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).context("a free port");
         let (admin, webhook) = (port()?, port()?);
         let log = File::options().create(true).append(true).open("operator.log").context("its log")?;
-        let child = Command::new(&args.operator)
+        let child = Command::new(&program.operator)
             .arg(format!("--listen={admin}"))
-            .args([format!("--webhook={}", args.webhook), format!("--webhook-listen={webhook}")])
-            .arg(format!("--namespace={}", args.namespace))
-            .env("KUBECONFIG", &args.operator_kubeconfig)
+            .args([format!("--webhook={}", program.webhook), format!("--webhook-listen={webhook}")])
+            .arg(format!("--namespace={}", program.namespace))
+            .env("KUBECONFIG", &program.operator_kubeconfig)
             .stdin(Stdio::null())
             .stdout(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {}", args.operator.display()))?;
+            .with_context(|| format!("start {}", program.operator.display()))?;
         let pid = i32::try_from(child.id().context("its pid")?)?;
         Ok(Self { child, pid, admin, webhook })
     }

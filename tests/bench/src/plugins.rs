@@ -3,17 +3,19 @@
 use serde_json::{Value, json};
 
 /// What plugins accept of each other.
-const RANGE: &str = "^1.0";
+pub const RANGE: &str = "^1.0";
 
 /// So many plugins in layers; each needs two of the layer before.
 pub fn graph(count: usize, depth: usize) -> Vec<Value> {
     let width = count.div_ceil(depth);
-    let needs = |number: usize| {
-        let (layer, place) = (number / width, number % width);
-        let before = |place: usize| (layer - 1) * width + place % width;
-        if layer == 0 { Vec::new() } else { vec![before(place), before(place + 1)] }
-    };
-    (0..count).map(|number| plugin(number, &needs(number), RANGE)).collect()
+    (0..count).map(|number| plugin(number, &needs(number, width), RANGE)).collect()
+}
+
+/// What a plugin needs in layers of this width.
+pub fn needs(number: usize, width: usize) -> Vec<usize> {
+    let (layer, place) = (number / width, number % width);
+    let before = |place: usize| (layer - 1) * width + place % width;
+    if layer == 0 { Vec::new() } else { vec![before(place), before(place + 1)] }
 }
 
 /// So many plugins, each of which needs the one before.
@@ -24,6 +26,11 @@ pub fn chain(length: usize) -> Vec<Value> {
 
 pub fn name(number: usize) -> String {
     format!("plugin-{number:05}")
+}
+
+/// That of the plugin by whose name another name begins.
+pub fn number(name: &str) -> Option<usize> {
+    name.strip_prefix("plugin-")?.get(..5)?.parse().ok()
 }
 
 /// About what a plugin of an application says of itself; `range` is that of all its dependencies.

@@ -62,7 +62,7 @@ async fn compare(bench: &Bench, name: &str, count: usize) -> Result<(Took, Took,
     let bound = client::bound(count);
     let (cluster, api_server) = (&bench.cluster, bench.args.api_server);
     cluster.namespace(name).await?;
-    let operator = Operator::start(&bench.args)?;
+    let operator = Operator::start(&bench.args.program)?;
     operator.await_steady(0, REST).await?;
     let (begin, used, own) = (Instant::now(), processor_time(api_server)?, operator.processor_time()?);
     let manifests = plugins::graph(count, DEPTH);

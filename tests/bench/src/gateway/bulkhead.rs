@@ -31,10 +31,12 @@ const HANGING: usize = 1_200;
 const CONNECTIONS: usize = 64;
 /// How many of them wait at least, or nothing hangs: as many as the gateway lets wait whatever happens.
 const WAITING: usize = 64;
+/// After how long one that was refused tries again: as `Retry-After` says, and each at a time of its own.
+const AGAIN: Duration = Duration::from_secs(1);
+/// After how long one that has no answer is taken to wait.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long all of them may take to be there.
-const SETTLE: Duration = Duration::from_secs(1);
-/// After how long one that was refused tries again, and one that has no answer is taken to wait.
-const PAUSE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_secs(2);
 
 pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let (api, gateway) = bench.gateway(2, "bulkhead-gateway").await?;
@@ -53,8 +55,9 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     for round in 0..bench.args.rounds {
         alone.push(block_in_place(|| load.run())?.check("with no other")?.p99());
         let (mut waiting, hanging) = (JoinSet::new(), Arc::<AtomicUsize>::default());
-        for path in hangs.iter().cycle().take(HANGING) {
-            waiting.spawn(wait(gateway.address, request(path, ""), hanging.clone()));
+        for (path, number) in hangs.iter().cycle().zip(0..HANGING) {
+            let first = AGAIN.mul_f64(number as f64 / HANGING as f64);
+            waiting.spawn(wait(gateway.address, request(path, ""), first, hanging.clone()));
         }
         sleep(SETTLE).await;
         check(&hanging)?;
@@ -72,12 +75,13 @@ pub async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     block_in_place(|| gateway.stop()).context("stop the gateway")
 }
 
-/// Have a request under way; one that is refused is tried again a little later.
-async fn wait(target: SocketAddr, request: String, hanging: Arc<AtomicUsize>) {
+/// Have a request under way, the first after a time; one that is refused is tried again.
+async fn wait(target: SocketAddr, request: String, first: Duration, hanging: Arc<AtomicUsize>) {
+    sleep(first).await;
     loop {
         // However it ends, the next one takes its place.
         ask(target, &request, &hanging).await.ok();
-        sleep(PAUSE).await;
+        sleep(AGAIN).await;
     }
 }
 
@@ -85,7 +89,7 @@ async fn wait(target: SocketAddr, request: String, hanging: Arc<AtomicUsize>) {
 async fn ask(target: SocketAddr, request: &str, hanging: &AtomicUsize) -> Result<()> {
     let mut stream = TcpStream::connect(target).await?;
     stream.write_all(request.as_bytes()).await?;
-    if let Ok(answered) = timeout(PAUSE, stream.read_u8()).await {
+    if let Ok(answered) = timeout(PATIENCE, stream.read_u8()).await {
         return answered.map(drop).map_err(Into::into);
     }
     hanging.fetch_add(1, Relaxed);
@@ -110,7 +114,7 @@ mod tests {
         for (plugin, hangs) in [(origin::start_mute()?, true), (origin::start()?, false)] {
             let (mut waiting, hanging) = (JoinSet::new(), Arc::<AtomicUsize>::default());
             for _ in 0..WAITING {
-                waiting.spawn(wait(plugin, request("/x", ""), hanging.clone()));
+                waiting.spawn(wait(plugin, request("/x", ""), Duration::ZERO, hanging.clone()));
             }
             sleep(SETTLE).await;
             assert_eq!(check(&hanging).is_ok(), hangs);

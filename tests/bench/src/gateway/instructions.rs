@@ -33,6 +33,9 @@ const COUNTED: usize = 2_000;
 const REST: Duration = Duration::from_secs(5);
 /// By how much two runs of the same program may differ, as a ratio.
 const NOISE: f64 = 1.02;
+/// callgrind counts one instruction for each byte that `rep movsb` and `rep stosb` move. Whether glibc uses
+/// them depends on the processor; so that the table does not, it is told to do without.
+const TUNABLES: &str = "glibc.cpu.hwcaps=-ERMS,-FSRM";
 const KEY: &str = "a-key-of-the-bench-0123456789";
 
 /// One kind of request, each for another plugin.
@@ -96,6 +99,7 @@ fn count(bench: &Bench, api: &Api, scenarios: &[Scenario], place: &Path) -> Resu
     command
         .args(["--tool=callgrind", "--quiet"])
         .arg(format!("--callgrind-out-file={}", output.display()))
+        .env("GLIBC_TUNABLES", TUNABLES)
         .arg(&bench.args.programs.gateway)
         .arg(format!("--api-keys={}", place.join("keys").display()));
     let mut gateway = Proxy::gateway_by(command, 1, api, place)?;

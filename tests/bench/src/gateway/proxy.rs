@@ -17,7 +17,7 @@ use nix::{
 };
 
 use super::{Programs, api::Api, load::Client, peers};
-use crate::process;
+use crate::{api::write_kubeconfig, process};
 
 /// How long a proxy may take to answer its first request: the gateway under valgrind takes its time.
 const START: Duration = Duration::from_secs(120);
@@ -61,12 +61,7 @@ impl Proxy {
         let folder = prepare(place)?;
         let (listen, admin) = (free_port()?, free_port()?);
         let kubeconfig = folder.join("kubeconfig");
-        let cluster = format!("{{name: c, cluster: {{server: \"http://{}\"}}}}", api.address);
-        let config = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{cluster}]\nusers: [{{name: c, user: {{}}}}]\n\
-             contexts: [{{name: c, context: {{cluster: c, user: c}}}}]\n"
-        );
-        fs::write(&kubeconfig, config)?;
+        write_kubeconfig(&kubeconfig, api.address)?;
         command
             .args([format!("--listen={listen}"), format!("--admin={admin}"), format!("--workers={workers}")])
             .arg("--drain=100ms")
