@@ -19,17 +19,22 @@ const LOOK: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_millis(600);
 /// How long edits can put that off.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The least time between two changes: edits in a row that come too slowly to be one are two, and each
+/// is still taken soon.
+const APART: Duration = Duration::from_secs(2);
 
 /// A folder that is followed.
 pub struct Folder {
     path: PathBuf,
     /// Where the link led when its content was last looked at.
     seen: Option<OsString>,
+    /// When the last change was told.
+    told: Option<Instant>,
 }
 
 impl Folder {
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: target(path) }
+        Self { path: path.to_owned(), seen: target(path), told: None }
     }
 
     /// The folder that the files lie in which were last looked at: all of one configuration.
@@ -52,8 +57,10 @@ impl Folder {
                 continue;
             }
             let since = now - *first_change.get_or_insert(now);
-            if now - last_change >= QUIET || since >= PATIENCE {
+            let at_rest = now - last_change >= QUIET || since >= PATIENCE;
+            if at_rest && self.told.is_none_or(|told| now - told >= APART) {
                 self.seen = last;
+                self.told = Some(now);
                 return self.content();
             }
         }
@@ -117,6 +124,33 @@ pub(crate) mod tests {
         assert_eq!(content, mount.0.join("..10"));
         let (took, last) = (begin.elapsed(), Duration::from_millis(900));
         assert!(took >= last + QUIET && took <= last + QUIET + 2 * LOOK, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn edits_that_come_slowly_are_two_changes_and_the_second_is_the_last_edit() {
+        let mount = Mount::new("slowly", &[]);
+        let mut folder = Folder::new(&mount.0);
+        let edits = async {
+            for number in 1..=4 {
+                mount.write(number, &[]);
+                sleep(QUIET + LOOK).await;
+            }
+            sleep(10 * PATIENCE).await;
+        };
+        let mut told = Vec::new();
+        let changes = async {
+            loop {
+                let content = folder.changed().await;
+                told.push((Instant::now(), content));
+            }
+        };
+        tokio::select! {
+            () = changes => unreachable!("it goes on"),
+            () = edits => {}
+        }
+        let [(first, _), (second, content)] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(*content, mount.0.join("..4"));
+        assert!(*second - *first >= APART && *second - *first <= APART + LOOK, "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]
