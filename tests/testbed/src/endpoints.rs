@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::testbed::Testbed;
+use crate::{collector, testbed::Testbed};
 
 type Plugin = State<Arc<Testbed>>;
 
@@ -93,6 +93,9 @@ pub fn routes(prefix: &str) -> Routes<Testbed> {
         .post(&at("/alerts"), alerted)
         .get(&at("/hooks"), calls)
         .post("/hooks", called)
+        .internal()
+        .get(&at("/spans"), collector::spans)
+        .post(collector::PATH, collector::export)
         .internal()
         .get(&at("/call/:dependency"), call)
 }

@@ -3,6 +3,7 @@
 //!
 //! Owns no judgement: what is right is for the tests to say.
 
+mod collector;
 mod config;
 mod endpoints;
 mod mark;

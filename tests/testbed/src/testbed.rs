@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
+    collector::Span,
     config::{Bytes, Config},
     endpoints, mark,
 };
@@ -27,6 +28,8 @@ pub struct Testbed {
     /// How often it was asked whose a session is.
     pub asked: AtomicU32,
     hooks: Mutex<Vec<String>>,
+    /// What others have sent of traces.
+    pub spans: Mutex<Vec<Span>>,
     memory: Mutex<Vec<u8>>,
 }
 
@@ -58,6 +61,7 @@ impl Plugin for Testbed {
             reloads: AtomicU32::new(0),
             asked: AtomicU32::new(0),
             hooks: Mutex::default(),
+            spans: Mutex::default(),
             memory: Mutex::default(),
             config,
         })
