@@ -205,7 +205,7 @@ pub fn request(path: &str, head: &str) -> String {
 }
 
 /// The status of an answer, where all of it has come.
-fn whole(bytes: &[u8]) -> io::Result<Option<u16>> {
+pub fn whole(bytes: &[u8]) -> io::Result<Option<u16>> {
     let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { return Ok(None) };
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| invalid())?;
