@@ -45,7 +45,9 @@ pub fn told(text: &str) -> Vec<Row> {
         } else if !line.starts_with('#') {
             let sample = line.split(['{', ' ']).next().unwrap_or_default();
             let (_, row) = rows.iter_mut().find(|(name, _)| belongs(sample, name)).expect("a type before");
-            row.labels.extend(labels(line));
+            // What follows is an exemplar, whose labels are its own.
+            let sample = line.split(" # {").next().unwrap_or_default();
+            row.labels.extend(labels(sample));
         }
     }
     let mut rows: Vec<Row> = rows.into_values().collect();

@@ -91,9 +91,10 @@ fn set_up(layout: &Layout) -> Result<Variables> {
         format!("service.nodePort={GATEWAY_NODE_PORT}"),
         // Receivers of alerts are plugins of the tests.
         "alerts.plainReceivers[0]=http://forward-gateway.forward-system".to_owned(),
-        // Nobody is there until a test has a plugin take what comes.
+        // Nobody is there until a test has a plugin take what comes. A share, as in earnest: all would
+        // be most of what the gateway does in tests under load.
         "tracing.endpoint=http://otel-collector.forward-system".to_owned(),
-        "tracing.sampleRatio=1".to_owned(),
+        "tracing.sampleRatio=0.05".to_owned(),
     ];
     release::install(&target, &settings.map(|setting| format!("gateway.{setting}")))?;
     let mut variables = variables(layout, target);
