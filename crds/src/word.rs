@@ -62,12 +62,6 @@ impl From<&String> for Word {
     }
 }
 
-impl From<&Word> for Word {
-    fn from(word: &Word) -> Self {
-        word.clone()
-    }
-}
-
 impl From<Word> for String {
     fn from(word: Word) -> Self {
         word.to_string()

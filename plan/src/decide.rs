@@ -377,8 +377,7 @@ fn rolling_out(facts: &Facts, updated: i32) -> Reason {
 }
 
 fn condition<'a>(plugin: &'a Plugin, type_: &str) -> Option<&'a Condition> {
-    let conditions = plugin.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().find(|condition| condition.type_ == type_)
+    plugin.status.as_ref()?.condition(type_)
 }
 
 /// What the gateway has against calling a plugin ready.

@@ -53,10 +53,9 @@ fn verdict(facts: &Facts<'_>, health: &Health, standings: &[Option<Standing>]) -
 /// Whether it is for want of answers that nothing is known: now, or by what another replica found
 /// before, until that is decided here.
 fn is_silent(facts: &Facts<'_>, standings: &[Option<Standing>]) -> bool {
-    let conditions = facts.plugin.status.iter().flat_map(|status| &status.conditions);
     let was_silent = || {
-        let mut conditions = conditions.filter(|condition| condition.type_ == HEALTHY);
-        conditions.any(|condition| condition.reason == ConditionReason::Unanswered.as_str())
+        let healthy = facts.plugin.status.as_ref().and_then(|status| status.condition(HEALTHY));
+        healthy.is_some_and(|healthy| healthy.reason == ConditionReason::Unanswered.as_str())
     };
     Tally::of(standings).unanswered > 0 || standings.contains(&None) && was_silent()
 }

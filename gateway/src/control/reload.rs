@@ -9,9 +9,8 @@ use super::verdict::Facts;
 
 /// Whether the operator waits to hear that the plugin has taken its configuration.
 pub fn is_reloading(plugin: &Plugin) -> bool {
-    let conditions = plugin.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let reloading = ConditionReason::Reloading.as_str();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == reloading)
+    let ready = plugin.status.as_ref().and_then(|status| status.condition("Ready"));
+    ready.is_some_and(|ready| ready.reason == ConditionReason::Reloading.as_str())
 }
 
 /// One that a pod has refused is told at once; that all pods have taken it, when all say so. Until
