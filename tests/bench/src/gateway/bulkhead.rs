@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::TcpStream,
     task::{JoinSet, block_in_place},
     time::{sleep, timeout},
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Bench,
-    load::{Load, request, whole},
+    load::{Load, request, rest},
     median,
     objects::{self, Kind},
     origin,
@@ -104,21 +104,13 @@ async fn insist(target: SocketAddr, request: &str, hanging: &AtomicUsize) -> Res
 async fn ask(stream: &mut TcpStream, request: &str, hanging: &AtomicUsize) -> Result<()> {
     stream.write_all(request.as_bytes()).await?;
     let mut read = Vec::new();
-    if let Ok(answered) = timeout(PATIENCE, answer(stream, &mut read)).await {
-        return answered;
+    if let Ok(answered) = timeout(PATIENCE, rest(stream, &mut read)).await {
+        return answered.map(drop);
     }
     hanging.fetch_add(1, Relaxed);
-    let answered = answer(stream, &mut read).await;
+    let answered = rest(stream, &mut read).await;
     hanging.fetch_sub(1, Relaxed);
-    answered
-}
-
-/// Read the rest of an answer.
-async fn answer(stream: &mut TcpStream, read: &mut Vec<u8>) -> Result<()> {
-    while whole(read)?.is_none() {
-        ensure!(stream.read_buf(read).await? > 0, "the connection was closed");
-    }
-    Ok(())
+    answered.map(drop)
 }
 
 /// Whether there is something to be beside of.

@@ -70,15 +70,7 @@ impl Load<'_> {
             }
             stream.write_all(request(self.path(index, turn), "").as_bytes()).await?;
             read.clear();
-            let status = loop {
-                if stream.read_buf(&mut read).await? == 0 {
-                    bail!("{} closed a connection", self.target);
-                }
-                if let Some(status) = whole(&read)? {
-                    break status;
-                }
-            };
-            match status {
+            match rest(&mut stream, &mut read).await.with_context(|| format!("ask {}", self.target))? {
                 200 => outcome.answered += 1,
                 _ => outcome.failed += 1,
             }
@@ -204,8 +196,21 @@ pub fn request(path: &str, head: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: bench.example\r\nAccept: */*\r\n{head}\r\n")
 }
 
+/// Read the rest of an answer behind what was read of it; gives its status. What has come is not lost where
+/// nobody waits for the rest.
+pub async fn rest(stream: &mut tokio::net::TcpStream, read: &mut Vec<u8>) -> Result<u16> {
+    loop {
+        if let Some(status) = whole(read)? {
+            return Ok(status);
+        }
+        if stream.read_buf(read).await? == 0 {
+            bail!("a connection was closed in the middle of an answer");
+        }
+    }
+}
+
 /// The status of an answer, where all of it has come.
-pub fn whole(bytes: &[u8]) -> io::Result<Option<u16>> {
+fn whole(bytes: &[u8]) -> io::Result<Option<u16>> {
     let Some(end) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else { return Ok(None) };
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let head = std::str::from_utf8(&bytes[..end]).map_err(|_| invalid())?;
