@@ -1,13 +1,13 @@
 //! The shop as a folder, a kustomization and a chart: the same objects, and the chart installs,
 //! upgrades and goes.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Command};
+use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use forward_crds::Plugin;
 use forward_tests::{
     TestNamespace, run, seconds,
-    shop::{PLUGINS, Shop, manifests},
+    shop::{PLUGINS, Shop, in_example, manifests},
     started,
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -15,14 +15,7 @@ use serde_json::{Value, json};
 
 /// Run a program in the shop's folder; gives what it prints.
 fn in_shop(program: &str, arguments: &[&str]) -> Result<String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/shop");
-    let output = Command::new(program).args(arguments).current_dir(folder).output();
-    let output = output.with_context(|| format!("run {program}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{program} {}: {said}", arguments.join(" "));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    in_example("shop", program, arguments)
 }
 
 /// Objects by what they are.

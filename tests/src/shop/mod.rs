@@ -4,9 +4,14 @@
 mod books;
 mod orders;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 pub use books::Books;
 use forward_crds::Plugin;
 use http::Request;
@@ -141,9 +146,25 @@ impl Counter {
     }
 }
 
+/// Run a program in an example's folder; gives what it prints.
+pub fn in_example(example: &str, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).args(arguments).current_dir(examples().join(example)).output();
+    let output = output.with_context(|| format!("run {program}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} {}: {said}", arguments.join(" "));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where the examples are.
+pub fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
 /// Every object of the shop, as the directory of manifests has them.
 pub fn manifests() -> Result<Vec<Value>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/shop/plugins");
+    let folder = examples().join("shop/plugins");
     let mut files: Vec<_> = fs::read_dir(&folder)
         .with_context(|| format!("read {}", folder.display()))?
         .map(|file| Ok(file?.path()))

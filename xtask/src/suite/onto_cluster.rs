@@ -91,6 +91,8 @@ fn set_up(layout: &Layout) -> Result<Variables> {
         format!("service.nodePort={GATEWAY_NODE_PORT}"),
         // Receivers of alerts are plugins of the tests.
         "alerts.plainReceivers[0]=http://forward-gateway.forward-system".to_owned(),
+        // A test makes the keys.
+        "apiKeys.secretNames[0]=payments".to_owned(),
         // Nobody is there until a test has a plugin take what comes. A share, as in earnest: all would
         // be most of what the gateway does in tests under load.
         "tracing.endpoint=http://otel-collector.forward-system".to_owned(),
