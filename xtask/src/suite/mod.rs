@@ -2,6 +2,7 @@
 
 mod count;
 mod onto_cluster;
+mod targets;
 
 use std::{
     env,
@@ -13,7 +14,8 @@ use anyhow::{Result, bail};
 
 use self::{
     count::Count,
-    onto_cluster::{STAGES, Stage, clear_artifacts},
+    onto_cluster::{STAGES, clear_artifacts},
+    targets::{Target, chosen, targets},
 };
 use crate::{
     check_deps, codegen, exec,
@@ -67,24 +69,27 @@ impl Suite {
             self.checks()?;
         }
         let filter = args.filter.as_deref();
-        let mut packages = vec!["--workspace"];
-        packages.extend(STAGES.iter().flat_map(|stage| ["--exclude", stage.package]));
+        let targets = self.must(targets())?;
+        let is_pure = |target: &Target| STAGES.iter().all(|stage| stage.package != target.package);
+        let pure: Vec<_> = chosen(&targets, is_pure).chain(["--lib", "--bins"]).collect();
         let h2spec = self.must(H2SPEC.ensure())?;
         let autobahn = self.must(pypi::fetch(&AUTOBAHN))?;
         let alertmanager = self.must(ALERTMANAGER.ensure())?;
-        self.tests("tests without a cluster", &packages, filter, |cargo| {
+        self.tests("tests without a cluster", &pure, filter, |cargo| {
             cargo
                 .env("FORWARD_H2SPEC", h2spec)
                 .env("FORWARD_AUTOBAHN", autobahn)
                 .env("FORWARD_ALERTMANAGER", alertmanager)
         })?;
+        self.tests("examples in docstrings", &["--workspace", "--doc"], filter, |cargo| cargo)?;
         if args.fast {
             return Ok(());
         }
         self.must(clear_artifacts())?;
         for stage in &STAGES {
-            if self.is_wanted(stage, filter)? {
-                self.on_cluster(stage, filter, args.keep)?;
+            let wanted: Vec<_> = chosen(&targets, |target| target.package == stage.package).collect();
+            if self.is_wanted(&wanted, filter)? {
+                self.on_cluster(stage, &wanted, filter, args.keep)?;
             }
         }
         Ok(())
@@ -99,20 +104,13 @@ impl Suite {
         })
     }
 
-    /// Whether a test of a stage is wanted: starting a cluster for nothing takes a while.
-    fn is_wanted(&mut self, stage: &Stage, filter: Option<&str>) -> Result<bool, Failed> {
+    /// Whether one of the tests is wanted: starting a cluster for nothing takes a while.
+    fn is_wanted(&mut self, tests: &[&str], filter: Option<&str>) -> Result<bool, Failed> {
         let Some(filter) = filter else {
             return Ok(true);
         };
-        let listed = exec::output(cargo().args([
-            "test",
-            "--quiet",
-            "--package",
-            stage.package,
-            filter,
-            "--",
-            "--list",
-        ]));
+        let listed =
+            exec::output(cargo().args(["test", "--quiet"]).args(tests).args([filter, "--", "--list"]));
         Ok(self.must(listed)?.lines().any(|line| line.ends_with(": test")))
     }
 

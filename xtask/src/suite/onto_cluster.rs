@@ -39,10 +39,11 @@ pub(super) const STAGES: [Stage; 2] = [
 ];
 
 impl Suite {
-    /// Runs the tests of a stage on a new cluster, which ends with them.
+    /// Runs the tests of a stage, chosen by these arguments, on a new cluster, which ends with them.
     pub(super) fn on_cluster(
         &mut self,
         stage: &Stage,
+        tests: &[&str],
         filter: Option<&str>,
         keep: bool,
     ) -> Result<(), Failed> {
@@ -51,10 +52,11 @@ impl Suite {
         self.heading(&format!("a cluster \"{}\"", stage.cluster));
         let reserved = cluster::reserve(&layout);
         let _reserved = self.must(reserved)?;
-        let ready = (stage.set_up)(&layout);
+        // Together, or dependencies would have other features for the program, and be built once more.
+        let built = cargo_quietly(&[&["build", "--bin", "forward-operator"], tests].concat());
+        let ready = built.and_then(|()| (stage.set_up)(&layout));
         let outcome = match self.must(ready) {
-            Ok(variables) => self
-                .tests(stage.heading, &["--package", stage.package], filter, |cargo| cargo.envs(variables)),
+            Ok(variables) => self.tests(stage.heading, tests, filter, |cargo| cargo.envs(variables)),
             Err(failed) => Err(failed),
         };
         if outcome.is_err() {
@@ -111,7 +113,6 @@ fn set_up(layout: &Layout) -> Result<Variables> {
 /// Nodes that only say that pods run. The chart is there for its definitions and for the rights that
 /// it gives; its pods are simulated like all others, and the tests start the operator themselves.
 fn set_up_simulated(layout: &Layout) -> Result<Variables> {
-    cargo_quietly(&["build", "--package", "forward-operator"])?;
     cluster::stop(layout)?;
     cluster::start(layout, Shape { node: Node::Simulated, ..Shape::default() })?;
     let target = Target { environment: cluster::environment(layout), context: None };
