@@ -18,6 +18,10 @@ use crate::wait::await_until;
 /// How long one exchange may take.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
+/// Requests in a row, each over a connection of its own, that meet every replica of the gateway: one learns of
+/// changes some moments before the other.
+pub const IN_A_ROW: usize = 16;
+
 /// A body that is sent.
 pub type Body = Full<Bytes>;
 
@@ -83,14 +87,18 @@ impl Gateway {
         Ok(connection.send_request(self.addressed(request)).await?)
     }
 
-    /// Ask for a path until it is answered with a status.
+    /// Ask for a path until it is answered with a status, by every replica; gives the last answer.
     pub async fn await_status(&self, path: &str, status: u16, bound: Duration) -> Result<Answer> {
         await_until(&format!("GET {path} to be answered with {status}"), bound, async || {
-            let answer = self.get(path).await?;
-            if answer.status.as_u16() != status {
-                bail!("it is answered with {}: {}", answer.status, answer.text());
+            let mut last = None;
+            for _ in 0..IN_A_ROW {
+                let answer = self.get(path).await?;
+                if answer.status.as_u16() != status {
+                    bail!("it is answered with {}: {}", answer.status, answer.text());
+                }
+                last = Some(answer);
             }
-            Ok(answer)
+            last.context("an answer")
         })
         .await
     }

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 pub use audit::{Audit, Entry, Mark};
 pub use cluster::{Cluster, artifacts};
-pub use gateway::{Answer, Body, Gateway};
+pub use gateway::{Answer, Body, Gateway, IN_A_ROW};
 pub use load::{Load, Report};
 pub use manifest::{PluginBuilder, plugin};
 pub use namespace::TestNamespace;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result, ensure};
 use forward_tests::{
-    Answer, FIELD_MANAGER, SYSTEM_NAMESPACE, TestNamespace, await_until, run, seconds,
+    Answer, FIELD_MANAGER, IN_A_ROW, SYSTEM_NAMESPACE, TestNamespace, await_until, run, seconds,
     shop::{Counter, Shop, examples, in_example},
     started,
 };
@@ -48,8 +48,8 @@ async fn open_guarded<'a>(ns: &'a TestNamespace) -> Result<Shop<'a>> {
     ns.await_plugin("payment-processor", "to be ready", seconds(120), started).await?;
     let counter = shop.counter();
     await_until("the keys to be known to every replica", seconds(150), async || {
-        // So many that no replica is left out, however often it is tried.
-        for _ in 0..30 {
+        // The kubelet takes long to bring them, so this is tried often.
+        for _ in 0..2 * IN_A_ROW {
             let answer = ask(&counter, TILL, "GET", "/api/payments", &Value::Null).await?;
             ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
         }
