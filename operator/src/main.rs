@@ -11,6 +11,7 @@ mod check;
 mod config;
 mod connect;
 mod error;
+mod finalizer;
 #[cfg(test)]
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../../tests/src/fields/mod.rs"]

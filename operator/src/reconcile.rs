@@ -162,8 +162,9 @@ async fn act(writer: &Writer<'_>, snapshot: &Snapshot, peers: &Peers, ends: &End
         Action::Hold => Ok(Done::new(false)),
         Action::Unload => Ok(Done::new(teardown::unload(writer, &snapshot.live).await?)),
         Action::Delete => {
-            let version = snapshot.plugin.meta().resource_version.as_deref().filter(|_| !ends.is_empty());
-            Ok(match teardown::remove(writer, &snapshot.live, version, Instant::now()).await? {
+            // Who takes the finalizer off counts how its hooks ended.
+            let matters = !ends.is_empty();
+            Ok(match teardown::remove(writer, &snapshot.live, matters, Instant::now()).await? {
                 Progress::Asked { now } => Done::new(now),
                 Progress::Left(left) => Done { next: Some(left), ..Done::new(false) },
                 Progress::Gone { now } => Done { gone: true, ..Done::new(now) },

@@ -1,13 +1,14 @@
 //! `forward-operator release`: lets go of every plugin when the operator is uninstalled.
 
 use anyhow::{Context, Result};
-use forward_crds::{FINALIZER, Plugin, PluginSystem};
+use forward_crds::{Plugin, PluginSystem};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams},
 };
-use serde_json::json;
+
+use crate::finalizer;
 
 /// Objects a list call brings at once.
 const PAGE: u32 = 500;
@@ -49,20 +50,13 @@ async fn delete_definitions(client: &Client) -> Result<()> {
 }
 
 async fn release(client: &Client, plugin: &Plugin) -> Result<()> {
-    let kept: Vec<_> = plugin.finalizers().iter().filter(|name| *name != FINALIZER).collect();
-    if kept.len() == plugin.finalizers().len() {
+    if !finalizer::is_on(plugin) {
         return Ok(());
     }
-    let namespace = plugin.namespace().context("a plugin has a namespace")?;
-    let name = plugin.name_any();
-    let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": plugin.resource_version()}});
-    let api = Api::<Plugin>::namespaced(client.clone(), &namespace);
-    match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        result => {
-            result.with_context(|| format!("take the finalizer off plugin {namespace}/{name}"))?;
-            tracing::info!(plugin = format!("{namespace}/{name}"), "released");
-            Ok(())
-        }
+    let name = format!("{}/{}", plugin.namespace().context("a plugin has a namespace")?, plugin.name_any());
+    let is_there = finalizer::take_off(client, plugin, true).await;
+    if is_there.with_context(|| format!("let go of plugin {name}"))? {
+        tracing::info!(plugin = name, "released");
     }
+    Ok(())
 }

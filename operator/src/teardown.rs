@@ -2,18 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use forward_crds::{FINALIZER, Plugin};
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-};
-use serde_json::json;
+use forward_crds::Plugin;
 
 use crate::{
-    apply::{Kind, Writer, call_if_there},
+    apply::{Kind, Writer},
     error::Error,
+    finalizer,
     live::Live,
-    ownership::MANAGER,
 };
 
 /// How long past its own deadline a pod may hold up the end of its plugin: after that its node is
@@ -22,11 +17,8 @@ const LOST: Duration = Duration::from_secs(60);
 
 /// Put the operator's finalizer on a plugin that has none. Answers whether it was one.
 pub async fn guard(writer: &Writer<'_>) -> Result<bool, Error> {
-    Ok(!is_guarded(writer) && set_finalizers(writer, &[FINALIZER], None).await?)
-}
-
-fn is_guarded(writer: &Writer<'_>) -> bool {
-    writer.plugin.finalizers().iter().any(|name| name == FINALIZER)
+    let Writer { client, plugin, .. } = writer;
+    Ok(!finalizer::is_on(plugin) && count(writer, finalizer::put_on(client, plugin).await?))
 }
 
 /// Tell the Deployment to go, and what is there for its pods only. Answers whether that was still
@@ -51,12 +43,12 @@ pub enum Progress {
     Gone { now: bool },
 }
 
-/// Remove the Deployment, and once no pod is left, the finalizer: of this `version` of the plugin where
-/// it matters that nobody else does.
+/// Remove the Deployment, and once no pod is left, the finalizer: off this very version of the plugin
+/// where it `matters` that nobody else does.
 pub async fn remove(
     writer: &Writer<'_>,
     live: &Live,
-    version: Option<&str>,
+    matters: bool,
     now: Instant,
 ) -> Result<Progress, Error> {
     if live.deployment.is_some() {
@@ -69,33 +61,15 @@ pub async fn remove(
     if let Some(left) = left.max().filter(|left| !left.is_zero()) {
         return Ok(Progress::Left(left));
     }
-    let now = is_guarded(writer) && set_finalizers(writer, &[], version).await?;
+    let Writer { client, plugin, .. } = writer;
+    let now = finalizer::is_on(plugin) && count(writer, finalizer::take_off(client, plugin, matters).await?);
     Ok(Progress::Gone { now })
 }
 
-/// The operator's finalizers; those of others stay. Answers whether the plugin was still there.
-async fn set_finalizers(
-    writer: &Writer<'_>,
-    finalizers: &[&str],
-    version: Option<&str>,
-) -> Result<bool, Error> {
-    let name = writer.plugin.name_any();
-    let mut body = json!({
-        "apiVersion": Plugin::api_version(&()),
-        "kind": Plugin::kind(&()),
-        "metadata": {"name": name, "uid": writer.plugin.uid(), "finalizers": finalizers},
-    });
-    if let Some(version) = version {
-        body["metadata"]["resourceVersion"] = json!(version);
-    }
-    let api =
-        Api::<Plugin>::namespaced(writer.client.clone(), &writer.plugin.namespace().unwrap_or_default());
-    let params = PatchParams::apply(MANAGER).force();
-    let patch = Patch::Apply(body);
-    let call = api.patch(&name, &params, &patch);
-    let is_there = call_if_there("set the finalizer of", Plugin::NAME, &name, call).await?.is_some();
+/// Count a write of the finalizer, where there was something to write to.
+fn count(writer: &Writer<'_>, is_there: bool) -> bool {
     if is_there {
         writer.metrics.wrote(Plugin::NAME);
     }
-    Ok(is_there)
+    is_there
 }

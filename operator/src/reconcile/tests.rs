@@ -229,7 +229,32 @@ async fn a_deleted_plugin_is_let_go_after_its_last_pod() {
     assert_eq!(run.lines(), ["PATCH plugins/hello/status"], "what the clock says does not count");
     let run = reconcile_with(vec![plugin(deleted(), json!({}))], NO_TROUBLE).await;
     assert_eq!(run.lines(), ["PATCH plugins/hello"]);
-    assert_eq!(run.calls[0].body["metadata"]["finalizers"], json!([]));
+}
+
+#[tokio::test]
+async fn a_finalizer_goes_whoever_holds_it_and_those_of_others_stay() {
+    let with = |finalizers: &[&str]| {
+        let mut metadata = deleted();
+        metadata["resourceVersion"] = "7".into();
+        metadata["finalizers"] = json!(finalizers);
+        vec![plugin(metadata, json!({}))]
+    };
+    let (ours, other) = (forward_crds::FINALIZER, "example.com/theirs");
+    let alone = reconcile_with(with(&[ours]), NO_TROUBLE).await;
+    assert_eq!(alone.lines(), ["PATCH plugins/hello"]);
+    // An apply takes off only what the operator alone holds.
+    assert_eq!(alone.calls[0].media_type, "application/merge-patch+json");
+    assert_eq!(alone.calls[0].body, json!({"metadata": {"uid": "u-1", "finalizers": []}}));
+
+    let shared = reconcile_with(with(&[ours, other]), NO_TROUBLE).await;
+    let body = json!({"metadata": {"uid": "u-1", "finalizers": [other], "resourceVersion": "7"}});
+    assert_eq!((&shared.calls[0].body, shared.calls.len()), (&body, 1));
+    let conflict: Trouble = |call| (call.path == "plugins/hello").then_some(StatusCode::CONFLICT);
+    let late = reconcile_with(with(&[ours, other]), conflict).await;
+    assert_eq!(late.result.unwrap_err().category(), Category::Conflict, "it is tried again");
+
+    let done = reconcile_with(with(&[other]), NO_TROUBLE).await;
+    assert!(done.calls.is_empty(), "{:?}", done.lines());
 }
 
 #[tokio::test]

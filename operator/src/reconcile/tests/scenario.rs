@@ -1,6 +1,6 @@
 //! An API server that plays a scenario, and the objects that take part in one.
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Service, ServiceAccount},
@@ -20,6 +20,8 @@ pub struct Call {
     pub method: Method,
     /// What it is about, from the namespace on; with the name also where it makes that.
     pub path: String,
+    /// What the body is; a patch by its kind.
+    pub media_type: String,
     pub body: Value,
 }
 
@@ -103,7 +105,9 @@ pub async fn reconcile_with(objects: Vec<Object>, trouble: Trouble) -> Run {
             if parts.method == Method::POST && path != "events" {
                 path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
             }
-            let call = Call { method: parts.method, path, body };
+            let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+            let media_type = media_type.unwrap_or_default().to_owned();
+            let call = Call { method: parts.method, path, media_type, body };
             match trouble(&call) {
                 Some(NO_ANSWER) => unanswered.push(send),
                 trouble => {
