@@ -44,9 +44,6 @@ const MEDIA: &[u8] = b"application/grpc";
 pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// Services that every plugin serves for the cluster, and not for clients: the contract, and the
-/// kubelet's questions.
-const INTERNAL: [&str; 2] = ["/goforward.", "/grpc.health.v1.Health/"];
 
 /// What a call ends with: those of the codes that the gateway has a use for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,9 +179,6 @@ pub async fn forward(
     terms: Terms,
     record: &Record,
 ) -> Result<Response<Answer>, Problem> {
-    if INTERNAL.iter().any(|service| head.uri.path().starts_with(service)) {
-        return Err(Problem::NotFound);
-    }
     let limit = timeout(&head.headers)?;
     let mut deadline = limit.map(|limit| worker.clock.after(limit));
     let (upload, progress) = Upload::new(body, false, terms.body_limit);

@@ -24,8 +24,6 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const SUBJECT: HeaderName = HeaderName::from_static("x-forward-subject");
 const PERMISSIONS: HeaderName = HeaderName::from_static("x-forward-permissions");
@@ -115,15 +113,24 @@ fn name(token: &[u8]) -> Option<HeaderName> {
 
 /// Whether a header says who asks, so that a client must not have it taken off.
 fn is_of_gateway(name: &str) -> bool {
-    name.starts_with(IDENTITY) || name.starts_with("x-forwarded-") || name == FORWARDED
+    name.starts_with(IDENTITY) || is_of_proxies(name)
+}
+
+/// Whether a header is one by which proxies tell of the client. Programs go by more of them than are set
+/// here, such as X-Forwarded-User.
+fn is_of_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name == FORWARDED || name == X_REAL_IP
 }
 
 /// Take off what only the gateway may say about the caller, and what some programs cannot tell from
 /// it. Of a request's trailers too: there are those that take them for headers.
 pub fn disown(headers: &mut HeaderMap) {
     remove_lookalikes(headers, is_of_gateway);
-    let claimed = headers.keys().filter(|name| name.as_str().starts_with(IDENTITY)).cloned();
-    for name in claimed.collect::<Vec<_>>() {
+    remove(headers, |name| name.starts_with(IDENTITY));
+}
+
+fn remove(headers: &mut HeaderMap, is: impl Fn(&str) -> bool) {
+    for name in headers.keys().filter(|name| is(name.as_str())).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
@@ -159,8 +166,7 @@ pub fn forward(
     trusted: &[Cidr],
 ) {
     let peer = peer.to_canonical();
-    let told = |name: &HeaderName| is_of_gateway(name.as_str()) || *name == X_REAL_IP;
-    let (hops, elements) = match headers.keys().any(told) {
+    let (hops, elements) = match headers.keys().any(|name| is_of_proxies(name.as_str())) {
         true => earlier(headers, trusted.iter().any(|range| range.contains(peer))),
         false => Default::default(),
     };
@@ -196,16 +202,7 @@ pub fn forward(
 fn earlier(headers: &mut HeaderMap, trusted: bool) -> (String, String) {
     headers.remove(X_REAL_IP);
     if !trusted {
-        for name in [
-            FORWARDED,
-            X_FORWARDED_FOR,
-            X_FORWARDED_HOST,
-            X_FORWARDED_PROTO,
-            X_FORWARDED_PORT,
-            X_FORWARDED_CLIENT_CERT,
-        ] {
-            headers.remove(name);
-        }
+        remove(headers, is_of_proxies);
         return Default::default();
     }
     let list = |name: &HeaderName| {
@@ -332,6 +329,7 @@ mod tests {
             ("x-forward_permissions", "all"),
             ("x-forward-anything", "1"),
             ("x_forwarded_for", "6.6.6.6"),
+            ("x_real_ip", "6.6.6.6"),
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarding", "1"),
             ("x_other", "1"),
@@ -362,6 +360,8 @@ mod tests {
             ("forwarded", "for=6.6.6.6"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-client-cert", "Hash=0"),
+            ("x-forwarded-user", "root"),
+            ("x-forwarded-groups", "admins"),
             ("x-real-ip", "6.6.6.6"),
         ]);
         forward(&mut map, [10, 0, 0, 1].into(), &HeaderValue::from_static("a.example:80"), "http", &[]);

@@ -18,6 +18,7 @@ use super::{
     guard::Watch,
     headers, http2,
     inflow::Inflow,
+    path,
     problem::{self, Problem},
     record::Record,
     secure,
@@ -95,6 +96,9 @@ async fn route(
 
 /// What a request to a host comes to: for a browser's question, the route that it is about.
 pub fn choose(snapshot: &Snapshot, head: &request::Parts, host: &HeaderValue) -> Match {
+    if path::is_internal(head.uri.path()) {
+        return Match::NotFound;
+    }
     let find = |method: &Method| snapshot.find(&name_of(host), method, head.uri.path());
     preflighted(head, find).map_or_else(|| find(&head.method), Match::Route)
 }

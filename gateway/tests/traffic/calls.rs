@@ -317,6 +317,26 @@ async fn says_in_grpc_what_the_gateway_has_to_say() {
 }
 
 #[tokio::test]
+async fn the_services_of_the_contract_are_reached_by_no_other_way() {
+    let gateway = Gateway::new();
+    let plugin = gateway.plugin("any", &["* /*rest"], &[mirror().await]);
+    for path in [
+        "/goforward.plugin.v1.Middleware/OnRequest",
+        "/%67oforward.plugin.v1.Plugin/Describe",
+        "//grpc.health.v1.Health/Check",
+    ] {
+        for media in ["application/grpc", "application/json"] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {media}\r\nContent-Length: 5\r\n\r\n\0\0\0\0\0"
+            );
+            assert_eq!(status(&gateway.ask(&request).await), 404, "{path} as {media}");
+        }
+    }
+    assert_eq!(at_pods(&plugin), 0);
+    assert_eq!(status(&gateway.get("/goforward").await), 200, "it is not the plugin's route that is missing");
+}
+
+#[tokio::test]
 async fn ends_a_stream_that_breaks_with_a_status() {
     let gateway = Gateway::new();
     let address = raw(|mut body| async move {
