@@ -33,6 +33,9 @@ use crate::{
 /// A run of this many seconds makes the kubelet begin anew with its pauses between restarts: the end
 /// of such a run is the first of its kind, whatever the container's count says.
 const LONG_RUN: i64 = 600;
+/// What the API server calls the phases of a pod whose containers have all ended and are not started
+/// again. A ReplicaSet counts such pods no more, and does not delete them when it goes to none.
+const ENDED: [&str; 2] = ["Failed", "Succeeded"];
 /// Reasons of the kubelet for an image that it could not get.
 const IMAGE_REASONS: [&str; 7] = [
     "ErrImagePull",
@@ -74,6 +77,11 @@ pub struct PodSeen {
 const ANNOTATIONS: [&str; 4] = [TEMPLATE_HASH, CONFIG_HASH, HOOK_REVISION, STAGE_NOTE];
 
 impl PodSeen {
+    /// Whether its processes have ended for good.
+    pub fn is_ended(&self) -> bool {
+        self.facts.is_ended()
+    }
+
     /// One of the annotations that are asked for.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         let place = ANNOTATIONS.iter().position(|it| *it == key)?;
@@ -163,7 +171,7 @@ fn pod_of(pod: &PodSeen, deployment: Option<&DeploymentFacts>) -> PodFacts {
     let template = deployment.and_then(|deployment| deployment.template.as_deref());
     let mut facts = pod.facts.clone();
     facts.current = template.is_some() && pod.annotation(TEMPLATE_HASH) == template;
-    let is_on_its_way = !matches!(facts.phase, PodPhase::Ready | PodPhase::Terminating);
+    let is_on_its_way = !matches!(facts.phase, PodPhase::Ready | PodPhase::Terminating | PodPhase::Ended);
     if facts.current && is_on_its_way && facts.problem.is_none() {
         let deadline = deployment.and_then(|deployment| deployment.passed_deadline);
         facts.problem = deadline.map(|after| overdue(facts.phase, after));
@@ -280,8 +288,13 @@ fn pod_facts(pod: &Pod) -> PodFacts {
     let phase = phase(pod, container);
     let problem = match phase {
         PodPhase::Ready | PodPhase::Terminating => None,
-        _ => problem(pod, container),
+        PodPhase::Ended if pod.meta().deletion_timestamp.is_some() => None,
+        PodPhase::Pending | PodPhase::Loaded | PodPhase::Initialized | PodPhase::Ended => {
+            problem(pod, container)
+        }
     };
+    // Of a pod whose node was lost the status says for ever that it runs.
+    let live = Some(phase).filter(|phase| *phase != PodPhase::Ended);
     PodFacts {
         name: pod.name_any().into(),
         current: false,
@@ -290,8 +303,8 @@ fn pod_facts(pod: &Pod) -> PodFacts {
         version: pod.annotations().get(VERSION).map(Word::from).unwrap_or_default(),
         config_hash: pod.annotations().get(CONFIG_HASH).map(Word::from).unwrap_or_default(),
         created: pod.creation_timestamp(),
-        up: container.and_then(|container| container.state.as_ref()?.running.as_ref()?.started_at.clone()),
-        ready: ready_since(pod),
+        up: live.and(container).and_then(|it| it.state.as_ref()?.running.as_ref()?.started_at.clone()),
+        ready: live.and_then(|_| ready_since(pod)),
     }
 }
 
@@ -307,6 +320,10 @@ fn container(pod: &Pod) -> Option<&ContainerStatus> {
 }
 
 fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
+    let said = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if said.is_some_and(|phase| ENDED.contains(&phase)) {
+        return PodPhase::Ended;
+    }
     if pod.meta().deletion_timestamp.is_some() {
         return PodPhase::Terminating;
     }
@@ -321,7 +338,7 @@ fn phase(pod: &Pod, container: Option<&ContainerStatus>) -> PodPhase {
 }
 
 fn problem(pod: &Pod, container: Option<&ContainerStatus>) -> Option<Problem> {
-    let Some(container) = container else { return unschedulable(pod) };
+    let Some(container) = container else { return rejected(pod).or_else(|| unschedulable(pod)) };
     let state = container.state.clone().unwrap_or_default();
     if let Some(ContainerStateWaiting { reason: Some(reason), message }) = &state.waiting {
         let message = message.clone().unwrap_or_else(|| reason.clone());
@@ -362,6 +379,13 @@ fn spec(pod: &Pod) -> Option<&Container> {
 fn memory_limit(pod: &Pod) -> Option<String> {
     let limits: &BTreeMap<_, _> = spec(pod)?.resources.as_ref()?.limits.as_ref()?;
     limits.get("memory").map(|memory| memory.0.clone())
+}
+
+/// What the kubelet says of a pod that it did not take, or evicted before it had a container.
+fn rejected(pod: &Pod) -> Option<Problem> {
+    let status = pod.status.as_ref().filter(|_| phase(pod, None) == PodPhase::Ended)?;
+    let message = status.message.clone().or_else(|| status.reason.clone())?;
+    Some(Problem::CreateFailed { message })
 }
 
 fn unschedulable(pod: &Pod) -> Option<Problem> {

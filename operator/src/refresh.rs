@@ -1,7 +1,7 @@
 //! Has the kubelet bring a changed configuration, or the leave to go on, into running pods at once:
 //! it looks at a pod's volumes when the pod changes, and otherwise about once a minute.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use forward_crds::Reload;
 use forward_plan::Stage;
@@ -16,7 +16,7 @@ use crate::{
     apply::{Writer, call_if_there},
     build::{CONFIG_HASH, HOOK_REVISION, STAGE_NOTE},
     error::{Category, Error},
-    kept::Identity,
+    kept::{Identity, Kept},
     live::Live,
     ownership::MANAGER,
 };
@@ -34,7 +34,8 @@ pub async fn refresh(
 ) -> Result<bool, Error> {
     let in_place = writer.plugin.spec.reload == Reload::InPlace;
     let mut wrote = false;
-    for pod in live.pods.iter().filter(|pod| pod.identity.deadline.is_none()) {
+    let stays = |pod: &&Arc<Kept<Pod>>| pod.identity.deadline.is_none() && !pod.facts.is_ended();
+    for pod in live.pods.iter().filter(stays) {
         let waits = |revision: &str| pod.facts.annotation(HOOK_REVISION).is_some_and(|it| it == revision);
         // What they may do from the beginning they need not be told.
         let stage = stage.filter(|(revision, stage)| *stage > Stage::Wait && waits(revision));

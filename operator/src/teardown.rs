@@ -54,7 +54,9 @@ pub async fn remove(
     if live.deployment.is_some() {
         return Ok(Progress::Asked { now: unload(writer, live).await? });
     }
-    let left = live.pods.iter().map(|pod| match pod.identity.deadline {
+    // The garbage collector takes those that have ended, with the ReplicaSet.
+    let left = live.pods.iter().filter(|pod| !pod.facts.is_ended());
+    let left = left.map(|pod| match pod.identity.deadline {
         Some(deadline) => (deadline + LOST).saturating_duration_since(now),
         None => LOST,
     });

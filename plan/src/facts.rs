@@ -13,7 +13,7 @@ use crate::{
     hooks::is_told_to_start,
     images::is_allowed,
     inherited::{restart, revision},
-    model::{Observed, PodPhase, Problem, Settings, Workload},
+    model::{Observed, Pod, PodPhase, Problem, Settings, Workload},
     places::Claim,
     range::{Range, SharedRange},
     reason::{Failure, Reason},
@@ -158,12 +158,16 @@ impl Facts {
 
     /// Whether something is left that could still be using its dependencies.
     pub fn is_left(&self) -> bool {
-        let pods = !self.observed.pods.is_empty();
         let workload = self.workload().is_some_and(|workload| match self.wish {
             Wish::Run | Wish::Stop => workload.replicas > 0 || workload.total_replicas > 0,
             Wish::Unload | Wish::Delete => true,
         });
-        pods || workload
+        self.has_pods() || workload
+    }
+
+    /// Whether it has pods that have not ended for good.
+    fn has_pods(&self) -> bool {
+        !self.observed.pods.iter().all(Pod::is_ended)
     }
 
     /// What the namespace's settings have against a plugin that is to run. What runs of it already
@@ -201,7 +205,7 @@ impl Facts {
             Wish::Unload | Wish::Delete => false,
         };
         let metadata = &self.plugin.metadata;
-        if self.workload().is_some() || !self.observed.pods.is_empty() {
+        if self.workload().is_some() || self.has_pods() {
             Some(Claim::Loaded)
         } else {
             let created = metadata.creation_timestamp.as_ref().map(|created| created.0);
@@ -263,9 +267,6 @@ impl Facts {
     /// What keeps the newest template from coming up: what the pod says that has most to tell, or
     /// why there is none.
     pub fn problem(&self) -> Option<Problem> {
-        let pods = self.observed.pods.iter().filter(|pod| pod.current);
-        let problems = pods.filter_map(|pod| Some((pod.problem.as_ref()?, &pod.name)));
-        let worst = problems.max_by_key(|(problem, name)| (problem.restarts(), std::cmp::Reverse(*name)));
         let refused = || {
             let message = self.workload()?.pods_refused.clone()?;
             Some(Problem::PodsRefused { message })
@@ -274,21 +275,34 @@ impl Facts {
             Reloading::Refused { message } => Some(Problem::ConfigRefused { message }),
             Reloading::Awaited => None,
         };
-        worst.map(|(problem, _)| problem.clone()).or_else(refused).or_else(unloaded)
+        // Another pod takes the place of one that has ended: what that said is told where none has come up.
+        let ended = || self.worst(true).filter(|_| self.is_overdue());
+        self.worst(false).or_else(refused).or_else(unloaded).or_else(ended)
+    }
+
+    /// The worst that pods of the newest template say: those that have `ended` for good, or the others.
+    fn worst(&self, ended: bool) -> Option<Problem> {
+        let pods = self.observed.pods.iter().filter(|pod| pod.current && pod.is_ended() == ended);
+        let problems = pods.filter_map(|pod| Some((pod.problem.as_ref()?, &pod.name)));
+        let worst = problems.max_by_key(|(problem, name)| (problem.restarts(), std::cmp::Reverse(*name)));
+        worst.map(|(problem, _)| problem.clone())
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.workload().is_some_and(|workload| workload.progress_deadline_exceeded)
     }
 
     pub fn failure(&self) -> Option<Failure> {
         if let Some(problem) = self.problem() {
             return Some((&problem).into());
         }
-        let overdue = self.workload().is_some_and(|workload| workload.progress_deadline_exceeded);
-        overdue.then_some(Failure::Overdue)
+        self.is_overdue().then_some(Failure::Overdue)
     }
 
     /// How far the plugin has come in its life.
     pub fn state(&self) -> PluginState {
         let furthest = self.observed.pods.iter().filter(|pod| pod.current).map(|pod| match pod.phase {
-            PodPhase::Pending | PodPhase::Terminating => PluginState::Unloaded,
+            PodPhase::Pending | PodPhase::Terminating | PodPhase::Ended => PluginState::Unloaded,
             PodPhase::Loaded => PluginState::Loaded,
             PodPhase::Initialized => PluginState::Initialized,
             PodPhase::Ready => PluginState::Started,

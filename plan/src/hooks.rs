@@ -397,7 +397,8 @@ impl<'a> Ledger<'a> {
     /// How far the pods of the current spec have come.
     fn furthest(&self) -> PodPhase {
         let pods = self.facts.observed.pods.iter().filter(|pod| pod.current && self.is_applied);
-        let phases = pods.map(|pod| pod.phase).filter(|phase| *phase != PodPhase::Terminating);
+        let goes = |phase: &PodPhase| matches!(phase, PodPhase::Terminating | PodPhase::Ended);
+        let phases = pods.map(|pod| pod.phase).filter(|phase| !goes(phase));
         phases.max().unwrap_or(PodPhase::Pending)
     }
 

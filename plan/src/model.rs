@@ -152,6 +152,9 @@ pub enum PodPhase {
     Ready,
     /// It is going.
     Terminating,
+    /// Its processes have ended for good; only the object is left, which nothing needs and nobody may ever
+    /// delete.
+    Ended,
 }
 
 /// What keeps a pod from becoming ready. `Display` says it in plain words.
@@ -256,6 +259,13 @@ impl From<Option<&PluginSystem>> for Settings {
             inherited: Inherited::new(timeout, sandbox.unwrap_or_default()),
             permissions: Permissions::from(templates.as_ref()),
         }
+    }
+}
+
+impl Pod {
+    /// Whether its processes have ended for good.
+    pub fn is_ended(&self) -> bool {
+        self.phase == PodPhase::Ended
     }
 }
 

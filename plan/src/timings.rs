@@ -32,7 +32,7 @@ fn measure(pod: &Pod, before: Option<&Timings>, now: Timestamp) -> Option<Timing
     let (created, up) = (pod.created.as_ref()?, pod.up.as_ref()?);
     let seen = before.and_then(|before| before.initialize);
     let (initialize, start) = match pod.phase {
-        PodPhase::Pending | PodPhase::Loaded | PodPhase::Terminating => (None, None),
+        PodPhase::Pending | PodPhase::Loaded | PodPhase::Terminating | PodPhase::Ended => (None, None),
         PodPhase::Initialized => (Some(seen.unwrap_or_else(|| seconds(up.0, now))), None),
         PodPhase::Ready => {
             let both = seconds(up.0, pod.ready.as_ref()?.0);

@@ -232,6 +232,17 @@ async fn a_deleted_plugin_is_let_go_after_its_last_pod() {
 }
 
 #[tokio::test]
+async fn a_pod_that_has_ended_for_good_holds_up_nothing() {
+    for phase in ["Failed", "Succeeded"] {
+        let mut ended = pod_manifest();
+        ended["status"] = json!({"phase": phase});
+        let objects = vec![plugin(deleted(), json!({})), read::<Pod>(ended)];
+        let run = reconcile_with(objects, NO_TROUBLE).await;
+        assert_eq!(run.lines(), ["PATCH plugins/hello"], "{phase}");
+    }
+}
+
+#[tokio::test]
 async fn a_finalizer_goes_whoever_holds_it_and_those_of_others_stay() {
     let with = |finalizers: &[&str]| {
         let mut metadata = deleted();
