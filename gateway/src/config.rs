@@ -58,6 +58,13 @@ pub struct Args {
     /// How long a plugin may take from the end of a request to the head of its answer.
     #[arg(long, env = "FORWARD_UPSTREAM_TIMEOUT", default_value = "30s")]
     pub upstream_timeout: Duration,
+    /// How many connections clients may have: one more is closed.
+    #[arg(long, env = "FORWARD_MAX_CONNECTIONS", default_value = "16384")]
+    pub max_connections: NonZeroUsize,
+    /// How many of them one client may have, which is an address, or a /64 of IPv6; trusted proxies may have
+    /// more. Absent: all.
+    #[arg(long, env = "FORWARD_MAX_CONNECTIONS_PER_CLIENT")]
+    pub max_connections_per_client: Option<NonZeroUsize>,
     /// Addresses of proxies whose word about the client is believed, such as 10.0.0.0/8.
     #[arg(long, env = "FORWARD_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Cidr>,
@@ -98,6 +105,8 @@ impl Args {
             upstream_timeout: self.upstream_timeout.get(),
             trusted: self.trusted_proxies.clone(),
             access_log: self.access_log,
+            max_connections: self.max_connections.get(),
+            max_connections_per_client: self.max_connections_per_client,
             ..Settings::default()
         }
     }

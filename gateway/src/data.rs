@@ -19,6 +19,7 @@ pub mod channel;
 pub mod circuit;
 pub mod clock;
 pub mod compress;
+pub mod connection_limit;
 pub mod cors;
 pub mod exchange;
 pub mod forward;

@@ -191,6 +191,11 @@ impl Collector for Traffic {
         let count = plugins.iter().map(|plugin| plugin.routes.len()).sum::<usize>();
         gauge(&mut encoder, "routes", "Path patterns that are served", count as u64)?;
         gauge(&mut encoder, "plugins", "Plugins that are known", plugins.len() as u64)?;
+        let connections = &self.shared.connections;
+        gauge(&mut encoder, "connections", "Connections of clients", connections.open() as u64)?;
+        let help = "Connections that were closed at once, as there were as many as may be";
+        let refused = encoder.encode_descriptor("refused_connections", help, None, MetricType::Counter)?;
+        ConstCounter::new(connections.refused()).encode(refused)?;
         let help = "Connections of HTTP/1.1 that have been without a request for a while";
         gauge(&mut encoder, "dormant_connections", help, self.shared.dormant.load(Relaxed) as u64)
     }

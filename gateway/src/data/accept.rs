@@ -19,9 +19,11 @@ use tokio::{
 };
 
 use super::{
+    chain::network,
     clock::{Tick, ticks},
+    connection_limit::Counted,
     guard::Watch,
-    http1,
+    headers, http1,
     http2::{self, PREFACE},
     secure::{self, Client},
     worker::Worker,
@@ -46,13 +48,14 @@ pub struct Connections {
 pub struct Open {
     connections: Rc<Connections>,
     key: u64,
+    _counted: Counted,
 }
 
 impl Connections {
-    pub fn enter(self: &Rc<Self>) -> Open {
+    pub fn enter(self: &Rc<Self>, counted: Counted) -> Open {
         let key = self.next.replace(self.next.get() + 1);
         self.wakers.borrow_mut().insert(key, Waker::noop().clone());
-        Open { connections: self.clone(), key }
+        Open { connections: self.clone(), key, _counted: counted }
     }
 
     /// Have every connection end with the request that it is answering.
@@ -104,8 +107,13 @@ pub async fn accept(worker: &Rc<Worker>, listener: &TcpListener, tls: Option<&Ar
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let open = worker.connections.enter();
-                tokio::task::spawn_local(serve(worker.clone(), tls.cloned(), stream, peer, open));
+                let is_proxy = headers::is_trusted(peer.ip(), &worker.shared.settings.trusted);
+                let client = (!is_proxy).then(|| network(peer.ip()));
+                // One too many is closed at once: left in the queue, it would wait without an end.
+                if let Some(counted) = worker.shared.connections.admit(client) {
+                    let open = worker.connections.enter(counted);
+                    tokio::task::spawn_local(serve(worker.clone(), tls.cloned(), stream, peer, open));
+                }
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -207,7 +215,7 @@ where
 {
     let Course { worker, watch, open, end, patience } = course;
     let settings = &worker.shared.settings;
-    let (head, idle) = (ticks(settings.head_timeout), ticks(settings.idle_timeout));
+    let [head, idle, send] = [settings.head_timeout, settings.idle_timeout, settings.send_timeout].map(ticks);
     let interval = patience.map_or(head, |patience| patience.min(head));
     let mut deadline = worker.clock.at(worker.clock.now() + interval);
     let mut stopping = false;
@@ -227,14 +235,14 @@ where
         }
         while Pin::new(&mut deadline).poll(cx).is_ready() {
             let now = worker.clock.now();
-            let due = watch.expires(head, idle).unwrap_or(Tick::MAX);
+            let due = watch.expires(head, idle, send).unwrap_or(Tick::MAX);
             if due <= now {
                 return Poll::Ready(Err(None));
             }
             if patience.is_some_and(|patience| watch.is_quiet(now, patience)) {
                 return Poll::Ready(Ok(Halt::Quiet));
             }
-            let look = watch.expires(head, interval).filter(|at| *at > now).unwrap_or(now + interval);
+            let look = watch.expires(head, interval, send).filter(|at| *at > now).unwrap_or(now + interval);
             deadline.reset(due.min(look));
         }
         Poll::Pending
@@ -243,7 +251,7 @@ where
     match ended {
         Ok(halt) => return halt,
         Err(Some(error)) => tracing::trace!(%error, "connection broke"),
-        Err(None) => tracing::trace!("connection closed for silence or abuse"),
+        Err(None) => tracing::trace!("connection closed for silence, abuse, or not taking its answer"),
     }
     Halt::Over
 }

@@ -278,8 +278,13 @@ impl Asked {
     ) -> Result<M, AskError> {
         let ask = &self.ask;
         let mut late = worker.clock.after(ask.deadline);
-        let patience =
-            Patience { clock: worker.clock.clone(), timeout: ask.deadline, progress: None, kept: None };
+        let patience = Patience {
+            clock: worker.clock.clone(),
+            timeout: ask.deadline,
+            least_rate: 0,
+            progress: None,
+            kept: None,
+        };
         let request = request(target, ask, framed(question));
         let pods = (plugin, &Policies::usual().breaker);
         let mut exchange = pin!(async {

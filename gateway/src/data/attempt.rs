@@ -128,7 +128,9 @@ async fn send(
     let call = Call::begin(worker, patience.kept, turn.endpoint(), number, &mut request);
     let mut lease = Lease::new(turn.endpoint().clone(), worker.pool.clone(), worker.clock.clone());
     if let Err(failure) = exchange::connect(&mut lease, &worker.clock).await {
-        lease.endpoint().shun(SHUN);
+        if !failure.is_ours() {
+            lease.endpoint().shun(SHUN);
+        }
         turn.end(failure.outcome());
         call.end::<()>(Err(&failure));
         return Sent { lease, answered: Err(failure), again: Some(request) };

@@ -70,6 +70,7 @@ struct Uploading {
 #[derive(Debug, Default)]
 pub struct Progress {
     frames: AtomicU64,
+    bytes: AtomicU64,
     /// Since when all of it is sent.
     done: OnceLock<Instant>,
     /// Its place among the uploads of a plugin, until it is done or answered.
@@ -118,6 +119,11 @@ impl Progress {
     /// How many pieces have passed: a number that grows while the upload moves.
     pub fn frames(&self) -> u64 {
         self.frames.load(Relaxed)
+    }
+
+    /// How many bytes have passed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 
     pub fn is_done(&self) -> bool {
@@ -207,6 +213,7 @@ impl Body for Upload {
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 };
                 *left = rest;
+                progress.bytes.fetch_add(length, Relaxed);
                 if incoming.is_end_stream() {
                     progress.finish();
                 }
@@ -252,6 +259,8 @@ pub struct Answer {
     encoding: Option<Box<Encoding>>,
     /// Closed when the last byte has been handed over, or the client is gone.
     record: Option<Record>,
+    /// The piece that the client has yet to take.
+    untaken: Option<u64>,
 }
 
 /// An encoder, and what comes after its end.
@@ -291,11 +300,25 @@ impl Drop for Driver {
 
 impl Answer {
     pub fn empty() -> Self {
-        Self { source: Source::Full(None), broken: None, stall: None, encoding: None, record: None }
+        Self {
+            source: Source::Full(None),
+            broken: None,
+            stall: None,
+            encoding: None,
+            record: None,
+            untaken: None,
+        }
     }
 
     pub fn full(bytes: Bytes) -> Self {
-        Self { source: Source::Full(Some(bytes)), broken: None, stall: None, encoding: None, record: None }
+        Self {
+            source: Source::Full(Some(bytes)),
+            broken: None,
+            stall: None,
+            encoding: None,
+            record: None,
+            untaken: None,
+        }
     }
 
     /// From a plugin, over a connection that this body moves.
@@ -310,6 +333,7 @@ impl Answer {
             stall: None,
             encoding: None,
             record: None,
+            untaken: None,
         }
     }
 
@@ -322,6 +346,7 @@ impl Answer {
             stall: None,
             encoding: None,
             record: None,
+            untaken: None,
         }
     }
 
@@ -349,12 +374,26 @@ impl Answer {
             stall: None,
             encoding: None,
             record: None,
+            untaken: None,
         }
     }
 
     pub fn recorded(mut self, record: Record) -> Self {
         self.record = Some(record);
         self
+    }
+
+    /// The client has what was handed over last, or nobody waits for that any more.
+    fn taken(&mut self) {
+        if let Some((record, key)) = self.record.as_ref().zip(self.untaken.take()) {
+            record.take(key);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.taken();
     }
 }
 
@@ -446,7 +485,12 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.encoding.is_some() { self.poll_encoded(cx) } else { self.poll_plain(cx) }
+        self.taken();
+        let polled = if self.encoding.is_some() { self.poll_encoded(cx) } else { self.poll_plain(cx) };
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) && !self.is_end_stream() {
+            self.untaken = self.record.as_ref().map(Record::hand_over);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -421,7 +421,7 @@ fn permit(needed: &Permissions, challenges: &[HeaderValue], caller: Option<&Call
 }
 
 /// Whose an address is: of IPv6 a client has a /64.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
         address @ IpAddr::V4(_) => address,

@@ -13,6 +13,7 @@ use std::{
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use rustix::io::Errno;
 
 use super::{
     body::{Progress, Upload},
@@ -63,6 +64,8 @@ pub struct Patience {
     /// From the end of the request to the head of the answer; also between two pieces of the
     /// request.
     pub timeout: Duration,
+    /// How many bytes of the request the client has to send in a second, where it is waited for.
+    pub least_rate: u64,
     pub progress: Option<Arc<Progress>>,
     /// The trace that is kept of the request.
     pub kept: Option<Kept>,
@@ -137,9 +140,17 @@ impl Failure {
         }
     }
 
+    /// Whether no connection came about for want of something here.
+    pub fn is_ours(&self) -> bool {
+        const OURS: [Errno; 5] =
+            [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        matches!(self, Self::Connect(error) if Errno::from_io_error(error).is_some_and(|it| OURS.contains(&it)))
+    }
+
     /// What it says of the endpoint.
     pub fn outcome(&self) -> Outcome {
         match self {
+            Self::Connect(_) if self.is_ours() => Outcome::Unknown,
             Self::Connect(_) | Self::Malformed(_) | Self::Timeout => Outcome::Failed,
             Self::Broken { .. } if !self.is_stale() => Outcome::Failed,
             Self::Broken { .. }
@@ -176,23 +187,25 @@ pub struct Wait<'a> {
     deadline: Deadline,
     expect: Option<Deadline>,
     frames: u64,
+    bytes: u64,
 }
 
 impl<'a> Wait<'a> {
     pub fn new(patience: &'a Patience) -> Self {
-        let Patience { clock, timeout, progress, kept: _ } = patience;
+        let Patience { clock, timeout, progress, least_rate: _, kept: _ } = patience;
         let closed = progress.as_ref().is_some_and(|progress| progress.is_closed());
         Self {
             patience,
             deadline: clock.after(*timeout),
             expect: closed.then(|| clock.after(EXPECT)),
             frames: 0,
+            bytes: 0,
         }
     }
 
     /// Ready when nothing is left.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        let Patience { clock, timeout, progress, kept: _ } = self.patience;
+        let Patience { clock, timeout, least_rate, progress, kept: _ } = self.patience;
         if let (Some(expect), Some(progress)) = (&mut self.expect, progress)
             && Pin::new(expect).poll(cx).is_ready()
         {
@@ -200,12 +213,14 @@ impl<'a> Wait<'a> {
             self.expect = None;
         }
         while Pin::new(&mut self.deadline).poll(cx).is_ready() {
-            let frames = progress.as_ref().map_or(0, |progress| progress.frames());
-            if frames == self.frames {
-                let starved = progress.as_ref().is_some_and(|progress| progress.is_starved());
-                return Poll::Ready(if starved { Failure::Stalled } else { Failure::Timeout });
+            let Some(progress) = progress else { return Poll::Ready(Failure::Timeout) };
+            let (frames, bytes) = (progress.frames(), progress.bytes());
+            let is_slow = ((bytes - self.bytes) as f64) < *least_rate as f64 * timeout.as_secs_f64();
+            match progress.is_starved() {
+                true if frames == self.frames || is_slow => return Poll::Ready(Failure::Stalled),
+                false if frames == self.frames => return Poll::Ready(Failure::Timeout),
+                _ => (self.frames, self.bytes) = (frames, bytes),
             }
-            self.frames = frames;
             self.deadline.reset(clock.now() + ticks(*timeout));
         }
         Poll::Pending

@@ -81,7 +81,8 @@ pub async fn forward(
 ) -> Result<Response<Answer>, Problem> {
     let Outbound { route, request, progress, upgrade, terms } = outbound;
     let timeout = terms.answer.unwrap_or(worker.shared.settings.upstream_timeout);
-    let patience = Patience { clock: worker.clock.clone(), timeout, progress, kept: record.kept() };
+    let (clock, kept, least_rate) = (worker.clock.clone(), record.kept(), worker.shared.settings.least_rate);
+    let patience = Patience { clock, timeout, least_rate, progress, kept };
     let (response, lease) = match ask(worker, &route, request, &patience, record).await {
         Ok(answered) => answered,
         Err(failure) => return instead(&route, explain(&route, &failure, &terms, record), record),

@@ -188,7 +188,9 @@ pub async fn forward(
     // middleware allows.
     let usual = limit.unwrap_or(worker.shared.settings.upstream_timeout);
     let timeout = terms.answer.map_or(usual, |most| most.min(usual));
-    let patience = Patience { clock: worker.clock.clone(), timeout, progress, kept: record.kept() };
+    // Streams may be silent for long, and send little.
+    let (clock, kept) = (worker.clock.clone(), record.kept());
+    let patience = Patience { clock, timeout, least_rate: 0, progress, kept };
     let hurried = limit.is_some_and(|limit| limit <= timeout);
     let refused = |failure: Failure| explain(&route, &failure, &terms, record);
     let uploading = patience.progress.as_deref();
@@ -250,10 +252,12 @@ pub async fn attempt(
         let mut sender = match connected(&worker.clock, connecting).await {
             Ok(sender) => sender,
             Err(error) => {
-                turn.end(Outcome::Failed);
-                share.endpoint().shun(SHUN);
-                tried.push(share.endpoint().key);
                 let failure = Failure::Connect(error);
+                turn.end(failure.outcome());
+                if !failure.is_ours() {
+                    share.endpoint().shun(SHUN);
+                }
+                tried.push(share.endpoint().key);
                 call.end::<()>(Err(&failure));
                 last = Some(failure);
                 continue;

@@ -4,9 +4,12 @@
 //! different requests, and since when a request head has been on its way. From the same it follows
 //! when the library has nothing left to do, so that it can be done without until the next request.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{clock::Tick, tap::Ear};
@@ -43,6 +46,8 @@ pub struct Watch {
     kept: AtomicBool,
     /// It is no longer HTTP.
     tunnel: AtomicBool,
+    /// Since when pieces of answers wait for the client to take them, those first that came first.
+    untaken: Mutex<BTreeMap<u64, Tick>>,
     /// When `in_head` or `busy` changed last.
     since: AtomicU64,
     now: AtomicU64,
@@ -93,10 +98,28 @@ impl Watch {
         self.many && self.begun.load(Relaxed) > 0
     }
 
-    /// When the connection is to be closed: never while a request is being answered.
-    pub fn expires(&self, head: Tick, idle: Tick) -> Option<Tick> {
+    /// A piece of an answer is handed over, and there is more; gives by what to [take](Self::take) it.
+    pub fn hand_over(&self, now: Tick) -> u64 {
+        let mut untaken = self.untaken();
+        let key = untaken.last_key_value().map_or(0, |(last, _)| last + 1);
+        untaken.insert(key, now);
+        key
+    }
+
+    /// The client wants more: it has taken what it had.
+    pub fn take(&self, key: u64) {
+        self.untaken().remove(&key);
+    }
+
+    fn untaken(&self) -> MutexGuard<'_, BTreeMap<u64, Tick>> {
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the connection is to be closed: while a request is being answered only where the client takes
+    /// nothing of what there is.
+    pub fn expires(&self, head: Tick, idle: Tick, send: Tick) -> Option<Tick> {
         if self.busy.load(Relaxed) > 0 {
-            return None;
+            return self.untaken().first_key_value().map(|(_, since)| since + send);
         }
         let patience = if self.in_head.load(Relaxed) { head } else { idle };
         Some(self.since.load(Relaxed) + patience)
@@ -372,15 +395,22 @@ mod tests {
     #[test]
     fn expires_sooner_in_a_head_and_never_while_busy() {
         let watch = Watch::new(10);
-        assert_eq!(watch.expires(5, 50), Some(60));
+        assert_eq!(watch.expires(5, 50, 20), Some(60));
         watch.tell(20);
         watch.set_in_head(true);
-        assert_eq!(watch.expires(5, 50), Some(25));
+        assert_eq!(watch.expires(5, 50, 20), Some(25));
         watch.enter(21);
-        assert_eq!(watch.expires(5, 50), None);
+        assert_eq!(watch.expires(5, 50, 20), None);
         watch.enter(22);
         watch.leave(23);
-        assert_eq!(watch.expires(5, 50), None, "one of two is under way still");
+        assert_eq!(watch.expires(5, 50, 20), None, "one of two is under way still");
+        let first = watch.hand_over(30);
+        let second = watch.hand_over(31);
+        assert_eq!(watch.expires(5, 50, 20), Some(50));
+        watch.take(first);
+        assert_eq!(watch.expires(5, 50, 20), Some(51));
+        watch.take(second);
+        assert_eq!(watch.expires(5, 50, 20), None, "all is taken");
     }
 
     /// A connection after its first request at 10, on which nothing happens.

@@ -135,8 +135,8 @@ async fn answer<S: Stream>(
 async fn wait<S: Stream>(worker: &Rc<Worker>, watch: &Watch, open: &Open, line: &Line<S>) -> bool {
     let _dormant = Dormant::enter(&worker.shared);
     let settings = &worker.shared.settings;
-    let due = watch.expires(ticks(settings.head_timeout), ticks(settings.idle_timeout));
-    let mut deadline = worker.clock.at(due.unwrap_or_default());
+    let [head, idle, send] = [settings.head_timeout, settings.idle_timeout, settings.send_timeout].map(ticks);
+    let mut deadline = worker.clock.at(watch.expires(head, idle, send).unwrap_or_default());
     poll_fn(|cx| {
         open.watch(cx);
         // Line ends may come before a request, and begin none.

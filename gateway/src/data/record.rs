@@ -92,6 +92,16 @@ impl Record {
         }
     }
 
+    /// A piece of the answer is handed over, and there is more: see [`Watch::hand_over`].
+    pub fn hand_over(&self) -> u64 {
+        self.watch.hand_over(self.worker.clock.now())
+    }
+
+    /// The client wants more of it.
+    pub fn take(&self, key: u64) {
+        self.watch.take(key);
+    }
+
     /// Keep its places until it ends.
     pub fn hold(&self, places: Vec<Place>) {
         self.places.set(places);

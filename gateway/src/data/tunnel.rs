@@ -22,7 +22,7 @@ pub fn open(
 ) -> Option<Response<Answer>> {
     let client = client?;
     let (mut head, _) = response.into_parts();
-    let open = worker.connections.enter();
+    let open = worker.connections.enter(worker.shared.connections.go_on());
     tokio::task::spawn_local(async move {
         let label = underway.plugin_label();
         if let Err(error) = carry(client, lease).await {

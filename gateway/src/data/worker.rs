@@ -4,6 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
+    num::NonZeroUsize,
     rc::Rc,
     sync::{
         Arc,
@@ -27,6 +28,7 @@ use super::{
     balance::Dice,
     channel::Channels,
     clock::Clock,
+    connection_limit::ConnectionLimit,
     inflow::GATHERED,
     pool::Pool,
     secure::Handshakes,
@@ -63,6 +65,13 @@ pub struct Settings {
     pub head_timeout: Duration,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer of which there is more.
+    pub send_timeout: Duration,
+    /// How many bytes of a body a client has to send in a second, where it is waited for.
+    pub least_rate: u64,
+    /// How many connections clients may have, and each of them.
+    pub max_connections: usize,
+    pub max_connections_per_client: Option<NonZeroUsize>,
     /// How long requests that are under way may take to end when the process stops.
     pub stop_timeout: Duration,
     /// Whose word about the client is believed.
@@ -78,6 +87,10 @@ impl Default for Settings {
             upstream_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
+            least_rate: 512,
+            max_connections: 16_384,
+            max_connections_per_client: None,
             stop_timeout: Duration::from_secs(30),
             trusted: Vec::new(),
             access_log: AccessLog::None,
@@ -100,6 +113,8 @@ pub struct Shared {
     /// How many large bodies may be judged at a time: each is a thread, and what is read takes many
     /// times the room of its text.
     pub judging: Arc<Semaphore>,
+    /// The connections of clients.
+    pub connections: Arc<ConnectionLimit>,
     /// Connections on which nothing happens: see [`super::http1`].
     pub dormant: AtomicUsize,
     draining: AtomicBool,
@@ -109,6 +124,7 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
+        let connections = ConnectionLimit::new(settings.max_connections, settings.max_connections_per_client);
         Arc::new(Self {
             snapshot: ArcSwap::default(),
             settings,
@@ -116,6 +132,7 @@ impl Shared {
             unmatched: (0..workers).map(|_| RouteStats::default()).collect(),
             gathering: Arc::new(Semaphore::new(GATHERED)),
             judging: Arc::new(Semaphore::new(workers)),
+            connections,
             dormant: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             replicas: AtomicU32::new(1),

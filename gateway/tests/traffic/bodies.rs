@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use forward_gateway::data::worker::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::*;
@@ -80,6 +81,44 @@ async fn holds_back_a_sender_that_is_faster_than_its_receiver() {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     }
     assert!(before < 32 * MIB, "{before} bytes are on their way");
+}
+
+/// A plugin whose answers have no end.
+pub async fn endless() -> std::net::SocketAddr {
+    origin(|mut peer| async move {
+        peer.head().await;
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let chunk = format!("10000\r\n{}\r\n", "x".repeat(65_536));
+        while peer.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+    })
+    .await
+}
+
+#[tokio::test]
+async fn waits_no_longer_for_who_takes_nothing_of_its_answer() {
+    let send_timeout = std::time::Duration::from_secs(1);
+    // Looked at as often as heads.
+    let head_timeout = std::time::Duration::from_millis(200);
+    let gateway = Gateway::with(Settings { send_timeout, head_timeout, ..Settings::default() });
+    let plugin = gateway.to(endless().await);
+    let mut reads = gateway.client().await;
+    let mut reads_not = gateway.client().await;
+    for client in [&mut reads, &mut reads_not] {
+        client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.head().await;
+    }
+    let mut piece = vec![0; MIB];
+    let slowly = async {
+        while totals(&plugin).in_flight == 2 {
+            assert!(reads.stream.read(&mut piece).await.unwrap() > 0, "who reads slowly is let be");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, slowly).await.expect("one of them is let go");
+    for _ in 0..10 {
+        assert!(reads.stream.read(&mut piece).await.unwrap() > 0);
+    }
+    assert_eq!(totals(&plugin).in_flight, 1);
 }
 
 #[tokio::test]

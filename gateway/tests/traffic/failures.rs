@@ -9,6 +9,7 @@ use std::{
 };
 
 use forward_gateway::data::{stats::UpstreamError, worker::Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::*;
 
@@ -184,7 +185,7 @@ async fn answers_504_to_a_slow_plugin_and_hangs_up() {
 
 #[tokio::test]
 async fn has_patience_with_an_upload_that_moves_and_none_with_one_that_stands() {
-    let gateway = Gateway::with(impatient());
+    let gateway = Gateway::with(Settings { least_rate: 0, ..impatient() });
     gateway.to(mirror().await);
     let mut client = gateway.client().await;
     client.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n").await;
@@ -196,6 +197,28 @@ async fn has_patience_with_an_upload_that_moves_and_none_with_one_that_stands() 
     assert!(status(&head) == 200 && body.ends_with("xxxxxxxx"), "{head}");
     client.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nxx").await;
     assert_eq!(status(&client.rest().await), 408);
+}
+
+/// A byte now and then would keep a place at the plugin for ever.
+#[tokio::test]
+async fn ends_an_upload_that_trickles() {
+    let gateway = Gateway::with(Settings { least_rate: 100, ..impatient() });
+    gateway.to(mirror().await);
+    let mut client = gateway.client().await;
+    client.send("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 200\r\n\r\n").await;
+    let (mut read, mut write) = client.stream.split();
+    let trickle = async {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        read = read.read_exact(&mut answer) => drop(read.unwrap()),
+        () = trickle => {}
+        () = tokio::time::sleep(Duration::from_secs(5)) => {}
+    }
+    assert_eq!(&answer, b"HTTP/1.1 408");
 }
 
 #[tokio::test]

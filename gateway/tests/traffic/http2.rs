@@ -8,7 +8,7 @@ use h2::{Reason, client::SendRequest};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request::Builder};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
-use crate::harness::*;
+use crate::{bodies, harness::*};
 
 /// A connection of HTTP/2 as a client has it.
 pub struct Client {
@@ -303,6 +303,22 @@ async fn ends_requests_that_are_under_way_before_it_stops() {
     assert_eq!(whole(answer.await.unwrap()).await.unwrap().body, "done");
     busy.end().await.unwrap();
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn closes_the_connection_of_who_takes_nothing_of_an_answer() {
+    let gateway = Gateway::with(Settings {
+        head_timeout: Duration::from_millis(200),
+        send_timeout: Duration::from_secs(1),
+        ..Settings::default()
+    });
+    let plugin = gateway.to(bodies::endless().await);
+    let mut client = Client::connect(&gateway).await;
+    let (answer, _stream) = client.requests.send_request(get("/x"), true).unwrap();
+    // Its windows are never opened again.
+    let _held = answer.await.unwrap();
+    drop(client.end().await);
+    until(|| totals(&plugin).in_flight == 0).await;
 }
 
 #[tokio::test]

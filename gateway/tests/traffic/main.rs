@@ -7,6 +7,7 @@ mod autobahn;
 mod bodies;
 mod callers;
 mod calls;
+mod connections;
 mod debug;
 mod dormant;
 mod failures;
