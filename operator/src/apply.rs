@@ -88,8 +88,10 @@ impl Writer<'_> {
             match self.make(desired).await? {
                 None => return Ok(true),
                 // It was made a moment ago: its event is on its way, and is compared when it comes.
-                Some(before) if before.labels().contains_key(PLUGIN_LABEL) => return Ok(false),
-                // No event will come of it.
+                Some(before) if before.labels().get(PLUGIN_LABEL) == Some(&self.plugin.name_any()) => {
+                    return Ok(false);
+                }
+                // No event will come of it: it has no label, or another plugin's.
                 Some(before) => self.hold_by_apply(before).await?,
             }
         }

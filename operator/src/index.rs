@@ -1,6 +1,8 @@
 //! What the watches have seen, by plugin, and the graph over it. `apply` and `delete` are
 //! synchronous and answer with the plugins that must be looked at again.
 
+mod homes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,6 +15,7 @@ use forward_plan::{
 };
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
+use self::homes::Homes;
 use crate::{
     hooks::Ran,
     live::{Live, Object},
@@ -69,6 +72,7 @@ struct Tenant {
     /// Those that have overrides, as the API server has them.
     overridden: BTreeMap<String, Overridden>,
     live: BTreeMap<Word, Box<Live>>,
+    homes: Homes,
 }
 
 struct Overridden {
@@ -253,24 +257,43 @@ impl Tenant {
     }
 
     fn change(&mut self, object: Object, there: bool, overrides: &Overrides) -> BTreeSet<String> {
-        let name = match object {
-            Object::Plugin(plugin) => return self.change_plugin(plugin, there, overrides),
+        match object {
+            Object::Plugin(plugin) => self.change_plugin(plugin, there, overrides),
             Object::System(system) if system.name_any() == SYSTEM_NAME => {
                 self.system = there.then_some(system);
-                return self.graph.configure(Settings::from(self.system.as_deref()));
+                self.graph.configure(Settings::from(self.system.as_deref()))
             }
-            Object::System(_) => return BTreeSet::new(),
-            object => {
-                let Some(name) = object.plugin() else { return BTreeSet::new() };
-                let live = self.live.entry(name.clone()).or_default();
-                live.change(object, there);
-                if live.is_empty() {
-                    self.live.remove(&name);
-                }
-                name.to_string()
-            }
-        };
-        self.decide_again(name)
+            Object::System(_) => BTreeSet::new(),
+            object => self.change_object(object, there),
+        }
+    }
+
+    /// Take in an object that was made for a plugin. Whose it was and is not any more has it no longer.
+    fn change_object(&mut self, object: Object, there: bool) -> BTreeSet<String> {
+        let after = object.plugin().filter(|_| there);
+        let before = self.homes.move_to(&object, after.as_ref()).or_else(|| {
+            let (name, live) = self.live.get_key_value(object.namesake()?)?;
+            live.has(&object).then(|| name.clone())
+        });
+        let mut touched = BTreeSet::new();
+        if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+            self.put(&before, object.clone(), false);
+            touched.append(&mut self.decide_again(before.to_string()));
+        }
+        if let Some(after) = after {
+            self.put(&after, object, true);
+            touched.append(&mut self.decide_again(after.to_string()));
+        }
+        touched
+    }
+
+    /// Take an object in among those of a plugin, or out.
+    fn put(&mut self, name: &Word, object: Object, there: bool) {
+        let live = self.live.entry(name.clone()).or_default();
+        live.change(object, there);
+        if live.is_empty() {
+            self.live.remove(name);
+        }
     }
 
     fn change_plugin(&mut self, plugin: Arc<Plugin>, there: bool, overrides: &Overrides) -> BTreeSet<String> {

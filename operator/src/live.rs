@@ -98,28 +98,38 @@ impl Object {
     }
 
     /// The plugin that an object was made for. The label alone does not tell: people copy it onto
-    /// objects of their own, as `kubectl expose` does.
+    /// objects of their own, as `kubectl expose` does. One of a plugin's name that the plugin owns is
+    /// its whatever the label says, which is put right.
     pub fn plugin(&self) -> Option<Word> {
         let identity = self.identity()?;
-        let plugin = identity.plugin.as_ref()?;
-        let is_its = match self {
-            Self::Plugin(_) | Self::System(_) => false,
-            Self::NetworkPolicy(_) => {
-                identity.name.strip_suffix(HOOK_POLICY).unwrap_or(&identity.name) == &**plugin
-            }
-            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
-                &identity.name == plugin
-            }
-            Self::ConfigMap(_) | Self::Job(_) => {
-                identity.controller(Plugin::kind(&()).as_ref()) == Some(plugin)
-            }
+        let label = identity.plugin.as_ref();
+        let owner = identity.controller(Plugin::kind(&()).as_ref());
+        let plugin = match (self, self.namesake()) {
+            (_, Some(name)) => label.into_iter().chain(owner).find(|plugin| &***plugin == name),
             // A ReplicaSet has the name of its Deployment and a hash without hyphens.
-            Self::Pod(_) => identity
-                .controller("ReplicaSet")
-                .and_then(|name| name.rsplit_once('-'))
-                .is_some_and(|(deployment, _)| deployment == &**plugin),
+            (Self::Pod(_), None) => {
+                let replica_set = identity.controller("ReplicaSet");
+                let deployment = replica_set.and_then(|name| name.rsplit_once('-'));
+                label.filter(|plugin| deployment.is_some_and(|(name, _)| name == &***plugin))
+            }
+            (_, None) => label.filter(|plugin| owner == Some(plugin)),
         };
-        is_its.then(|| plugin.clone())
+        plugin.cloned()
+    }
+
+    /// Which plugin an object can be of by its name. Of some kinds a plugin has several, whose names do
+    /// not tell.
+    pub fn namesake(&self) -> Option<&str> {
+        match self {
+            Self::Deployment(_) | Self::Service(_) | Self::ServiceAccount(_) | Self::DisruptionBudget(_) => {
+                Some(self.key().1)
+            }
+            Self::NetworkPolicy(_) => {
+                let name = self.key().1;
+                Some(name.strip_suffix(HOOK_POLICY).unwrap_or(name))
+            }
+            Self::Plugin(_) | Self::System(_) | Self::ConfigMap(_) | Self::Pod(_) | Self::Job(_) => None,
+        }
     }
 }
 
@@ -192,6 +202,23 @@ impl Live {
             Object::DisruptionBudget(object) => self.disruption_budget = there.then_some(object),
             Object::ConfigMap(object) => self.config_maps.change(object, there),
             Object::Pod(object) => self.pods.change(object, there),
+        }
+    }
+
+    /// Whether an object of this kind and name is there.
+    pub fn has(&self, object: &Object) -> bool {
+        let name = object.key().1;
+        match object {
+            Object::Plugin(_) | Object::System(_) => false,
+            Object::Deployment(_) => self.deployment.is_some(),
+            Object::Service(_) => self.service.is_some(),
+            Object::ServiceAccount(_) => self.service_account.is_some(),
+            Object::NetworkPolicy(_) if name.ends_with(HOOK_POLICY) => self.hook_policy.is_some(),
+            Object::NetworkPolicy(_) => self.network_policy.is_some(),
+            Object::Job(_) => self.jobs.get(name).is_some(),
+            Object::DisruptionBudget(_) => self.disruption_budget.is_some(),
+            Object::ConfigMap(_) => self.config_maps.get(name).is_some(),
+            Object::Pod(_) => self.pods.get(name).is_some(),
         }
     }
 

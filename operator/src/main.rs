@@ -11,11 +11,11 @@ mod check;
 mod config;
 mod connect;
 mod error;
-mod finalizer;
 #[cfg(test)]
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../../tests/src/fields/mod.rs"]
 mod fields;
+mod finalizer;
 #[cfg(test)]
 mod golden;
 mod hooks;

@@ -101,7 +101,11 @@ fn created(object: ConfigMap) -> ConfigMap {
 
 #[tokio::test]
 async fn waits_for_the_event_of_what_it_has_just_made_unless_none_can_come() {
-    for (labels, is_written) in [(json!({"goforward.dev/plugin": "hello"}), false), (json!({}), true)] {
+    for (labels, is_written) in [
+        (json!({"goforward.dev/plugin": "hello"}), false),
+        (json!({"goforward.dev/plugin": "another"}), true),
+        (json!({}), true),
+    ] {
         let mut found = metadata(&config_map("u-1", "{}"));
         found["metadata"]["labels"] = labels;
         let written = apply_against(None, async |mut server| {

@@ -189,3 +189,71 @@ fn keeps_what_came_of_a_hook_until_the_status_says_it() {
     index.delete(Object::Plugin(running));
     assert!(index.tenants.is_empty());
 }
+
+/// The same object with another label or none, and with these owners.
+fn labelled<K: DeserializeOwned + Into<Object>>(
+    name: &str,
+    label: Option<&str>,
+    owner: Option<&str>,
+) -> Object {
+    let mut object =
+        metadata(name, owner.map(|kind| (kind, if kind == "ReplicaSet" { "cart-1" } else { "cart" })));
+    object["metadata"]["labels"] = label.map_or(json!({}), |label| json!({"goforward.dev/plugin": label}));
+    serde_json::from_value::<K>(object).unwrap().into()
+}
+
+#[test]
+fn what_is_no_longer_a_plugins_is_dropped_and_wakes_it() {
+    let cart = || ObjectRef::new("cart").within("shop");
+    let pod = |label, owner| labelled::<Pod>("cart-1-x", label, owner);
+    let map = |label| labelled::<ConfigMap>("cart-config-1", label, Some("Plugin"));
+    let job = |label| labelled::<Job>("cart-hook-1", label, Some("Plugin"));
+    let (own, other) = (Some("cart"), Some("debug"));
+    let cases = [
+        // Its ReplicaSet lets go of a pod whose labels it does not select.
+        (pod(own, Some("ReplicaSet")), pod(other, Some("ReplicaSet"))),
+        (pod(own, Some("ReplicaSet")), pod(other, None)),
+        (pod(own, Some("ReplicaSet")), pod(None, None)),
+        (map(own), map(other)),
+        (job(own), job(other)),
+        (labelled::<Service>("cart", own, None), labelled::<Service>("cart", other, None)),
+        (
+            labelled::<NetworkPolicy>("cart.hooks", own, None),
+            labelled::<NetworkPolicy>("cart.hooks", None, None),
+        ),
+    ];
+    for (before, after) in cases {
+        let mut index = index();
+        index.apply(before.clone());
+        assert_eq!(index.apply(after.clone()), [cart()], "{} {:?}", after.kind(), after.key());
+        assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+        assert_eq!(index.apply(after.clone()), [], "it is nobody's");
+        assert_eq!(index.delete(after.clone()), []);
+        index.apply(before);
+        assert_eq!(index.delete(after), [cart()], "what is said last of it names another");
+        assert!(index.snapshot("shop", "cart").unwrap().live.is_empty());
+    }
+}
+
+#[test]
+fn what_goes_over_to_another_plugin_wakes_both() {
+    let mut index = index();
+    let debug = json!({"metadata": {"name": "debug", "namespace": "shop", "uid": "v", "generation": 1},
+                       "spec": {"version": "1.0.0", "image": "debug"}});
+    index.apply(Object::Plugin(Arc::new(serde_json::from_value(debug).unwrap())));
+    index.apply(labelled::<Pod>("cart-1-x", Some("cart"), Some("ReplicaSet")));
+    let mut adopted = metadata("cart-1-x", Some(("ReplicaSet", "debug-1")));
+    adopted["metadata"]["labels"]["goforward.dev/plugin"] = "debug".into();
+    let touched = index.apply(serde_json::from_value::<Pod>(adopted).unwrap().into());
+    assert_eq!(touched, ["cart", "debug"].map(|name| ObjectRef::new(name).within("shop")));
+    let pods = ["cart", "debug"].map(|name| index.snapshot("shop", name).unwrap().live.pods.iter().count());
+    assert_eq!(pods, [0, 1]);
+}
+
+#[test]
+fn an_object_of_a_plugins_name_that_it_owns_is_its_whatever_the_label_says() {
+    let mut index = index();
+    let relabelled = labelled::<Deployment>("cart", Some("debug"), Some("Plugin"));
+    assert_eq!(index.apply(relabelled), [ObjectRef::new("cart").within("shop")]);
+    assert!(index.snapshot("shop", "cart").unwrap().live.deployment.is_some());
+}

@@ -134,6 +134,23 @@ async fn a_policy_that_somebody_changed_is_put_right() {
 }
 
 #[tokio::test]
+async fn a_label_that_somebody_changed_is_put_right() {
+    let first = reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await;
+    for changed in ["deployments", "services"] {
+        let mut objects = written_with(&first, |kind, body| {
+            if kind == changed {
+                body["metadata"]["labels"]["goforward.dev/plugin"] = "another".into();
+            }
+        });
+        objects.push(plugin(json!({}), json!({})));
+        let run = reconcile_with(objects, NO_TROUBLE).await;
+        let path = format!("{changed}/hello");
+        assert_eq!(run.lines(), [format!("PATCH {path}"), "PATCH plugins/hello/status".to_owned()]);
+        assert_eq!(run.written(&path)["metadata"]["labels"]["goforward.dev/plugin"], "hello");
+    }
+}
+
+#[tokio::test]
 async fn what_its_namespace_does_not_allow_costs_a_plugin_nothing_that_runs() {
     let mut objects = roll_out(&reconcile_with(vec![plugin(json!({}), json!({}))], NO_TROUBLE).await);
     let template = json!({"template": {"serviceAccountName": "shop"}});
