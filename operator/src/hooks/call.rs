@@ -20,18 +20,15 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::sleep};
+use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 
-use super::{HookKind, Ran};
+use super::{HookKind, Ran, places::Places};
 use crate::{
     apply::{Kind, call_api},
     error::Error,
     index::{Snapshot, lock},
     watch::Sink,
 };
-
-/// How many calls may be under way at once; others wait, and their time does not run.
-const AT_ONCE: usize = 64;
 
 /// The time between two tries to connect.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -47,7 +44,8 @@ pub struct Calls {
     due: Mutex<BTreeMap<(String, String), Due>>,
     /// Those that are under way, by the ids of their runs: since when, once there is a place for them.
     going: Arc<Mutex<BTreeMap<String, Option<Instant>>>>,
-    places: Arc<Semaphore>,
+    /// Others wait, and their time does not run.
+    places: Arc<Places>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -94,7 +92,7 @@ impl Calls {
             sink,
             due: Mutex::default(),
             going: Arc::default(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Places::new()),
             tasks: Mutex::default(),
         }
     }
@@ -129,7 +127,11 @@ impl Calls {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            let place = places.acquire_owned().await.expect("nobody closes it");
+            if places.is_full(&target.namespace) {
+                let (hook, plugin) = (target.call.hook, target.name());
+                tracing::info!(%hook, plugin, "hook waits until fewer are called");
+            }
+            let place = places.take(&target.namespace).await;
             let begun = Instant::now();
             lock(&going).insert(target.call.id.clone(), Some(begun));
             tracing::info!(hook = %target.call.hook, plugin = target.name(), "hook started");

@@ -3,6 +3,7 @@
 //! other, from which the next decision follows.
 
 mod call;
+mod places;
 mod tally;
 
 use std::{

@@ -17,7 +17,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::*;
+use super::{
+    places::{AT_ONCE, OF_A_NAMESPACE},
+    *,
+};
 use crate::{
     build,
     index::{Index, lock},
@@ -64,7 +67,8 @@ fn api(service: Option<Value>, writes: fn(&str) -> Option<(StatusCode, &'static 
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.unwrap();
             let body = serde_json::from_slice::<Value>(&body).unwrap_or(Value::Null);
-            let mut path = parts.uri.path().rsplit_once("namespaces/shop/").unwrap().1.to_owned();
+            let namespaced = parts.uri.path().rsplit_once("namespaces/").unwrap().1;
+            let mut path = namespaced.split_once('/').unwrap().1.to_owned();
             let made = body["metadata"]["name"].as_str().filter(|_| parts.method == Method::POST);
             if let Some(name) = made {
                 path = format!("{path}/{name}");
@@ -389,4 +393,52 @@ async fn a_service_that_does_not_answer_in_time_has_failed() {
     let run = begin_at(&api, plugin(hook, PluginState::Unloaded), 0).await;
     assert_eq!(run.answer().await, HookRun::Failed { message: "did not answer within 0.1 s".to_owned() });
     assert!(run.ran().await.late);
+}
+
+#[tokio::test]
+async fn calls_that_are_never_answered_hold_up_those_of_their_namespace_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Answers what comes of the namespace `shop`, and holds on to everything else.
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = vec![0; 4096];
+            let count = stream.read(&mut bytes).await.unwrap();
+            if String::from_utf8_lossy(&bytes[..count]).contains("host: notifier.shop.svc") {
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+            held.push(stream);
+        }
+    });
+    let api = api(Some(own_service(port)), |_| None);
+    let plugin = plugin(http(port), PluginState::Unloaded);
+    let id = hook_runs(&plugin).pop_first().unwrap();
+    let mut index = Index::default();
+    index.apply(Object::Plugin(Arc::new(plugin)));
+    let snapshot = index.snapshot("shop", "cart").unwrap();
+    let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
+    let calls = Arc::new(Calls::new(api.client.clone(), sink.clone()));
+    let call = snapshot.decision.calls[0].clone();
+    let hook = snapshot.plugin.spec.hooks.as_ref().unwrap().get(call.hook).unwrap();
+    for number in 0..AT_ONCE {
+        let mut target = target(&snapshot, &call, hook, hook.http.as_ref().unwrap());
+        target.namespace = "noisy".to_owned();
+        target.call.id = format!("noisy-{number}");
+        target.limit = Duration::from_secs(600);
+        calls.start(target);
+    }
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    let all_go = async {
+        while lookups(&api) < OF_A_NAMESPACE {
+            ticks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all_go).await.expect("as many go as may");
+    let metrics = Metrics::new();
+    let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
+    let next = begin(&writer, &snapshot, &build::peers(), &calls, Instant::now()).await.unwrap();
+    let run = Run { sink, calls, next, id };
+    assert_eq!(run.answer().await, HookRun::Succeeded);
+    assert_eq!(lookups(&api), OF_A_NAMESPACE + 1, "the others wait");
 }
