@@ -125,11 +125,13 @@ pub enum Algorithm {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Permissions {
-    /// All of these, exactly as a key or a token has them, for example orders:read.
+    /// All of these, exactly as a key or a token has them, for example orders:read. Absent: whoever is known
+    /// may pass, and nobody else, also while there is nobody to say who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 16),
         inner(length(min = 1, max = 128), regex(pattern = r"^[!#-\[\]-~]+$"))
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub require: Vec<String>,
+    pub require: Option<Vec<String>>,
 }

@@ -1,14 +1,14 @@
 //! Follows the API server: every event goes into the index. What cannot be read is passed over,
-//! and what was known of it stays.
+//! and what was known of it stays. Where nothing was, and it may guard routes, these are closed.
 
 use std::{collections::BTreeMap, fmt::Debug, mem, sync::Arc};
 
-use forward_crds::{PLUGIN_LABEL, Plugin, PluginSystem};
+use forward_crds::{Middleware, PLUGIN_LABEL, PluginSystem, PluginSystemSpec};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event},
@@ -36,10 +36,11 @@ impl Watches {
         let of_plugins = everything.clone().labels(PLUGIN_LABEL);
         let own = everything.clone().labels(&format!("{SERVICE_LABEL}={service}"));
         let all = || client.clone();
-        watches.add::<Plugin>(Api::all(all()), everything.clone(), index, Object::Plugin);
-        watches.add::<PluginSystem>(Api::all(all()), everything, index, Object::System);
-        watches.add::<EndpointSlice>(Api::all(all()), of_plugins, index, Object::Slice);
-        watches.add::<EndpointSlice>(Api::namespaced(all(), namespace), own, index, Object::Own);
+        watches.add(Api::all(all()), everything.clone(), index, Kind::of(Object::Plugin));
+        let systems = Kind { wrap: Object::System, unread: Some(unread) };
+        watches.add(Api::all(all()), everything, index, systems);
+        watches.add(Api::all(all()), of_plugins, index, Kind::of(Object::Slice));
+        watches.add(Api::namespaced(all(), namespace), own, index, Kind::of(Object::Own));
         watches
     }
 
@@ -48,12 +49,12 @@ impl Watches {
         api: Api<DeserializeGuard<K>>,
         config: watcher::Config,
         index: &Handle,
-        wrap: fn(Arc<K>) -> Object,
+        kind: Kind<K>,
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let follower = Follower { wrap, known: BTreeMap::new(), listing: BTreeMap::new() };
+        let follower = Follower { kind, known: BTreeMap::new(), listing: BTreeMap::new() };
         self.listed.push(receiver);
         self.run.push(follower.run(api, config, index.clone(), sender).boxed());
     }
@@ -61,9 +62,33 @@ impl Watches {
 
 type Key = (Option<String>, String);
 
+/// What becomes of the objects of a kind.
+struct Kind<K> {
+    wrap: fn(Arc<K>) -> Object,
+    /// What counts in the place of one that cannot be read and is not known.
+    unread: Option<fn(ObjectMeta) -> K>,
+}
+
+impl<K> Kind<K> {
+    fn of(wrap: fn(Arc<K>) -> Object) -> Self {
+        Self { wrap, unread: None }
+    }
+}
+
+/// One whose namespace's routes nothing goes past: what it says of them is not known. It is there where this
+/// gateway is older than what the API server accepts.
+fn unread(metadata: ObjectMeta) -> PluginSystem {
+    let unknown = Middleware {
+        name: "what the PluginSystem says, which this gateway cannot read".to_owned(),
+        ..Middleware::default()
+    };
+    let spec = PluginSystemSpec { middleware: vec![unknown], ..PluginSystemSpec::default() };
+    PluginSystem { metadata, spec }
+}
+
 /// Follows one kind.
 struct Follower<K> {
-    wrap: fn(Arc<K>) -> Object,
+    kind: Kind<K>,
     /// What is there; what a new list does not name is gone.
     known: BTreeMap<Key, Object>,
     /// What the list that is under way has named.
@@ -114,8 +139,8 @@ where
             Event::InitDone => {
                 let mut before = mem::take(&mut self.known);
                 for (key, object) in mem::take(&mut self.listing) {
-                    let earlier = before.remove(&key);
-                    if let Some(object) = object.or(earlier) {
+                    before.remove(&key);
+                    if let Some(object) = object {
                         self.known.insert(key, object);
                     }
                 }
@@ -141,12 +166,14 @@ where
         // They are half of an object's size, and nothing is decided from them.
         object.managed_fields_mut().clear();
         let key = key(&object);
+        let wrap = |object| (self.kind.wrap)(Arc::new(object));
         let read = match object.0 {
-            Ok(object) => Some((self.wrap)(Arc::new(object))),
-            Err(error) => {
+            Ok(object) => Some(wrap(object)),
+            Err(InvalidObject { metadata, error }) => {
                 let plugin = format!("{}/{}", key.0.as_deref().unwrap_or_default(), key.1);
-                tracing::warn!(kind = %K::kind(&()), plugin, %error, "cannot read an object");
-                None
+                tracing::warn!(kind = %K::kind(&()), plugin, error, "cannot read an object");
+                let known = self.known.get(&key).cloned();
+                known.or_else(|| self.kind.unread.map(|unread| wrap(unread(metadata))))
             }
         };
         (key, read)
@@ -155,4 +182,37 @@ where
 
 fn key(object: &impl ResourceExt) -> Key {
     (object.namespace(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::data::worker::{Settings, Shared};
+
+    #[test]
+    fn what_cannot_be_read_closes_its_namespace_unless_it_was_known() {
+        let mut index = Index::new(Shared::new(Settings::default(), 1), "gateway-0".to_owned());
+        let kind = Kind { wrap: Object::System, unread: Some(unread) };
+        let mut follower = Follower { kind, known: BTreeMap::new(), listing: BTreeMap::new() };
+        let hosts = |hosts: serde_json::Value| -> Event<DeserializeGuard<PluginSystem>> {
+            let metadata = json!({"namespace": "shop", "name": "default"});
+            let object = json!({"apiVersion": "goforward.dev/v1alpha1", "kind": "PluginSystem",
+                "metadata": metadata, "spec": {"hosts": hosts}});
+            Event::InitApply(serde_json::from_value(object).unwrap())
+        };
+        let mut read = |event| {
+            follower.take(Event::Init, &mut index);
+            follower.take(event, &mut index);
+            follower.take(Event::InitDone, &mut index);
+            match follower.known.values().next() {
+                Some(Object::System(system)) => (system.spec.hosts.len(), system.spec.middleware.len()),
+                _ => panic!("it is known"),
+            }
+        };
+        assert_eq!(read(hosts(json!({"new": "form"}))), (0, 1), "nothing goes past what is not known");
+        assert_eq!(read(hosts(json!(["shop.example"]))), (1, 0));
+        assert_eq!(read(hosts(json!({"new": "form"}))), (1, 0), "what was known stays");
+    }
 }

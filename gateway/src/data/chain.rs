@@ -411,7 +411,7 @@ fn permit(needed: &Permissions, challenges: &[HeaderValue], caller: Option<&Call
         Some(None) => Ok(()),
         Some(Some(missing)) => Err(Problem::NotPermitted(missing.to_owned())),
         None if challenges.is_empty() => {
-            Err(Problem::Forbidden("permissions are needed here, and nothing says who asks"))
+            Err(Problem::Forbidden("callers must be known here, and nothing says who asks"))
         }
         None => Err(Problem::Unauthorized {
             reason: "the request does not say who asks".to_owned(),

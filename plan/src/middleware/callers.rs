@@ -159,10 +159,11 @@ impl Claim {
 impl Permissions {
     pub(super) fn read(permissions: &crds::Permissions) -> Result<Self, StepError> {
         let crds::Permissions { require } = permissions;
-        // Nothing to require would let in whoever is known.
-        if require.is_empty() {
+        // A list that is empty by mistake must not let in whoever is known.
+        if require.as_ref().is_some_and(Vec::is_empty) {
             return Err(StepError::Missing("require"));
         }
+        let require = require.as_deref().unwrap_or_default();
         match require.iter().find(|name| !is_permission(name)) {
             Some(name) => Err(StepError::Permission(name.clone())),
             None => Ok(Self(require.iter().cloned().collect())),
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let require = vec!["orders:read".to_owned(), "orders:write".to_owned()];
-        let needed = Permissions::read(&crds::Permissions { require }).unwrap();
+        let needed = Permissions::read(&crds::Permissions { require: Some(require) }).unwrap();
         let missing = |granted: &[&str]| {
             needed.missing(&granted.iter().map(|it| (*it).to_owned()).collect()).map(str::to_owned)
         };
@@ -202,6 +203,8 @@ mod tests {
             Some("orders:write")
         );
         assert_eq!(missing(&["orders:write", "other", "orders:read"]), None);
+        let anybody = Permissions::read(&crds::Permissions { require: None }).unwrap();
+        assert_eq!(anybody.missing(&BTreeSet::new()), None);
     }
 
     #[test]

@@ -141,9 +141,22 @@ async fn asks_for_permissions_and_names_the_one_that_is_missing() {
 #[tokio::test]
 async fn permissions_without_anything_that_says_who_asks_let_nobody_in() {
     let gateway = Gateway::new();
-    gateway.behind(json!([{"name": "reads", "permissions": {"require": ["orders:read"]}}]), mirror().await);
-    let answer = get(&gateway, &format!("X-Api-Key: {READER}\r\n")).await;
-    assert!(status(&answer) == 403 && body(&answer).contains("nothing says who asks"), "{answer}");
+    let plugin = mirror().await;
+    for needed in [json!({"require": ["orders:read"]}), json!({})] {
+        gateway.behind(json!([{"name": "reads", "permissions": needed}]), plugin);
+        let answer = get(&gateway, &format!("X-Api-Key: {READER}\r\n")).await;
+        assert!(status(&answer) == 403 && body(&answer).contains("nothing says who asks"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_known_may_be_enough() {
+    let gateway = Gateway::new();
+    know_partners(&gateway);
+    let optional = with(partners(), "apiKey", json!({"optional": true}));
+    gateway.behind(json!([optional, {"name": "known", "permissions": {}}]), mirror().await);
+    assert_eq!(status(&get(&gateway, "").await), 401);
+    assert_eq!(status(&get(&gateway, &format!("X-Api-Key: {READER}\r\n")).await), 200);
 }
 
 #[tokio::test]
