@@ -48,7 +48,8 @@ async fn apply_against<F: Future<Output = Server>>(
 }
 
 async fn answer(server: &mut Server, method: Method, status: StatusCode, body: serde_json::Value) {
-    let (request, send) = server.next_request().await.expect("a call");
+    let call = tokio::time::timeout(TIMEOUT, server.next_request()).await.expect("a call in time");
+    let (request, send) = call.expect("a call");
     assert_eq!(request.method(), method, "{}", request.uri());
     if method == Method::PATCH {
         let query = request.uri().query().unwrap_or_default();
