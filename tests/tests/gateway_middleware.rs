@@ -76,7 +76,7 @@ async fn is_let_through_until_the_limit(ns: &TestNamespace) -> Result<()> {
         }
         ensure!(answer.status == 200, "{answer:?}");
         passed += 1;
-        ensure!(passed < 20, "nothing was refused");
+        ensure!(passed <= 5, "{passed} requests passed a limit of four that two replicas share");
     };
     ensure!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
     ensure!(

@@ -77,8 +77,11 @@ pub struct Site<'a> {
 enum Step {
     IpFilter(IpFilter),
     Cors(Cors),
-    /// All entries together that say who asks.
+    /// All entries together that say who asks by what a client shows, where the first of them stands: plugins that
+    /// are asked behind it do not see what was shown.
     Authenticate(Authenticate),
+    /// It acts with the first of them.
+    Together,
     /// Whoever is nobody is asked for this.
     Permissions(Permissions, Vec<HeaderValue>),
     RateLimit(Arc<Limiter>),
@@ -161,16 +164,12 @@ impl Chain {
         let mut step = |entry: &Entry, steps: &mut Vec<Step>| match &entry.step {
             Ok(plan::Step::IpFilter(filter)) => Step::IpFilter(filter.clone()),
             Ok(plan::Step::Cors(cors)) => Step::Cors(cors.clone()),
-            Ok(plan::Step::ApiKey(key)) => {
-                let mut all = authenticate(steps, site.plugin);
+            Ok(plan::Step::ApiKey(key)) => authenticate(steps, site.plugin, |all| {
                 all.add_keys(&entry.name, key, site.callers);
-                Step::Authenticate(all)
-            }
-            Ok(plan::Step::Jwt(jwt)) => {
-                let mut all = authenticate(steps, site.plugin);
+            }),
+            Ok(plan::Step::Jwt(jwt)) => authenticate(steps, site.plugin, |all| {
                 all.add_tokens(&entry.name, jwt, site.callers);
-                Step::Authenticate(all)
-            }
+            }),
             Ok(plan::Step::Permissions(needed)) => Step::Permissions(needed.clone(), challenges(steps)),
             Ok(plan::Step::RateLimit(limit)) => Step::RateLimit(kept.limiter(entry, limit)),
             Ok(plan::Step::BodyLimit(bytes)) => Step::BodyLimit(*bytes),
@@ -252,6 +251,7 @@ impl Chain {
                 Step::Compress(policy) => compress::compress(policy, passage.encoding, response),
                 Step::IpFilter(_)
                 | Step::Authenticate(_)
+                | Step::Together
                 | Step::Permissions(..)
                 | Step::RateLimit(_)
                 | Step::BodyLimit(_)
@@ -334,7 +334,7 @@ impl Step {
             }
             Self::Headers(headers) => headers.request.apply(&mut inbound.head.headers),
             Self::Compress(_) => passage.encoding = Encoding::of(inbound.head),
-            Self::Log | Self::Policy => {}
+            Self::Log | Self::Policy | Self::Together => {}
             Self::Redirect(redirect) => return Ok(inbound.redirected(redirect)),
             Self::Respond(respond) => return Ok(Some(respond_with(respond))),
             // Who walks the chain asks, and judges.
@@ -388,13 +388,19 @@ impl Inbound<'_> {
     }
 }
 
-/// The entries before that say who asks, to have one more among them: they act together.
-fn authenticate(steps: &mut Vec<Step>, plugin: &PluginId) -> Authenticate {
-    let before = steps.iter().rposition(|step| matches!(step, Step::Authenticate(_)));
-    match before.map(|place| steps.remove(place)) {
-        Some(Step::Authenticate(all)) => all,
-        _ => Authenticate::new(plugin),
+/// Have one more entry among those that say who asks.
+fn authenticate(steps: &mut [Step], plugin: &PluginId, add: impl FnOnce(&mut Authenticate)) -> Step {
+    let first = steps.iter_mut().find_map(|step| match step {
+        Step::Authenticate(all) => Some(all),
+        _ => None,
+    });
+    if let Some(all) = first {
+        add(all);
+        return Step::Together;
     }
+    let mut all = Authenticate::new(plugin);
+    add(&mut all);
+    Step::Authenticate(all)
 }
 
 /// What a client can show on a route.

@@ -160,7 +160,7 @@ impl Scene {
     fn new(provided: Value, builtin: Value, pods: &[SocketAddr], target: SocketAddr) -> Self {
         let gateway = Gateway::new();
         let auth = gateway.plugin("auth", &[], pods);
-        let chain = chain(provided, builtin, &auth);
+        let chain = chain(provided, builtin, &auth, &gateway.shared.callers);
         let routes = ["* /", "* /x", "* /orders/:id/*rest"];
         let target = gateway.plugin_with("origin", &routes, &[target], Some(chain));
         Self { gateway, auth, target }
@@ -171,15 +171,14 @@ impl Scene {
     }
 }
 
-fn chain(provided: Value, builtin: Value, auth: &Arc<Plugin>) -> Arc<Chain> {
+fn chain(provided: Value, builtin: Value, auth: &Arc<Plugin>, callers: &Callers) -> Arc<Chain> {
     let entries: Vec<ProvidedMiddleware> = serde_json::from_value(provided).unwrap();
     let builtin: Vec<Middleware> = serde_json::from_value(builtin).unwrap();
     let provided =
         entries.iter().map(|entry| Provided { provider: "auth", entry, allowed: true }).collect::<Vec<_>>();
     let plan = plan::Chain::new(&[], &builtin, &provided);
     let mut fresh = Fresh { spares: &BTreeMap::new(), asked: Some(auth.clone()) };
-    let (plugin, callers) = (&PluginId::new("test", "origin"), &Callers::default());
-    let site = Site { plugin, callers, plain_paths: false };
+    let site = Site { plugin: &PluginId::new("test", "origin"), callers, plain_paths: false };
     Arc::new(Chain::compile(plan.of_route(&[], Method::Any), &site, &mut fresh))
 }
 

@@ -1,6 +1,7 @@
 //! Who asks, as plugins are told it, and as what they say of it is kept.
 
 use super::*;
+use crate::callers::{READER, know_partners};
 
 #[tokio::test]
 async fn is_told_who_asks_where_that_has_been_said_before() {
@@ -14,6 +15,26 @@ async fn is_told_who_asks_where_that_has_been_said_before() {
     let claim = "X-Forward-Subject: eve\r\nX-Forward-Permissions: all\r\n";
     assert_eq!(status(&get(&scene.gateway, claim).await), 200);
     assert_eq!((told(2), told(3)), (None, None), "a stranger says it");
+}
+
+#[tokio::test]
+async fn keys_and_tokens_act_where_the_first_of_them_stands() {
+    let fake = Fake::default();
+    let own = json!([
+        {"name": "a", "apiKey": {"keys": "partners", "optional": true}},
+        {"name": "c", "apiKey": {"keys": "partners", "header": "X-Other-Key", "optional": true}},
+    ]);
+    let provided = json!([{"name": "b", "phase": "Authenticate"}]);
+    let scene = Scene::new(provided, own, &[fake.serve().await], mirror().await);
+    know_partners(&scene.gateway);
+    for header in ["X-Api-Key", "X-Other-Key"] {
+        assert_eq!(status(&get(&scene.gateway, &format!("{header}: {READER}\r\n")).await), 200);
+        let asked = fake.asked.lock().unwrap().last().unwrap().clone();
+        assert_eq!(asked.identity.map(|it| it.subject).as_deref(), Some("acme"), "{header}");
+        assert!(!format!("{:?}", asked.headers).contains(READER), "{header}: it does not see the key");
+        assert_eq!(status(&get(&scene.gateway, &format!("{header}: guess\r\n")).await), 401);
+    }
+    assert_eq!(fake.calls(), 2, "it is not asked about who shows what does not hold");
 }
 
 #[tokio::test]
