@@ -60,7 +60,8 @@ pub struct PluginSystemSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub templates: Option<TemplateRules>,
     /// The host names of the application: routes of this namespace that name no host are
-    /// served under these. Absent: under every host.
+    /// served under these. No plugin of another namespace is, unless its PluginSystem has the host too. Absent:
+    /// under every host that is in no PluginSystem.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     #[x_kube(validation = rules::hosts_are_names(), merge_strategy = ListMerge::Set)]

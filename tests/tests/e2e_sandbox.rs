@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
+use forward_crds::Plugin;
 use forward_tests::{
     Body, PluginBuilder, SYSTEM_NAMESPACE, TestNamespace, condition, has_reason, plugin, run, seconds,
     started,
@@ -197,6 +198,26 @@ async fn keeps_apart(ns: &TestNamespace, other: &TestNamespace) -> Result<()> {
     ensure!(answer.json::<Value>()?["note"] == "ours", "{}", answer.text());
     let answer = ask(&host(other)).await?;
     ensure!(answer.status == 404, "it is reached under the other's host: {answer:?}");
+    takes_no_host(ns, other).await
+}
+
+/// A plugin that names a host of the other namespace, and comes first, gets nothing of it, and is told.
+async fn takes_no_host(ns: &TestNamespace, other: &TestNamespace) -> Result<()> {
+    let route = json!({"routes": [{"method": "GET", "path": "/reader", "host": host(ns)}]});
+    other.apply(&plugin("thief").priority(1000).set("http", route)).await?;
+    let told = |seen: &Plugin| {
+        let routes = seen.status.as_ref().map_or(&[][..], |status| &status.routes);
+        let why = format!("host {} belongs to namespace {}", host(ns), ns.name);
+        routes.iter().any(|route| {
+            route.host == host(ns)
+                && !route.active
+                && route.message.as_ref().is_some_and(|it| it.contains(&why))
+        })
+    };
+    other.await_plugin("thief", "to be told whose the host is", seconds(60), told).await?;
+    let request = Request::get("/reader").header("host", host(ns)).body(Body::default())?;
+    let answer = ns.cluster.gateway()?.send(request).await?;
+    ensure!(answer.status == 404, "it is served under a host of another namespace: {answer:?}");
     Ok(())
 }
 

@@ -84,6 +84,8 @@ pub struct Index {
     targets: Targets,
     /// What the PluginSystems say of routes, by namespace.
     systems: BTreeMap<String, System>,
+    /// Which namespaces have a host in their PluginSystem: it is nobody else's.
+    owners: BTreeMap<String, BTreeSet<String>>,
     providers: Providers,
     watchlist: Watchlist,
     slices: BTreeMap<PluginId, BTreeMap<String, Vec<Ready>>>,
@@ -156,6 +158,7 @@ impl Index {
             plugins: BTreeMap::new(),
             targets: Targets::default(),
             systems: BTreeMap::new(),
+            owners: BTreeMap::new(),
             providers: Providers::default(),
             watchlist: Watchlist::default(),
             slices: BTreeMap::new(),
@@ -343,12 +346,40 @@ impl Index {
         if earlier == system {
             return;
         }
+        if earlier.hosts != system.hosts {
+            self.own(&namespace, &earlier.hosts, &system.hosts);
+        }
         let first = PluginId::new(namespace.clone(), "");
         let plugins = self.plugins.range(first..).take_while(|(id, _)| id.namespace == namespace);
         for (id, plugin) in plugins.map(|(id, it)| (id.clone(), it.plugin.clone())).collect::<Vec<_>>() {
             self.declare(&id);
             self.offer_again(&plugin);
             self.touched.insert(id);
+        }
+    }
+
+    /// Let a namespace have these hosts, and no longer those of `earlier`. Routes of others under them are judged again.
+    fn own(&mut self, namespace: &str, earlier: &[String], hosts: &[String]) {
+        for host in earlier {
+            let owners = self.owners.entry(host.clone()).or_default();
+            owners.remove(namespace);
+            if owners.is_empty() {
+                self.owners.remove(host);
+            }
+        }
+        for host in hosts {
+            self.owners.entry(host.clone()).or_default().insert(namespace.to_owned());
+        }
+        self.snapshot.close(self.owners.keys().cloned().collect());
+        self.changed = true;
+        let is_changed = |route: &Route| earlier.contains(&route.host) != hosts.contains(&route.host);
+        let concerned = self.plugins.values().map(|entry| entry.plugin.clone()).filter(|plugin| {
+            let manifest = plugin.spec.http.as_ref().map_or(&[][..], |http| &http.routes);
+            manifest.iter().any(is_changed) || announced(plugin).iter().any(is_changed)
+        });
+        for plugin in concerned.collect::<Vec<_>>() {
+            self.offer_again(&plugin);
+            self.touched.insert(id_of(&*plugin));
         }
     }
 
@@ -411,8 +442,11 @@ impl Index {
         // A plugin that is going keeps its routes from others while a pod of it answers, no longer.
         let gone = is_going(plugin) && self.ready(&id).is_empty();
         let (manifest, announced) = if gone { (&[][..], &[][..]) } else { (manifest, announced) };
-        let claimant = Claimant { id: id.into(), priority: plugin.priority(), created };
-        Offer::new(claimant, hosts, manifest, announced)
+        let claimant = Claimant { id: id.clone().into(), priority: plugin.priority(), created };
+        Offer::new(claimant, hosts, manifest, announced).yielding(|host| {
+            let owners = self.owners.get(host).filter(|owners| !owners.contains(&id.namespace))?;
+            owners.first().map(String::as_str)
+        })
     }
 
     fn offer_again(&mut self, plugin: &Plugin) {

@@ -3,7 +3,7 @@
 //! and health change behind the plugin, without one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     ops::ControlFlow,
     sync::{
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub version: u64,
     /// By host; under the empty name what holds for every host.
     hosts: Arc<BTreeMap<String, Trie<Methods>>>,
+    /// Hosts under which only their own routes are served.
+    closed: Arc<BTreeSet<String>>,
 }
 
 /// The routes of one path, by method.
@@ -120,6 +122,11 @@ pub enum Match {
 }
 
 impl Snapshot {
+    /// Serve under these hosts, and no others, only what names them.
+    pub fn close(&mut self, hosts: BTreeSet<String>) {
+        self.closed = Arc::new(hosts);
+    }
+
     /// Give a slot to a route, or to nobody.
     pub fn set(&mut self, host: &str, path: &[Segment], method: Method, route: Option<Arc<Route>>) {
         let hosts = Arc::make_mut(&mut self.hosts);
@@ -137,7 +144,8 @@ impl Snapshot {
         }
     }
 
-    /// Find the route for a request. A host's own routes go before those of every host, the more
+    /// Find the route for a request. A host's own routes go before those of every host, which a closed one does
+    /// not have, the more
     /// specific path before the less specific one, the method's own route before that for all.
     pub fn find(&self, host: &str, method: &http::Method, path: &str) -> Match {
         let mut allowed = Vec::new();
@@ -182,7 +190,9 @@ impl Snapshot {
         mut take: impl FnMut(&'a str, &'a Methods) -> ControlFlow<B>,
     ) -> Option<B> {
         let own = if host.is_empty() { None } else { self.hosts.get_key_value(host) };
-        let mut tries = own.into_iter().chain(self.hosts.get_key_value(""));
+        let of_every_host = Some("").filter(|_| !self.closed.contains(host));
+        let every = of_every_host.and_then(|every| self.hosts.get_key_value(every));
+        let mut tries = own.into_iter().chain(every);
         tries.find_map(|(host, trie)| trie.visit(path, |methods| take(host, methods)))
     }
 }

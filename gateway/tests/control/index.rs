@@ -183,6 +183,33 @@ fn serves_routes_without_host_under_the_hosts_of_their_namespace() {
 }
 
 #[test]
+fn a_host_of_a_namespace_is_nobody_elses() {
+    let mut table = Table::new();
+    let mut thief =
+        plugin("thief", routes(&["GET shop.example/pay", "GET /login", "GET thief.example/x"]), json!({}));
+    thief.metadata.namespace = Some("other".to_owned());
+    thief.spec.priority = 1000;
+    table.apply(thief);
+    table.apply(plugin("pay", routes(&["GET /pay"]), json!({})));
+    assert_eq!(table.owner("GET shop.example/pay"), "thief", "nobody says whose it is");
+    table.take(Object::System(Arc::new(system("shop", "default", &["shop.example"]))));
+    for (route, owner) in [
+        ("GET shop.example/pay", "pay"),
+        ("GET shop.example/login", "nobody"),
+        ("GET any.example/login", "thief"),
+        ("GET thief.example/x", "thief"),
+    ] {
+        assert_eq!(table.owner(route), owner, "{route}");
+    }
+    table.take(Object::System(Arc::new(system("other", "default", &["shop.example"]))));
+    assert_eq!(table.owner("GET shop.example/login"), "thief", "both have it, as both PluginSystems say");
+    table.delete(Object::System(Arc::new(system("other", "default", &[]))));
+    table.delete(Object::System(Arc::new(system("shop", "default", &[]))));
+    assert_eq!(table.owner("GET shop.example/pay"), "thief");
+    assert_eq!(table.owner("GET shop.example/login"), "thief");
+}
+
+#[test]
 fn owns_the_plugins_of_its_share_only() {
     let mut table = Table::new();
     let names = (0..100).map(|n| format!("p{n}")).collect::<Vec<_>>();

@@ -160,6 +160,24 @@ impl Offer {
         Self::new(claimant, hosts, manifest, &announced.collect::<Vec<_>>())
     }
 
+    /// Without routes under hosts of others: `owner` says which namespace a host belongs to, where it is not
+    /// the plugin's.
+    pub fn yielding<'a>(mut self, owner: impl Fn(&str) -> Option<&'a str>) -> Self {
+        for offered in &mut self.routes {
+            let Ok(claim) = &offered.claim else { continue };
+            let foreign = claim
+                .slots
+                .iter()
+                .find_map(|slot| owner(&slot.host).map(|namespace| (&slot.host, namespace)));
+            if let Some((host, namespace)) = foreign {
+                let why =
+                    format!("host {host} belongs to namespace {namespace}: its PluginSystem has it in hosts");
+                offered.claim = Err(why);
+            }
+        }
+        self
+    }
+
     /// Which plugin it is, and its rank.
     pub fn claimant(&self) -> &Claimant {
         &self.claimant
