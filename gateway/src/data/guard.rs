@@ -263,7 +263,8 @@ impl Framing {
     }
 
     fn end_head(&mut self, watch: &Watch) {
-        if self.has_length && self.has_encoding {
+        // A length that is no number here, be it for the spaces before it, may be one for others.
+        if self.has_length && (self.has_encoding || self.content_length.is_none()) {
             watch.ambiguous.store(true, Relaxed);
         }
         self.place = match (self.has_encoding, self.has_length, self.content_length) {

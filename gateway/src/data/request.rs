@@ -260,7 +260,7 @@ fn check(head: &mut request::Parts, body: &Incoming, watch: &Watch) -> Result<He
         http2::check(head, body)?;
     }
     if watch.is_ambiguous() {
-        return Err(Problem::BadRequest("Content-Length and Transfer-Encoding exclude each other"));
+        return Err(Problem::BadRequest("Content-Length is no number, or stands beside a Transfer-Encoding"));
     }
     let mut encodings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(encoding) = encodings.next()

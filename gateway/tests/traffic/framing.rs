@@ -39,7 +39,10 @@ async fn refuses_two_framings_in_one_request() {
 
 #[tokio::test]
 async fn refuses_lengths_that_differ_or_are_no_numbers() {
+    // So far behind its name that not every server finds it.
+    let padded = format!("Content-Length:{}4", " ".repeat(200));
     for lengths in [
+        &*padded,
         "Content-Length: 3\r\nContent-Length: 4",
         "Content-Length: 3, 4",
         "Content-Length: 3, 3",
