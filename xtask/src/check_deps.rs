@@ -1,15 +1,13 @@
 //! Which of our packages may know which: the layers of the design, checked.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    env,
-    process::Command,
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    exec,
+    metadata::{Package, packages},
 };
-
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-
-use crate::exec;
 
 /// What a package may depend on, of our own. A package that is not here may not exist.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -48,30 +46,19 @@ const IMPURE: [&str; 5] = ["hyper", "kube-client", "kube-runtime", "reqwest", "t
 #[derive(clap::Args)]
 pub struct Args {}
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    /// Set for packages of this repository.
-    path: Option<String>,
-}
-
 pub fn run(_: &Args) -> Result<()> {
-    let metadata = exec::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Metadata = serde_json::from_str(&metadata).context("read what cargo metadata says")?;
-    let tree =
-        exec::output(cargo().args(["tree", "--edges", "normal", "--prefix", "none", "--package", PURE]))?;
-    let mut wrong = forbidden(&edges(metadata));
+    let tree = exec::output(exec::cargo().args([
+        "--quiet",
+        "--locked",
+        "tree",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--package",
+        PURE,
+    ]))?;
+    let mut wrong = forbidden(&edges(packages()?));
     wrong.extend(impure(&tree));
     if !wrong.is_empty() {
         bail!("packages know what they must not:\n  {}", wrong.join("\n  "));
@@ -79,19 +66,13 @@ pub fn run(_: &Args) -> Result<()> {
     Ok(())
 }
 
-fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--quiet", "--locked"]);
-    cargo
-}
-
 /// For each of our packages, which others of ours it depends on.
-fn edges(metadata: Metadata) -> BTreeMap<String, BTreeSet<String>> {
+fn edges(packages: Vec<Package>) -> BTreeMap<String, BTreeSet<String>> {
     let ours = |package: Package| {
         let dependencies = package.dependencies.into_iter().filter(|one| one.path.is_some());
         (package.name, dependencies.map(|one| one.name).collect())
     };
-    metadata.packages.into_iter().map(ours).collect()
+    packages.into_iter().map(ours).collect()
 }
 
 fn forbidden(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {

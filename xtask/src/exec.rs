@@ -1,6 +1,7 @@
 //! Runs other programs. An error names the program and what it said.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Write},
     process::{Command, Output, Stdio},
     thread,
@@ -8,6 +9,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+
+use crate::paths;
+
+/// The cargo that runs this program, in the repository.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::repository());
+    cargo
+}
 
 /// Runs it, prints what it prints and hands over each line of it. Gives whether it succeeded.
 pub fn tee(command: &mut Command, mut line_read: impl FnMut(&str)) -> Result<bool> {

@@ -12,6 +12,7 @@ mod gitops;
 mod go;
 mod images;
 mod machine;
+mod metadata;
 mod paths;
 mod progress;
 mod pypi;

@@ -37,27 +37,27 @@ impl ConnectionLimit {
     /// Count a connection of a client that has come, if there may be one more. `None` for the client: it is
     /// a proxy that has many.
     pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Counted> {
-        let more = |open| (open < self.most).then_some(open + 1);
-        let mut counted = self
-            .open
-            .fetch_update(Relaxed, Relaxed, more)
-            .is_ok()
-            .then(|| Counted { limit: self.clone(), client: None });
-        if let (Some(most), Some(client), Some(it)) = (self.most_of_one, client, &mut counted) {
-            let mut of_one = self.lock();
-            let count = of_one.entry(client).or_default();
-            if *count < most.get() {
-                *count += 1;
-                it.client = Some(client);
-            } else {
-                drop(of_one);
-                counted = None;
-            }
-        }
+        let counted = self.count(client);
         if counted.is_none() {
             self.refused.fetch_add(1, Relaxed);
         }
         counted
+    }
+
+    fn count(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Counted> {
+        let more = |open| (open < self.most).then_some(open + 1);
+        self.open.fetch_update(Relaxed, Relaxed, more).ok()?;
+        let mut counted = Counted { limit: self.clone(), client: None };
+        if let Some((most, client)) = self.most_of_one.zip(client) {
+            let mut of_one = self.lock();
+            let count = of_one.entry(client).or_default();
+            if *count >= most.get() {
+                return None;
+            }
+            *count += 1;
+            counted.client = Some(client);
+        }
+        Some(counted)
     }
 
     /// Count what goes on as a tunnel when its connection has ended.

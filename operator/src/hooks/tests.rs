@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     build,
-    index::{Index, lock},
+    index::{Index, Snapshot, lock},
     live::Object,
     metrics::Metrics,
     watch::Sink,
@@ -118,24 +118,33 @@ struct Run {
     id: String,
 }
 
-/// Begin the hooks of a plugin, so many seconds after its hook became due.
-async fn begin_at(api: &Api, plugin: Plugin, after: u64) -> Run {
+/// A plugin of whose hooks nothing is begun yet.
+fn scene(api: &Api, plugin: Plugin) -> (Run, Snapshot) {
     let id = hook_runs(&plugin).pop_first().unwrap();
     let mut index = Index::default();
     index.apply(Object::Plugin(Arc::new(plugin)));
     let snapshot = index.snapshot("shop", "cart").unwrap();
     let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
     let calls = Arc::new(Calls::new(api.client.clone(), sink.clone()));
-    let metrics = Metrics::new();
-    let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
+    (Run { sink, calls, next: None, id }, snapshot)
+}
+
+/// Begin the hooks of a plugin, so many seconds after its hook became due.
+async fn begin_at(api: &Api, plugin: Plugin, after: u64) -> Run {
+    let (mut run, snapshot) = scene(api, plugin);
     let due = Instant::now();
-    calls.due(&snapshot, due);
-    let next =
-        begin(&writer, &snapshot, &build::peers(), &calls, due + Duration::from_secs(after)).await.unwrap();
-    Run { sink, calls, next, id }
+    run.calls.due(&snapshot, due);
+    run.begin(api, &snapshot, due + Duration::from_secs(after)).await;
+    run
 }
 
 impl Run {
+    async fn begin(&mut self, api: &Api, snapshot: &Snapshot, now: Instant) {
+        let metrics = Metrics::new();
+        let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
+        self.next = begin(&writer, snapshot, &build::peers(), &self.calls, now).await.unwrap();
+    }
+
     fn answers(&self) -> BTreeMap<String, Ran> {
         lock(&self.sink.index).snapshot("shop", "cart").unwrap().live.answers
     }
@@ -412,13 +421,7 @@ async fn calls_that_are_never_answered_hold_up_those_of_their_namespace_only() {
         }
     });
     let api = api(Some(own_service(port)), |_| None);
-    let plugin = plugin(http(port), PluginState::Unloaded);
-    let id = hook_runs(&plugin).pop_first().unwrap();
-    let mut index = Index::default();
-    index.apply(Object::Plugin(Arc::new(plugin)));
-    let snapshot = index.snapshot("shop", "cart").unwrap();
-    let sink = Sink { index: Arc::new(Mutex::new(index)), ..Sink::default() };
-    let calls = Arc::new(Calls::new(api.client.clone(), sink.clone()));
+    let (mut run, snapshot) = scene(&api, plugin(http(port), PluginState::Unloaded));
     let call = snapshot.decision.calls[0].clone();
     let hook = snapshot.plugin.spec.hooks.as_ref().unwrap().get(call.hook).unwrap();
     for number in 0..AT_ONCE {
@@ -426,7 +429,7 @@ async fn calls_that_are_never_answered_hold_up_those_of_their_namespace_only() {
         target.namespace = "noisy".to_owned();
         target.call.id = format!("noisy-{number}");
         target.limit = Duration::from_secs(600);
-        calls.start(target);
+        run.calls.start(target);
     }
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let all_go = async {
@@ -435,10 +438,7 @@ async fn calls_that_are_never_answered_hold_up_those_of_their_namespace_only() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), all_go).await.expect("as many go as may");
-    let metrics = Metrics::new();
-    let writer = Writer { client: &api.client, metrics: &metrics, plugin: &snapshot.plugin };
-    let next = begin(&writer, &snapshot, &build::peers(), &calls, Instant::now()).await.unwrap();
-    let run = Run { sink, calls, next, id };
+    run.begin(&api, &snapshot, Instant::now()).await;
     assert_eq!(run.answer().await, HookRun::Succeeded);
     assert_eq!(lookups(&api), OF_A_NAMESPACE + 1, "the others wait");
 }

@@ -11,7 +11,6 @@ use std::{
     collections::BTreeSet,
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -112,11 +111,10 @@ pub fn compile(packages: &BTreeSet<&str>, profile: &str) -> Result<PathBuf> {
     if !packages.is_empty() {
         let names: Vec<_> = packages.iter().copied().collect();
         let step = Step::begin(format!("compiling {}", names.join(", ")));
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = exec::cargo();
         cargo
             .args(["build", "--profile", profile, "--target", &triple])
             .args(packages.iter().flat_map(|package| ["--package", package]))
-            .current_dir(paths::repository())
             // Only with a target named are the flags kept from build scripts and macros,
             // which cannot be static.
             .env("RUSTFLAGS", "-C target-feature=+crt-static");

@@ -5,7 +5,6 @@ mod onto_cluster;
 mod targets;
 
 use std::{
-    env,
     process::{self, Command},
     time::Instant,
 };
@@ -20,7 +19,7 @@ use self::{
 use crate::{
     check_deps, codegen, exec,
     go::{ALERTMANAGER, H2SPEC},
-    machine, paths,
+    machine,
     progress::elapsed,
     pypi::{self, AUTOBAHN},
 };
@@ -110,7 +109,7 @@ impl Suite {
             return Ok(true);
         };
         let listed =
-            exec::output(cargo().args(["test", "--quiet"]).args(tests).args([filter, "--", "--list"]));
+            exec::output(exec::cargo().args(["test", "--quiet"]).args(tests).args([filter, "--", "--list"]));
         Ok(self.must(listed)?.lines().any(|line| line.ends_with(": test")))
     }
 
@@ -144,7 +143,7 @@ impl Suite {
         prepare: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Result<(), Failed> {
         self.heading(name);
-        let mut cargo = cargo();
+        let mut cargo = exec::cargo();
         // Failures name what they waited for and a folder with the rest; a stack says nothing more.
         cargo.args(["test", "--no-fail-fast"]).args(arguments).args(filter).env("RUST_BACKTRACE", "0");
         prepare(&mut cargo);
@@ -159,15 +158,8 @@ impl Suite {
     }
 }
 
-/// The cargo that runs this program.
-fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(paths::repository());
-    cargo
-}
-
 fn cargo_quietly(arguments: &[&str]) -> Result<()> {
-    if !exec::tee(cargo().args(arguments), |_| {})? {
+    if !exec::tee(exec::cargo().args(arguments), |_| {})? {
         bail!("cargo {} found something", arguments.join(" "));
     }
     Ok(())

@@ -2,11 +2,9 @@
 //! is named and the tests are chosen by their own names: what features dependencies have follows from what is
 //! named, and with each other choice of packages most of them would be built anew.
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::Result;
 
-use super::cargo;
-use crate::exec;
+use crate::metadata::{Package, packages};
 
 /// A file of tests, or a folder of them, that is a program of its own.
 pub(super) struct Target {
@@ -14,32 +12,13 @@ pub(super) struct Target {
     pub name: String,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    targets: Vec<Described>,
-}
-
-#[derive(Deserialize)]
-struct Described {
-    name: String,
-    kind: Vec<String>,
-}
-
 /// All of them.
 pub(super) fn targets() -> Result<Vec<Target>> {
-    let metadata = exec::output(cargo().args(["metadata", "--quiet", "--no-deps", "--format-version", "1"]))?;
-    let metadata: Metadata = serde_json::from_str(&metadata).context("read what cargo metadata says")?;
     let of = |package: Package| {
         let tests = package.targets.into_iter().filter(|target| target.kind == ["test"]);
         tests.map(move |target| Target { package: package.name.clone(), name: target.name })
     };
-    Ok(metadata.packages.into_iter().flat_map(of).collect())
+    Ok(packages()?.into_iter().flat_map(of).collect())
 }
 
 /// How cargo is told to build or run those of a choice.
